@@ -1,0 +1,32 @@
+# Each recipe is a line or two that can be typed by hand; README.md shows them for machines without make.
+PYTHON ?= python3
+VENV = .venv/bin/python
+
+.DEFAULT_GOAL := help
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed; name yours with make PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: Python's venv module is missing; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/embedded: requirements-embedded.txt | .venv
+	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-embedded.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt | .venv
+	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@ .venv/embedded
+
+staticfiles/staticfiles.json: .venv/embedded $(wildcard static/*)
+	@$(VENV) manage.py collectstatic --noinput --verbosity 0
+
+run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; PORT, HOST and DATA_DIR can be given
+	@exec $(VENV) manage.py serve --migrate
+
+test: .venv/dev ## run the whole test suite
+	$(VENV) -m pytest
+
+help: ## list these commands
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
+
+.PHONY: run test help

@@ -1,0 +1,82 @@
+"""The log in Django's admin: to look at, not to touch, and bounded however long it gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.paginator import Paginator
+from django.db import OperationalError, connection, transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.functional import cached_property
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission, SubmissionQuerySet
+
+MOST_ROWS = 10_000  # that a list leads to; what lies deeper is found by search and filters
+SECONDS = 5  # that one list may take
+
+
+class BoundedPaginator(Paginator):
+    """Pages through the first MOST_ROWS rows; never counts more."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: QuerySet[Submission] = self.object_list
+        return rows.order_by()[:MOST_ROWS].count()
+
+
+class KindFilter(admin.SimpleListFilter):
+    title = parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind.value, kind.value) for kind in rules.Kind]
+
+    def queryset(self, request: HttpRequest, queryset: SubmissionQuerySet) -> SubmissionQuerySet:  # type: ignore[override]
+        return queryset.of_kind(rules.Kind(self.value())) if self.value() else queryset
+
+
+@admin.register(Submission)
+class SubmissionAdmin(admin.ModelAdmin):
+    list_display = ("id", "number", "kind", "created_at")
+    list_filter = (KindFilter, "created_at")
+    ordering = ("-id",)
+    sortable_by = ("id",)
+    search_fields = ("number",)
+    search_help_text = "One whole number."
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = BoundedPaginator
+    actions = None
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Submission], search_term: str) -> tuple[QuerySet[Submission], bool]:
+        if not search_term:
+            return queryset, False
+        try:
+            return queryset.filter(number=rules.parse_number(search_term)), False
+        except rules.InvalidNumber as error:
+            messages.error(request, str(error))
+            return queryset.none(), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
+                response = super().changelist_view(request, extra_context)
+                return response.render() if hasattr(response, "render") else response
+        except OperationalError as error:
+            if "statement timeout" not in str(error):
+                raise
+            messages.error(request, f"That list took longer than {SECONDS} s: narrow it to one number or a shorter time.")
+            return redirect("admin:index")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

@@ -1,0 +1,25 @@
+"""The examples of the OpenAPI document; a test sends them and compares."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter
+
+from fizzbuzz.api.serializers import INTEGER
+
+_FIFTEEN = {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz"}
+
+SUBMIT = OpenApiExample("Fifteen", {"number": 15}, request_only=True)
+SUBMISSION = OpenApiExample(
+    "Fifteen, recorded",
+    {"id": 1, **_FIFTEEN, "created_at": "2026-01-31T12:00:00.123456Z"},
+    response_only=True,
+)
+BATCH = OpenApiExample("One of each kind", {"numbers": [3, 5, 15, 7]}, request_only=True)
+NUMBER = OpenApiExample("Fifteen, sent twice", {**_FIFTEEN, "count": 2}, response_only=True)
+MOST_COMMON = OpenApiExample(
+    "Two numbers",
+    [{"number": 15, "result": "FizzBuzz", "count": 2}, {"number": 7, "result": "7", "count": 1}],
+    response_only=True,
+)
+
+NUMBER_PARAMETER = OpenApiParameter("number", INTEGER, OpenApiParameter.PATH, description="A whole number.")

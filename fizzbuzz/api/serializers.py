@@ -1,0 +1,110 @@
+"""What the API takes and gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from fizzbuzz import recording, rules
+from fizzbuzz.models import NumberWithCount, Submission
+
+MOST_NUMBERS = 10_000  # in one batch
+INTEGER = {"type": "integer", "format": "int64", "minimum": rules.SMALLEST, "maximum": rules.LARGEST}
+# Any text of up to 18 digits is in range; longer ones are looked at.
+TEXT = {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}
+
+
+@extend_schema_field({"oneOf": [INTEGER, TEXT]})
+class NumberField(serializers.Field):
+    """A whole number as `rules.parse_number` takes it."""
+
+    default_error_messages = {"invalid": rules.EXPECTED + " This is {value}."}
+
+    def to_internal_value(self, data: Any) -> int:
+        try:
+            return rules.parse_number(data)
+        except rules.InvalidNumber:
+            self.fail("invalid", value=_shown(data))
+
+    def to_representation(self, value: int) -> int:
+        return value
+
+
+def _shown(value: Any, longest: int = 60) -> str:
+    """A value for an error message: ASCII, on one line, and short."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    text = json.dumps(value[:longest] if isinstance(value, str) else value)
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+class LimitField(NumberField):
+    """How many rows to give."""
+
+    default_error_messages = {"out_of_range": "Enter a whole number from 1 to {largest}. This is {value}."}
+
+    def __init__(self, *, largest: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.largest = largest
+
+    def to_internal_value(self, data: Any) -> int:
+        try:
+            limit = rules.parse_number(data)
+        except rules.InvalidNumber:
+            limit = 0
+        if not 1 <= limit <= self.largest:
+            self.fail("out_of_range", largest=self.largest, value=_shown(data))
+        return limit
+
+
+@extend_schema_field(INTEGER)
+class IntegerField(serializers.ReadOnlyField):
+    """A 64-bit integer, as JSON gives it."""
+
+
+@extend_schema_field({"type": "string", "enum": [kind.value for kind in rules.Kind]})
+class KindField(serializers.ReadOnlyField):
+    """What the number is divisible by."""
+
+
+class SubmissionSerializer(serializers.Serializer):
+    id = IntegerField()
+    number = NumberField()
+    result = serializers.CharField(read_only=True)
+    kind = KindField()
+    created_at = serializers.DateTimeField(read_only=True)
+
+    def create(self, validated_data: dict[str, Any]) -> Submission:
+        return recording.record([validated_data["number"]], "api")[0]
+
+
+class BatchSerializer(serializers.Serializer):
+    numbers = serializers.ListField(child=NumberField(), min_length=1, max_length=MOST_NUMBERS)
+
+    def create(self, validated_data: dict[str, Any]) -> list[Submission]:
+        return recording.record(validated_data["numbers"], "batch")
+
+
+class MostCommonSerializer(serializers.Serializer):
+    number = IntegerField()
+    result = serializers.CharField(read_only=True)
+    count = IntegerField()
+
+
+class NumberSerializer(serializers.Serializer):
+    number = IntegerField()
+    result = serializers.CharField(read_only=True)
+    kind = KindField()
+    count = IntegerField()
+
+
+class MostCommonQuery(serializers.Serializer):
+    limit = LimitField(largest=100, default=3)
+
+
+class LogQuery(serializers.Serializer):
+    number = NumberField(required=False)
+    kind = serializers.ChoiceField(choices=[kind.value for kind in rules.Kind], required=False)

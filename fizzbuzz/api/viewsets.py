@@ -1,0 +1,156 @@
+"""The API's addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import Http404
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.serializers import Serializer
+from rest_framework.viewsets import GenericViewSet, ViewSet
+
+from fizzbuzz import rules
+from fizzbuzz.api import examples
+from fizzbuzz.api.parsers import StrictJSONParser
+from fizzbuzz.api.problems import InvalidQuery, problems
+from fizzbuzz.api.serializers import (
+    BatchSerializer,
+    LogQuery,
+    MostCommonQuery,
+    MostCommonSerializer,
+    NumberSerializer,
+    SubmissionSerializer,
+)
+from fizzbuzz.models import NumberWithCount, Submission
+
+
+def _query(serializer: type[Serializer], request: Request) -> dict[str, Any]:
+    """The query parameters as the serializer reads them. Raises InvalidQuery."""
+    query = serializer(data=request.query_params)
+    try:
+        query.is_valid(raise_exception=True)
+    except ValidationError as error:
+        raise InvalidQuery(error.detail) from error
+    return query.validated_data
+
+
+class NewestFirst(CursorPagination):
+    """Pages of 100, newest first."""
+
+    page_size = 100
+    ordering = "-id"
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        cursor = super().decode_cursor(request)
+        if cursor and cursor.position and not cursor.position.isdecimal():
+            raise NotFound(self.invalid_cursor_message)
+        return cursor
+
+
+@extend_schema_view(
+    create=extend_schema(
+        summary="Submit a number",
+        description="Classifies the number and records it. It is on disk when the answer arrives.",
+        examples=[examples.SUBMIT],
+        responses={201: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]), **problems(400, 406, 413, 415, 503)},
+    ),
+    list=extend_schema(
+        summary="The log of submissions, newest first",
+        parameters=[LogQuery],
+        responses={200: SubmissionSerializer(many=True), **problems(400, 404, 406, 503)},
+    ),
+    retrieve=extend_schema(
+        summary="One submission",
+        responses={200: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]), **problems(404, 406, 503)},
+    ),
+)
+class SubmissionViewSet(
+    mixins.CreateModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.ListModelMixin,
+    GenericViewSet,
+):
+    """Numbers that were sent."""
+
+    queryset = Submission.objects.all()
+    serializer_class = SubmissionSerializer
+    pagination_class = NewestFirst
+    lookup_value_regex = "[0-9]{1,19}"
+
+    def get_success_headers(self, data: Any) -> dict[str, str]:
+        return {"Location": reverse("submission-detail", [data["id"]])}
+
+    def filter_queryset(self, queryset: QuerySet[Submission]) -> QuerySet[Submission]:
+        if self.action != "list":
+            return queryset
+        query = _query(LogQuery, self.request)
+        log = Submission.objects.all()
+        if "number" in query:
+            log = log.filter(number=query["number"])
+        if "kind" in query:
+            log = log.of_kind(rules.Kind(query["kind"]))
+        return log
+
+    @extend_schema(
+        summary="Submit many numbers",
+        description="All are recorded, or none. The answer has them in their order.",
+        examples=[examples.BATCH],
+        responses={201: SubmissionSerializer(many=True), **problems(400, 406, 413, 415, 503)},
+        filters=False,
+    )
+    @action(
+        detail=False,
+        methods=["post"],
+        serializer_class=BatchSerializer,
+        parser_classes=[StrictJSONParser],
+        pagination_class=None,
+    )
+    def batch(self, request: Request) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        submissions = SubmissionSerializer(serializer.save(), many=True)
+        return Response(submissions.data, status=status.HTTP_201_CREATED)
+
+
+class NumberViewSet(ViewSet):
+    """Any number, whether or not it was ever sent."""
+
+    lookup_field = "number"
+    lookup_value_regex = "[^/]+"
+
+    @extend_schema(
+        summary="Classify a number, without recording it",
+        responses={200: OpenApiResponse(NumberSerializer, examples=[examples.NUMBER]), **problems(404, 406, 503)},
+        parameters=[examples.NUMBER_PARAMETER],
+    )
+    def retrieve(self, request: Request, number: str) -> Response:
+        try:
+            value = rules.parse_number(number)
+        except rules.InvalidNumber as error:
+            raise Http404(str(error)) from error
+        return Response(NumberSerializer(NumberWithCount(value, Submission.objects.count_of(value))).data)
+
+
+class MostCommonViewSet(ViewSet):
+    """The numbers that were sent most often."""
+
+    @extend_schema(
+        summary="The most common numbers",
+        description="Most common first; of equally common numbers the smaller comes first.",
+        parameters=[MostCommonQuery],
+        responses={
+            200: OpenApiResponse(MostCommonSerializer(many=True), examples=[examples.MOST_COMMON]),
+            **problems(400, 406, 503),
+        },
+    )
+    def list(self, request: Request) -> Response:
+        top = Submission.objects.most_common(**_query(MostCommonQuery, request))
+        return Response(MostCommonSerializer(top, many=True).data)

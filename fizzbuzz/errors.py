@@ -1,0 +1,53 @@
+"""What goes wrong outside of DRF's views: problem details under /api/, a page elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+
+from fizzbuzz.api.problems import problem_response
+
+log = logging.getLogger(__name__)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 400, "The request can't be understood.")
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 403, "This is not for you.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 404, "There is nothing at this address.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _error(request, 500, "Something broke on our side. Try again; if it stays, tell who runs this service.")
+
+
+class UnavailableMiddleware:
+    """Turns a database that is away into a 503."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, OperationalError | InterfaceError):
+            return None
+        log.error("The database is away: %s", exception)
+        return _error(request, 503, "The database can't be reached right now. Try again in a moment.", {"Retry-After": "5"})
+
+
+def _error(request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return problem_response(status, detail, request.path, headers)
+    body = render_to_string("error.html", {"status": status, "detail": detail}, request)
+    return HttpResponse(body, status=status, headers=headers)

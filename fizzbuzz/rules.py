@@ -1,0 +1,70 @@
+"""What a number is, and what it is called. Pure: no Django, no I/O."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+SMALLEST = -(2**63)
+LARGEST = 2**63 - 1
+EXPECTED = f"Enter a whole number from {SMALLEST} to {LARGEST}, such as 15 or -3."
+
+_DIGITS = re.compile(r"([+-]?)([0-9]+)", re.ASCII)
+_LONGEST = len(str(LARGEST))
+
+
+class Kind(StrEnum):
+    """The class of a number: what filters, labels and styles use."""
+
+    FIZZ = "Fizz"
+    BUZZ = "Buzz"
+    FIZZBUZZ = "FizzBuzz"
+    NUMBER = "Number"
+
+
+# The one place that knows the divisors: a number divisible by all of a kind's,
+# and by none of the rest, is of that kind.
+DIVISORS: dict[Kind, tuple[int, ...]] = {
+    Kind.FIZZBUZZ: (3, 5),
+    Kind.FIZZ: (3,),
+    Kind.BUZZ: (5,),
+}
+
+
+class InvalidNumber(ValueError):
+    """What was sent is no whole number in signed 64-bit range. Its text says what is accepted."""
+
+    def __init__(self) -> None:
+        super().__init__(EXPECTED)
+
+
+def classify(number: int) -> Kind:
+    """The kind of a number; zero is a FizzBuzz."""
+    for kind, divisors in DIVISORS.items():
+        if all(number % divisor == 0 for divisor in divisors):
+            return kind
+    return Kind.NUMBER
+
+
+def result(number: int) -> str:
+    """What a person reads: the kind, or the number itself where the kind is `Number`."""
+    kind = classify(number)
+    return str(number) if kind is Kind.NUMBER else kind.value
+
+
+def parse_number(value: object) -> int:
+    """An int in signed 64-bit range, from such an int or its text (ASCII digits, optional sign).
+
+    Raises InvalidNumber for everything else: booleans, floats, spaces, other scripts' digits.
+    """
+    if isinstance(value, str) and (match := _DIGITS.fullmatch(value)):
+        sign, digits = match.groups()
+        digits = digits.lstrip("0") or "0"
+        if len(digits) > _LONGEST:  # int() refuses very long text, and takes long for it
+            raise InvalidNumber
+        value = int(sign + digits)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidNumber
+    if not SMALLEST <= value <= LARGEST:
+        raise InvalidNumber
+    return value

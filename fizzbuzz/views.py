@@ -1,0 +1,38 @@
+"""The pages for people."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from fizzbuzz import recording, rules
+from fizzbuzz.forms import SubmissionForm
+from fizzbuzz.models import NumberWithCount, Submission
+
+TOP = 3
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def home(request: HttpRequest) -> HttpResponse:
+    """The form and the most common numbers. What was recorded is shown at the number's own page."""
+    form = SubmissionForm(request.POST if request.method == "POST" else None)
+    if form.is_bound and form.is_valid():
+        (submission,) = recording.record([form.cleaned_data["number"]], "form")
+        return HttpResponse(status=303, headers={"Location": reverse("number", args=[submission.number])})
+    context = {"form": form, "top": Submission.objects.most_common(TOP)}
+    return render(request, "home.html", context, status=422 if form.is_bound else 200)
+
+
+@require_safe
+def number(request: HttpRequest, text: str) -> HttpResponse:
+    """What one number is, and how often it was submitted; looking records nothing."""
+    try:
+        value = rules.parse_number(text)
+    except rules.InvalidNumber as error:
+        raise Http404(str(error)) from error
+    if text != str(value):
+        return redirect("number", value, permanent=True)
+    counted = NumberWithCount(value, Submission.objects.count_of(value))
+    return render(request, "number.html", {"number": counted})

@@ -1,0 +1,59 @@
+"""gunicorn's configuration; `manage.py serve` starts it and adds the address and the number of workers.
+
+Its master imports this file. Nothing here may import Django or psycopg: the gevent workers have to
+patch the standard library before those are imported, or one slow query would hold up all requests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from fizzbuzz_site.embedded import Server
+
+worker_class = "gevent"
+# Sockets that wait for a worker; requests that a worker has in hand.
+backlog = 1024
+worker_connections = 500
+timeout = 60
+graceful_timeout = 20
+keepalive = 30
+# Its default is one socket in the home directory, shared by all instances.
+control_socket_disable = True
+loglevel = "warning"
+# The workers' heartbeat: in memory, where a slow disk can't stop it.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108: gunicorn makes a file of its own
+
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+_embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBEDDED")) else None
+
+
+def on_starting(server: Any) -> None:
+    if _embedded:
+        _embedded.join()
+
+
+def when_ready(server: Any) -> None:
+    # `serve` blocked them, so that none could end this process before it was able to clean up.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def post_worker_init(worker: Any) -> None:
+    if worker.age == 1:
+        print(f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop", flush=True)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    if _embedded:
+        _embedded.leave()

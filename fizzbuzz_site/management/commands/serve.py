@@ -1,0 +1,92 @@
+"""`manage.py serve`: what `make run` and the container start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from fizzbuzz_site.gunicorn import SIGNALS
+
+# Any number will do that nothing else in the database takes; these are the letters "FIZZ".
+MIGRATION_LOCK = 0x46495A5A
+
+
+class Command(BaseCommand):
+    help = "Serves the site with gunicorn at HOST and PORT; starts the embedded PostgreSQL unless DATABASE_URL is set."
+    requires_system_checks = ["__all__"]
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--migrate",
+            action="store_true",
+            help="apply migrations first; the embedded database always gets them",
+        )
+
+    def handle(self, *, migrate: bool, **options: Any) -> None:
+        listener = self._listen()
+        try:
+            if migrate or settings.EMBEDDED:
+                self._migrate()
+            else:
+                self._warn_of_missing_migrations()
+            self._warn_of_lost_durability()
+        except OperationalError as error:
+            raise CommandError(f"The database can't be reached: {error}".strip()) from error
+        self._become_gunicorn(listener)
+
+    def _listen(self) -> socket.socket:
+        host, port = settings.HOST, settings.PORT
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            return socket.create_server((host, port), family=family, backlog=1024)
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            raise CommandError(f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another.") from error
+
+    def _migrate(self) -> None:
+        with connection.cursor() as cursor:  # two instances that start at once take turns
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+            try:
+                call_command("migrate", interactive=False, verbosity=0)
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+
+    def _warn_of_missing_migrations(self) -> None:
+        executor = MigrationExecutor(connection)
+        if plan := executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            self._warn(f"{len(plan)} migrations are not applied: run manage.py migrate")
+
+    def _warn_of_lost_durability(self) -> None:
+        with connection.cursor() as cursor:
+            for name in ("fsync", "synchronous_commit"):
+                cursor.execute("SELECT current_setting(%s)", [name])
+                if cursor.fetchone() == ("off",):
+                    self._warn(f"PostgreSQL runs with {name} off: a crash loses submissions that were acknowledged")
+
+    def _warn(self, message: str) -> None:
+        self.stderr.write(self.style.WARNING(f"warning: {message}"))
+
+    def _become_gunicorn(self, listener: socket.socket) -> None:
+        """Replaces this process, so that gunicorn's master takes the signals; it joins the embedded server itself."""
+        listener.set_inheritable(True)
+        host, port = listener.getsockname()[:2]
+        os.environ["FIZZBUZZ_SERVED_AT"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="fizzbuzz-metrics-")
+        arguments = ["--bind", f"fd://{listener.fileno()}", "--workers", str(settings.WEB_CONCURRENCY)]
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        connection.close()
+        if settings.EMBEDDED:
+            os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
+        command = [sys.executable, "-m", "gunicorn", "--config", "python:fizzbuzz_site.gunicorn", *arguments]
+        os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606: no shell is wanted

@@ -1,0 +1,17 @@
+"""Django's PostgreSQL backend, counted by django-prometheus; knows where the embedded server is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django_prometheus.db.backends.postgresql import base
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def get_connection_params(self) -> dict[str, Any]:
+        """As Django's, but starts or joins the embedded server first, if that is the one."""
+        params: dict[str, Any] = super().get_connection_params()
+        if settings.EMBEDDED:
+            params["host"] = settings.EMBEDDED.join()
+        return params

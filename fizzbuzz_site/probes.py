@@ -1,0 +1,80 @@
+"""Readiness and liveness, for load balancers and orchestrators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+import psycopg
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from psycopg.abc import PQGen
+
+T = TypeVar("T")
+
+# Seconds. Together they leave an answer within three; libpq waits no less than two for a connection.
+CONNECT_TIMEOUT = 2
+QUERY_TIMEOUT = 0.8
+
+
+class _ImpatientConnection(psycopg.Connection[tuple[Any, ...]]):
+    """Gives up on this side: a server that hangs can't run its own statement_timeout."""
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        return super().wait(gen, interval, timeout or QUERY_TIMEOUT)
+
+
+class ProbesMiddleware:
+    """Answers the probes ahead of all else: they may come by any Host, by plain http, and are not counted."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        probe = PROBES.get(request.path_info)
+        if probe is None:
+            return self.get_response(request)
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        response = probe()
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def live() -> JsonResponse:
+    """The process alone: it answers, so it lives."""
+    return JsonResponse({"status": "ok"})
+
+
+def ready() -> JsonResponse:
+    """Whether requests should be sent here: 200 or 503, naming each check."""
+    checks = _checks()
+    ok = all(outcome == "ok" for outcome in checks.values())
+    return JsonResponse({"status": "ok" if ok else "unavailable", "checks": checks}, status=200 if ok else 503)
+
+
+def _checks() -> dict[str, str]:
+    try:
+        missing = _known_migrations() - _applied_migrations()
+    except psycopg.errors.UndefinedTable:
+        missing = _known_migrations()
+    except psycopg.Error:
+        return {"database": "unreachable", "migrations": "unknown"}
+    return {"database": "ok", "migrations": f"{len(missing)} not applied" if missing else "ok"}
+
+
+def _applied_migrations() -> set[tuple[str, str]]:
+    # A connection of its own: a pool that is exhausted, or waits for a dead server, has no say here.
+    params = connection.get_connection_params() | {"connect_timeout": CONNECT_TIMEOUT}
+    with _ImpatientConnection.connect(**params, autocommit=True) as database:
+        return {(app, name) for app, name in database.execute("SELECT app, name FROM django_migrations")}
+
+
+@cache
+def _known_migrations() -> set[tuple[str, str]]:
+    return set(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
+
+
+PROBES: dict[str, Callable[[], JsonResponse]] = {"/health": ready, "/health/live": live}

@@ -1,0 +1,172 @@
+"""All configuration. Every environment variable is declared here, once; unset means production.
+
+Each may also come from a file: NAME_FILE names it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from environs import FileAwareEnv
+
+from fizzbuzz_site import __version__
+from fizzbuzz_site.embedded import DATABASE, USER, Server
+from fizzbuzz_site.secret_key import kept_secret_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = FileAwareEnv(strip_whitespace=True)
+
+# What `manage.py serve` listens on, and with how many processes.
+HOST: str = env.str("HOST", "127.0.0.1")
+PORT: int = env.int("PORT", 8080)
+WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2)
+
+DEBUG: bool = env.bool("DEBUG", False)
+# Unset: the embedded PostgreSQL, with its data and the generated secret key in DATA_DIR.
+DATABASE_URL: str = env.str("DATABASE_URL", "")
+DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var").absolute()
+# Connections that one worker process opens at most.
+DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 8)
+SECRET_KEY: str = env.str("SECRET_KEY", "")
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
+# On: people reach the service by https through a proxy that sets X-Forwarded-Proto.
+HTTPS: bool = env.bool("HTTPS", False)
+# What was deployed, such as a commit; shown by /info.
+REVISION: str = env.str("REVISION", "unknown")
+
+EMBEDDED = None if DATABASE_URL else Server(DATA_DIR)
+# Set by `manage.py serve` for its workers.
+SERVED_AT: str = env.str("FIZZBUZZ_SERVED_AT", "")
+
+if not SECRET_KEY:
+    if not EMBEDDED:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set, and DATABASE_URL is: set it (or SECRET_KEY_FILE) to a long random text, "
+            "the same for all instances, such as the output of: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+        )
+    try:
+        SECRET_KEY = kept_secret_key(DATA_DIR)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"The data folder {DATA_DIR} can't be used ({error.strerror}): set DATA_DIR to another."
+        ) from error
+
+if not ALLOWED_HOSTS:
+    ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+    if EMBEDDED and HOST in {"0.0.0.0", "::"}:  # noqa: S104: compared
+        # Whoever tries it out from a phone knows this machine by a name that we don't.
+        ALLOWED_HOSTS = ["*"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_prometheus",
+    "fizzbuzz_site",
+    "fizzbuzz",
+]
+
+MIDDLEWARE = [
+    "fizzbuzz_site.probes.ProbesMiddleware",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "fizzbuzz.errors.UnavailableMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+ROOT_URLCONF = "fizzbuzz_site.urls"
+WSGI_APPLICATION = "fizzbuzz_site.wsgi.application"
+# The addresses are as urls.py writes them, and no others.
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+try:
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
+except ValueError as error:
+    raise ImproperlyConfigured(f"DATABASE_URL: {error}") from error
+if "postgresql" not in DATABASES["default"]["ENGINE"]:
+    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name")
+DATABASES["default"] |= {"ENGINE": "fizzbuzz_site.postgresql", "CONN_HEALTH_CHECKS": True}
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)  # seconds
+if SERVED_AT:
+    # Many requests share a few connections; who waits longer than this many seconds for one is told so.
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+# HSTS for subdomains and preloading bind hosts that are not this service's.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+REST_FRAMEWORK = {
+    # No cookie, no session: a browser's API requests carry no authority that CSRF could abuse.
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_PARSER_CLASSES": ["fizzbuzz.api.parsers.StrictJSONParser", "rest_framework.parsers.FormParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "fizzbuzz.api.problems.exception_handler",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "FizzBuzz",
+    "DESCRIPTION": "Classifies whole numbers, records every one, and knows the most common.",
+    "VERSION": __version__,
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}

@@ -1,0 +1,35 @@
+"""Every address. `/health` and `/health/live` are answered ahead of these, in probes.py."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import TemplateView
+from django_prometheus.exports import ExportToDjangoView
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.routers import DefaultRouter
+
+from fizzbuzz import views
+from fizzbuzz.api.viewsets import MostCommonViewSet, NumberViewSet, SubmissionViewSet
+from fizzbuzz_site.info import info
+
+api = DefaultRouter(trailing_slash=False)
+api.register("fizzbuzz", SubmissionViewSet, "submission")
+api.register("numbers", NumberViewSet, "number")
+api.register("most_common", MostCommonViewSet, "most-common")
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("numbers/<str:text>", views.number, name="number"),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/", include(api.urls)),
+    path("docs", TemplateView.as_view(template_name="docs.html"), name="docs"),
+    path("info", info, name="info"),
+    path("metrics", ExportToDjangoView, name="metrics"),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "fizzbuzz.errors.bad_request"
+handler403 = "fizzbuzz.errors.permission_denied"
+handler404 = "fizzbuzz.errors.not_found"
+handler500 = "fizzbuzz.errors.server_error"
