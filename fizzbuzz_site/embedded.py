@@ -20,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,13 +54,18 @@ class Server:
     def join(self) -> str:
         """Starts the server unless it runs, and uses it until `leave`, or the end of this process.
 
-        Returns the folder of its socket: libpq's `host`. Raises EmbeddedError.
+        Returns its host, as libpq calls it. Raises EmbeddedError.
         """
         if self._users is None:
             try:
                 self._join()
             except OSError as error:
                 raise EmbeddedError(f"The data folder {self.home.parent} can't be used: {error}") from error
+        return self.host
+
+    @property
+    def host(self) -> str:
+        """The folder of the server's socket, whether or not it runs. It stays the same over restarts."""
         return str(self.socket_link.readlink())
 
     def leave(self) -> None:
@@ -82,12 +88,10 @@ class Server:
         atexit.register(self.leave)
 
     def _part(self, users: IO[str]) -> None:
-        try:
+        with suppress(BlockingIOError):  # somebody else is still here
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass  # somebody else is still here
-        else:
-            self._run("pg_ctl", "stop", "-D", str(self._cluster), "-m", "fast", "-w", "-t", str(SECONDS))
+            if (self._cluster / "postmaster.pid").exists():
+                self._run("pg_ctl", "stop", "-D", str(self._cluster), "-m", "fast", "-w", "-t", str(SECONDS))
         self._forget()
 
     def _forget(self) -> None:
@@ -139,9 +143,12 @@ class Server:
                 f"dump it with version {version} and restore it here, or set DATA_DIR to another folder."
             )
         socket_dir = self._socket_dir()
-        if self._run("pg_isready", "-q", "-h", socket_dir).returncode == 0:
-            return
-        self._disown_recycled_pid()
+        pid_file = self._cluster / "postmaster.pid"
+        if pid_file.exists():
+            if _cwd(pid_file.read_text().partition("\n")[0]) == self._cluster:
+                self._wait_until_ready(socket_dir)
+                return
+            self._disown_recycled_pid(pid_file, socket_dir)
         log = self._cluster / "server.log"
         options = f"-c listen_addresses= -c unix_socket_directories={socket_dir}"
         start = ("pg_ctl", "start", "-D", str(self._cluster), "-l", str(log), "-o", options)
@@ -182,24 +189,21 @@ class Server:
         self.socket_link.symlink_to(folder)
         return str(folder)
 
-    def _disown_recycled_pid(self) -> None:
-        """After a crash the pid in postmaster.pid may be another program's, and PostgreSQL would believe it.
+    def _wait_until_ready(self, socket_dir: str) -> None:
+        deadline = time.monotonic() + SECONDS
+        while self._run("pg_isready", "-q", "-h", socket_dir).returncode:
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"The embedded PostgreSQL of {self.home.parent} runs, but does not answer.")
+            time.sleep(0.1)
+
+    def _disown_recycled_pid(self, pid_file: Path, socket_dir: str) -> None:
+        """After a crash the pid in the lock files may be another program's, or a zombie's; PostgreSQL believes it.
 
         It never believes its grandparent's, and goes on to look whether its shared memory is in use.
         """
-        pid_file = self._cluster / "postmaster.pid"
-        if not pid_file.exists():
-            return
-        pid, _, rest = pid_file.read_text().partition("\n")
-        process = Path("/proc") / pid
-        if not process.exists():
-            return
-        try:
-            cwd = (process / "cwd").readlink()
-        except OSError:  # a zombie's, or another user's
-            cwd = None
-        if cwd != self._cluster:
-            pid_file.write_text(f"{os.getpid()}\n{rest}")
+        rest = pid_file.read_text().partition("\n")[2]
+        pid_file.write_text(f"{os.getpid()}\n{rest}")
+        Path(socket_dir, ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
     def _ensure_database(self, socket_dir: str) -> None:
         query = ("psql", "-X", "-At", "-h", socket_dir, "-U", USER, "-d", "postgres", "-c")
@@ -250,6 +254,13 @@ class Server:
 
 def _open_to_all(folder: Path) -> bool:
     return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))
+
+
+def _cwd(pid: str) -> Path | None:
+    try:
+        return (Path("/proc") / pid / "cwd").readlink()
+    except OSError:  # gone, a zombie's, or another user's
+        return None
 
 
 def _exit_on_sigterm() -> None:

@@ -10,8 +10,11 @@ from django_prometheus.db.backends.postgresql import base
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
-        """As Django's, but starts or joins the embedded server first, if that is the one."""
+        """As Django's, but starts or joins the embedded server first, if that is the one.
+
+        Workers leave that to gunicorn's master: each looks at the database, and none may hang in a start.
+        """
         params: dict[str, Any] = super().get_connection_params()
-        if settings.EMBEDDED:
-            params["host"] = settings.EMBEDDED.join()
+        if server := settings.EMBEDDED:
+            params["host"] = server.host if settings.SERVED_AT else server.join()
         return params

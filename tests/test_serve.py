@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fizzbuzz_site.embedded import DATABASE, USER, Server
+from tests.service import ROOT, Service, eventually, manage, processes, serving
+
+
+@pytest.fixture(scope="module")
+def module_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("service")
+    for each in (folder, folder.parent, folder.parent.parent):
+        each.chmod(0o711)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(module_data_dir: Path) -> Iterator[Service]:
+    with serving(DATA_DIR=str(module_data_dir)) as service:
+        yield service
+
+
+def finish(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    process = manage(*arguments, **environment)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_everything(data_dir: Path, signum: int) -> None:
+    service = Service(DATA_DIR=str(data_dir))
+    assert len(processes(data_dir)) > 3
+
+    assert service.stop(signum) == (0, "")
+
+    assert processes(data_dir) == []
+
+
+def test_signal_during_the_start_ends_everything(data_dir: Path) -> None:
+    process = manage("serve", PORT="0", DATA_DIR=str(data_dir))
+    assert eventually((data_dir / "postgres/data/postmaster.pid").exists)
+
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert processes(data_dir) == []
+
+
+def test_acknowledged_submissions_survive_kill_9_of_every_process(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir))
+    acknowledged: list[int] = []
+
+    def submit() -> None:
+        try:
+            while True:
+                acknowledged.append(service.request("/api/fizzbuzz", {"number": 15}).json()["id"])
+        except OSError:
+            return
+
+    clients = [threading.Thread(target=submit) for _ in range(4)]
+    for client in clients:
+        client.start()
+    assert eventually(lambda: len(acknowledged) >= 50)
+    for pid in processes(data_dir):
+        os.kill(pid, signal.SIGKILL)
+    for client in clients:
+        client.join()
+    service.process.communicate()
+    assert eventually(lambda: not processes(data_dir))
+
+    with serving(DATA_DIR=str(data_dir)) as again:
+        (most_common,) = again.request("/api/most_common").json()
+        found = {id_ for id_ in acknowledged if again.request(f"/api/fizzbuzz/{id_}").status == 200}
+
+    assert found == set(acknowledged)
+    # One request of each client may have been recorded without its answer arriving.
+    assert len(acknowledged) <= most_common["count"] <= len(acknowledged) + len(clients)
+
+
+def test_command_joins_the_running_server(service: Service, module_data_dir: Path) -> None:
+    service.request("/api/fizzbuzz", {"number": 9})
+
+    code, out, err = finish("top_numbers", "--format", "json", "--limit", "100", DATA_DIR=str(module_data_dir))
+
+    assert (code, err) == (0, "")
+    assert '{"number": 9, "result": "Fizz", "count": ' in out
+    assert service.request("/health").status == 200
+
+
+def test_command_starts_the_server_for_its_own_time(data_dir: Path) -> None:
+    migrated = finish("migrate", "--verbosity", "0", DATA_DIR=str(data_dir))
+    listed = finish("top_numbers", DATA_DIR=str(data_dir))
+
+    assert migrated == (0, "", "")
+    assert listed == (0, "No numbers have been submitted yet.\n", "")
+    assert processes(data_dir) == []
+
+
+def test_metrics_of_all_workers_add_up(data_dir: Path) -> None:
+    with serving(DATA_DIR=str(data_dir)) as service:
+        workers = set()
+        numbers = 0
+        while len(workers) < 2 or numbers < 40:
+            assert service.request("/api/fizzbuzz", {"number": 10}).status == 201
+            numbers += 1
+            # /info's start time tells the workers apart; /metrics itself does not.
+            workers.add(service.request("/info").json()["started_at"])
+        metrics = {service.request("/metrics").body for _ in range(10)}
+
+    for page in metrics:
+        assert f'fizzbuzz_submissions_total{{channel="api",kind="Buzz"}} {numbers}.0' in page
+        counted = re.search(
+            r'^django_http_requests_total_by_view_transport_method_total\{.*view="submission-list".*\} (\S+)$', page, re.M
+        )
+        assert counted
+        assert float(counted[1]) == numbers
+        executed = re.search(r'^django_db_execute_total\{alias="default",vendor="postgresql"\} (\S+)$', page, re.M)
+        assert executed
+        assert float(executed[1]) >= numbers
+
+
+def test_reload_keeps_answering(service: Service) -> None:
+    before = service.request("/info").json()["started_at"]
+
+    service.process.send_signal(signal.SIGHUP)
+
+    assert eventually(lambda: service.request("/info").json()["started_at"] > before)
+
+
+def test_master_imports_neither_django_nor_psycopg() -> None:
+    code = "import sys, fizzbuzz_site.gunicorn; print([m for m in sys.modules if m.split('.')[0] in {'django','psycopg'}])"
+
+    found = subprocess.run([".venv/bin/python", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert found.stdout == "[]\n"
+
+
+def test_taken_port_is_one_clear_line(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        failed = finish("serve", PORT=str(port), DATA_DIR=str(data_dir))
+
+    assert failed == (
+        1,
+        "",
+        f"CommandError: Can't listen on 127.0.0.1 port {port} (Address already in use): set HOST or PORT to another.\n",
+    )
+    assert processes(data_dir) == []
+
+
+def test_unusable_data_folder_is_one_clear_line() -> None:
+    assert finish("serve", PORT="0", DATA_DIR="/dev/null/var") == (
+        1,
+        "",
+        "error: The data folder /dev/null/var can't be used (Not a directory): set DATA_DIR to another.\n",
+    )
+
+
+def test_other_major_version_is_one_clear_line(data_dir: Path) -> None:
+    server = Server(data_dir)
+    server.join()
+    server.leave()
+    (server.home / "data/PG_VERSION").write_text("16\n")
+
+    code, out, err = finish("serve", PORT="0", DATA_DIR=str(data_dir))
+
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"error: The data in .* is of PostgreSQL 16, and the embedded server is 18: dump .*\n", err)
+
+
+@pytest.fixture
+def database_url(data_dir: Path) -> Iterator[str]:
+    """A server that is not the service's own, and empty."""
+    server = Server(data_dir)
+    yield f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
+    server.leave()
+
+
+def test_external_server_is_used_and_not_migrated_unasked(database_url: str) -> None:
+    code, errors = Service(DATABASE_URL=database_url, SECRET_KEY="of a test").stop()
+
+    assert code == 0
+    assert re.fullmatch(r"warning: \d+ migrations are not applied: run manage.py migrate\n", errors)
+
+
+def test_external_server_without_durability_is_warned_of(database_url: str) -> None:
+    url = f"{database_url}&options=-c%20synchronous_commit%3Doff"
+    finish("migrate", "--verbosity", "0", DATABASE_URL=url, SECRET_KEY="of a test")
+
+    assert Service(DATABASE_URL=url, SECRET_KEY="of a test").stop() == (
+        0,
+        "warning: PostgreSQL runs with synchronous_commit off: a crash loses submissions that were acknowledged\n",
+    )
+
+
+def test_unreachable_external_server_is_one_clear_line() -> None:
+    code, out, err = finish("serve", PORT="0", DATABASE_URL="postgresql://u@127.0.0.1:1/d", SECRET_KEY="of a test")
+
+    assert (code, out) == (1, "")
+    assert "CommandError: The database can't be reached: connection" in err
+    assert "Connection refused" in err
