@@ -6,6 +6,7 @@ patch the standard library before those are imported, or one slow query would ho
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -28,6 +29,9 @@ control_socket_disable = True
 loglevel = "warning"
 # The workers' heartbeat: in memory, where a slow disk can't stop it.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108: gunicorn makes a file of its own
+
+# It warns of the body at each HEAD, which Django leaves to the server to drop.
+logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 

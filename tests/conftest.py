@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,22 @@ import pytest
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """An empty data folder that every user may enter, for PostgreSQL started by root runs as another one."""
+    """An empty data folder."""
+    with _data_dir() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shared_data_dir() -> Iterator[Path]:
+    """A data folder for all tests of a module."""
+    with _data_dir() as folder:
+        yield folder
+
+
+@contextmanager
+def _data_dir() -> Iterator[Path]:
     base = Path(tempfile.mkdtemp(prefix="fizzbuzz test "))
-    base.chmod(0o711)
+    base.chmod(0o711)  # started by root, PostgreSQL runs as another user
     (base / "var").mkdir()
     yield base / "var"
     shutil.rmtree(base)

@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +35,7 @@ class Service:
     """One `manage.py serve` at a port of its own."""
 
     def __init__(self, **environment: str) -> None:
+        _collect_static()
         self.process = manage("serve", PORT="0", **environment)
         assert self.process.stdout
         found = re.search(r"http://\S+", self.process.stdout.readline())
@@ -80,6 +83,12 @@ def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+@cache
+def _collect_static() -> None:
+    with tempfile.TemporaryDirectory() as data_dir:
+        assert manage("collectstatic", "--noinput", DATA_DIR=data_dir).communicate()[1] == ""
 
 
 def processes(data_dir: Path) -> list[int]:

@@ -16,16 +16,8 @@ from tests.service import ROOT, Service, eventually, manage, processes, serving
 
 
 @pytest.fixture(scope="module")
-def module_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("service")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o711)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def service(module_data_dir: Path) -> Iterator[Service]:
-    with serving(DATA_DIR=str(module_data_dir)) as service:
+def service(shared_data_dir: Path) -> Iterator[Service]:
+    with serving(DATA_DIR=str(shared_data_dir)) as service:
         yield service
 
 
@@ -86,10 +78,10 @@ def test_acknowledged_submissions_survive_kill_9_of_every_process(data_dir: Path
     assert len(acknowledged) <= most_common["count"] <= len(acknowledged) + len(clients)
 
 
-def test_command_joins_the_running_server(service: Service, module_data_dir: Path) -> None:
+def test_command_joins_the_running_server(service: Service, shared_data_dir: Path) -> None:
     service.request("/api/fizzbuzz", {"number": 9})
 
-    code, out, err = finish("top_numbers", "--format", "json", "--limit", "100", DATA_DIR=str(module_data_dir))
+    code, out, err = finish("top_numbers", "--format", "json", "--limit", "100", DATA_DIR=str(shared_data_dir))
 
     assert (code, err) == (0, "")
     assert '{"number": 9, "result": "Fizz", "count": ' in out
