@@ -51,7 +51,9 @@ class SubmissionAdmin(admin.ModelAdmin):
     paginator = BoundedPaginator
     actions = None
 
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Submission], search_term: str) -> tuple[QuerySet[Submission], bool]:
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Submission], search_term: str
+    ) -> tuple[QuerySet[Submission], bool]:
         if not search_term:
             return queryset, False
         try:
@@ -69,7 +71,9 @@ class SubmissionAdmin(admin.ModelAdmin):
         except OperationalError as error:
             if "statement timeout" not in str(error):
                 raise
-            messages.error(request, f"That list took longer than {SECONDS} s: narrow it to one number or a shorter time.")
+            messages.error(
+                request, f"That list took longer than {SECONDS} s: narrow it to one number or a shorter time."
+            )
             return redirect("admin:index")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -60,7 +60,10 @@ class NewestFirst(CursorPagination):
         summary="Submit a number",
         description="Classifies the number and records it. It is on disk when the answer arrives.",
         examples=[examples.SUBMIT],
-        responses={201: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]), **problems(400, 406, 413, 415, 503)},
+        responses={
+            201: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
+            **problems(400, 406, 413, 415, 503),
+        },
     ),
     list=extend_schema(
         summary="The log of submissions, newest first",
@@ -69,7 +72,10 @@ class NewestFirst(CursorPagination):
     ),
     retrieve=extend_schema(
         summary="One submission",
-        responses={200: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]), **problems(404, 406, 503)},
+        responses={
+            200: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
+            **problems(404, 406, 503),
+        },
     ),
 )
 class SubmissionViewSet(

@@ -52,7 +52,9 @@ class Command(BaseCommand):
             return socket.create_server((host, port), family=family, backlog=1024)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise CommandError(f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another.") from error
+            raise CommandError(
+                f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another."
+            ) from error
 
     def _migrate(self) -> None:
         with connection.cursor() as cursor:  # two instances that start at once take turns
