@@ -56,7 +56,7 @@ if not SECRET_KEY:
 
 if not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-    if EMBEDDED and HOST in {"0.0.0.0", "::"}:  # noqa: S104: compared
+    if EMBEDDED and HOST in {"0.0.0.0", "::"}:  # noqa: S104 - compared
         # Whoever tries it out from a phone knows this machine by a name that we don't.
         ALLOWED_HOSTS = ["*"]
 

@@ -35,7 +35,7 @@ class ProblemSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     instance = serializers.CharField(help_text="The path that was asked for.")
-    errors = ErrorSerializer(many=True, required=False)
+    errors = ErrorSerializer(many=True, required=False)  # type: ignore[assignment]  # hides a property of no use here
 
 
 def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:

@@ -91,4 +91,4 @@ class Command(BaseCommand):
         if settings.EMBEDDED:
             os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
         command = [sys.executable, "-m", "gunicorn", "--config", "python:fizzbuzz_site.gunicorn", *arguments]
-        os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606: no shell is wanted
+        os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606 - no shell is wanted
