@@ -26,7 +26,27 @@ run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; PORT, HOST 
 test: .venv/dev ## run the whole test suite
 	$(VENV) -m pytest
 
+lint: .venv/dev ## check style, types, the rooms' walls, settings, container files
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy $(wildcard fizzbuzz fizzbuzz_site tests benchmarks manage.py)
+	.venv/bin/lint-imports
+	.venv/bin/djade --check $(shell find templates -name '*.html')
+	$(VENV) manage.py makemigrations --check --dry-run
+	HTTPS=1 $(VENV) manage.py check --deploy --fail-level WARNING
+	.venv/bin/hadolint Dockerfile
+	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+# What `make lock` writes the same on every machine: hashes and no addresses.
+COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) pyproject.toml
+
+lock: .venv/dev ## pin the requirements anew; UPGRADE=--upgrade takes the newest
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --extra embedded --output-file requirements-embedded.txt
+	$(COMPILE) --extra embedded --extra dev --output-file requirements-dev.txt
+
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test help
+.PHONY: run test lint lock help

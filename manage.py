@@ -14,7 +14,7 @@ from fizzbuzz_site.embedded import EmbeddedError
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
     try:
-        settings.DEBUG  # noqa: B018: reads them now, for what is wrong there is the operator's to mend
+        settings.DEBUG  # noqa: B018 - reads them now, for what is wrong there is the operator's to mend
     except (ImproperlyConfigured, ValueError) as error:
         sys.exit(f"error: {error}")
     try:

@@ -43,7 +43,9 @@ class UnavailableMiddleware:
         if not isinstance(exception, OperationalError | InterfaceError):
             return None
         log.error("The database is away: %s", exception)
-        return _error(request, 503, "The database can't be reached right now. Try again in a moment.", {"Retry-After": "5"})
+        return _error(
+            request, 503, "The database can't be reached right now. Try again in a moment.", {"Retry-After": "5"}
+        )
 
 
 def _error(request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None) -> HttpResponse:

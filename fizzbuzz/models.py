@@ -14,7 +14,7 @@ class NumberWithCount(NamedTuple):
     """A number, and how often it was submitted."""
 
     number: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which has no use here
 
     @property
     def result(self) -> str:

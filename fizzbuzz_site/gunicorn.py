@@ -28,7 +28,7 @@ keepalive = 30
 control_socket_disable = True
 loglevel = "warning"
 # The workers' heartbeat: in memory, where a slow disk can't stop it.
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108: gunicorn makes a file of its own
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a file of its own
 
 # It warns of the body at each HEAD, which Django leaves to the server to drop.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
@@ -50,11 +50,11 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     if worker.age == 1:
-        print(f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop", flush=True)
+        print(f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop", flush=True)  # noqa: T201 - for who started it
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    mark_process_dead(worker.pid)
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 def on_exit(server: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from django.core.management.utils import get_random_secret_key
@@ -17,8 +18,6 @@ def kept_secret_key(data_dir: Path) -> str:
         with tempfile.NamedTemporaryFile("w", dir=data_dir) as new:
             new.write(get_random_secret_key())
             new.flush()
-            try:
+            with suppress(FileExistsError):
                 os.link(new.name, path)  # whole or not at all, and never over another process' key
-            except FileExistsError:
-                pass
     return path.read_text()

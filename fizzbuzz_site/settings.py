@@ -56,7 +56,7 @@ if not SECRET_KEY:
 
 if not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-    if EMBEDDED and HOST in {"0.0.0.0", "::"}:  # noqa: S104: compared
+    if EMBEDDED and HOST in {"0.0.0.0", "::"}:  # noqa: S104 - compared
         # Whoever tries it out from a phone knows this machine by a name that we don't.
         ALLOWED_HOSTS = ["*"]
 
@@ -116,7 +116,9 @@ try:
 except ValueError as error:
     raise ImproperlyConfigured(f"DATABASE_URL: {error}") from error
 if "postgresql" not in DATABASES["default"]["ENGINE"]:
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name")
+    raise ImproperlyConfigured(
+        "DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name"
+    )
 DATABASES["default"] |= {"ENGINE": "fizzbuzz_site.postgresql", "CONN_HEALTH_CHECKS": True}
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)  # seconds
 if SERVED_AT:

@@ -84,7 +84,9 @@ def test_docs_show_numbers_past_2_to_the_53_exactly(page: Page, javascript: bool
     operation.get_by_placeholder("number").fill("9007199254740993")
     operation.get_by_role("button", name="Execute").click()
 
-    expect(operation.locator(".live-responses-table td.response-col_description").last).to_contain_text("9007199254740993")
+    expect(operation.locator(".live-responses-table td.response-col_description").last).to_contain_text(
+        "9007199254740993"
+    )
 
 
 def test_browsable_api_takes_a_form(page: Page, javascript: bool) -> None:

@@ -111,7 +111,9 @@ def test_metrics_of_all_workers_add_up(data_dir: Path) -> None:
     for page in metrics:
         assert f'fizzbuzz_submissions_total{{channel="api",kind="Buzz"}} {numbers}.0' in page
         counted = re.search(
-            r'^django_http_requests_total_by_view_transport_method_total\{.*view="submission-list".*\} (\S+)$', page, re.M
+            r'^django_http_requests_total_by_view_transport_method_total\{.*view="submission-list".*\} (\S+)$',
+            page,
+            re.M,
         )
         assert counted
         assert float(counted[1]) == numbers
@@ -129,7 +131,9 @@ def test_reload_keeps_answering(service: Service) -> None:
 
 
 def test_master_imports_neither_django_nor_psycopg() -> None:
-    code = "import sys, fizzbuzz_site.gunicorn; print([m for m in sys.modules if m.split('.')[0] in {'django','psycopg'}])"
+    code = (
+        "import sys, fizzbuzz_site.gunicorn; print([m for m in sys.modules if m.split('.')[0] in {'django','psycopg'}])"
+    )
 
     found = subprocess.run([".venv/bin/python", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 

@@ -35,7 +35,7 @@ class ProblemSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     instance = serializers.CharField(help_text="The path that was asked for.")
-    errors = ErrorSerializer(many=True, required=False)
+    errors = ErrorSerializer(many=True, required=False)  # type: ignore[assignment]  # hides a property of no use here
 
 
 def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
@@ -66,7 +66,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         place = "parameter" if isinstance(error, InvalidQuery) else "pointer"
         found = list(_flatten(error.detail, "" if place == "parameter" else "#"))
         errors = [{place: where.removeprefix("/"), "detail": text} for where, text in found[:MOST_ERRORS]]
-        detail = f"{len(found)} errors, the first {MOST_ERRORS} of them below." if len(found) > MOST_ERRORS else found[0][1]
+        detail = (
+            f"{len(found)} errors, the first {MOST_ERRORS} of them below." if len(found) > MOST_ERRORS else found[0][1]
+        )
         response.data = problem(response.status_code, detail, request.path, errors=errors)
     else:
         response.data = problem(response.status_code, response.data["detail"], request.path)

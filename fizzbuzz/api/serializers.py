@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from fizzbuzz import recording, rules
-from fizzbuzz.models import NumberWithCount, Submission
+from fizzbuzz.models import Submission
 
 MOST_NUMBERS = 10_000  # in one batch
 INTEGER = {"type": "integer", "format": "int64", "minimum": rules.SMALLEST, "maximum": rules.LARGEST}

@@ -39,7 +39,7 @@ def _query(serializer: type[Serializer], request: Request) -> dict[str, Any]:
         query.is_valid(raise_exception=True)
     except ValidationError as error:
         raise InvalidQuery(error.detail) from error
-    return query.validated_data
+    return dict(query.validated_data)
 
 
 class NewestFirst(CursorPagination):
@@ -50,7 +50,7 @@ class NewestFirst(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         cursor = super().decode_cursor(request)
-        if cursor and cursor.position and not cursor.position.isdecimal():
+        if cursor and cursor.position and not str(cursor.position).isdecimal():
             raise NotFound(self.invalid_cursor_message)
         return cursor
 
@@ -60,7 +60,10 @@ class NewestFirst(CursorPagination):
         summary="Submit a number",
         description="Classifies the number and records it. It is on disk when the answer arrives.",
         examples=[examples.SUBMIT],
-        responses={201: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]), **problems(400, 406, 413, 415, 503)},
+        responses={
+            201: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
+            **problems(400, 406, 413, 415, 503),
+        },
     ),
     list=extend_schema(
         summary="The log of submissions, newest first",
@@ -69,7 +72,10 @@ class NewestFirst(CursorPagination):
     ),
     retrieve=extend_schema(
         summary="One submission",
-        responses={200: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]), **problems(404, 406, 503)},
+        responses={
+            200: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
+            **problems(404, 406, 503),
+        },
     ),
 )
 class SubmissionViewSet(
@@ -88,7 +94,7 @@ class SubmissionViewSet(
     def get_success_headers(self, data: Any) -> dict[str, str]:
         return {"Location": reverse("submission-detail", [data["id"]])}
 
-    def filter_queryset(self, queryset: QuerySet[Submission]) -> QuerySet[Submission]:
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.action != "list":
             return queryset
         query = _query(LogQuery, self.request)

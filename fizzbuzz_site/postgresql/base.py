@@ -8,7 +8,7 @@ from django.conf import settings
 from django_prometheus.db.backends.postgresql import base
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-prometheus has no types
     def get_connection_params(self) -> dict[str, Any]:
         """As Django's, but starts or joins the embedded server first, if that is the one.
 

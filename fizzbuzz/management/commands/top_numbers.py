@@ -65,5 +65,5 @@ class Command(BaseCommand):
         parser.add_argument("--limit", type=limit, default=3, metavar="N", help="how many numbers (default: 3)")
         parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
 
-    def handle(self, *, limit: int, format: str, **options: Any) -> None:
+    def handle(self, *, limit: int, format: str, **options: Any) -> None:  # noqa: A002 - the option's name
         FORMATS[format](Submission.objects.most_common(limit), self.stdout)

@@ -52,7 +52,9 @@ class Command(BaseCommand):
             return socket.create_server((host, port), family=family, backlog=1024)
         except (OSError, OverflowError) as error:
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-            raise CommandError(f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another.") from error
+            raise CommandError(
+                f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another."
+            ) from error
 
     def _migrate(self) -> None:
         with connection.cursor() as cursor:  # two instances that start at once take turns
@@ -89,4 +91,4 @@ class Command(BaseCommand):
         if settings.EMBEDDED:
             os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
         command = [sys.executable, "-m", "gunicorn", "--config", "python:fizzbuzz_site.gunicorn", *arguments]
-        os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606: no shell is wanted
+        os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606 - no shell is wanted

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+INTERNAL = "FIZZBUZZ_SERVED_AT"
+
+SERVER = {"DATABASE_URL": "postgresql://nobody@localhost/nowhere", "SECRET_KEY": "given"}
+NO_SECRET_KEY = (
+    "SECRET_KEY is not set, and DATABASE_URL is: set it (or SECRET_KEY_FILE) to a long random text, the same "
+    "for all instances, such as the output of: python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+)
+
+
+def declared() -> dict[str, str]:
+    """The environment variables that settings.py reads, with their defaults as a person writes them."""
+    nodes = ast.walk(ast.parse((ROOT / "fizzbuzz_site/settings.py").read_text()))
+    calls = [each for each in nodes if isinstance(each, ast.Call) and ast.unparse(each.func).startswith("env.")]
+    found = {name: default for name, default, *_ in ([ast.literal_eval(arg) for arg in call.args] for call in calls)}
+    return {name: str(default) if default != [] else "" for name, default in found.items() if name != INTERNAL}
+
+
+def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A Python in an environment with no other settings than these."""
+    given = {*declared(), "DJANGO_SETTINGS_MODULE"}
+    environment = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in given}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment | variables, capture_output=True, text=True, check=False
+    )
+
+
+def setting(name: str, **variables: str) -> object:
+    code = f"import json; from fizzbuzz_site import settings; print(json.dumps(settings.{name}))"
+    return json.loads(run("-c", code, **variables).stdout)
+
+
+def test_env_example_lists_every_variable_with_its_default() -> None:
+    text = (ROOT / ".env.example").read_text()
+
+    assert dict(re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.MULTILINE)) == declared()
+
+
+def test_readme_lists_every_variable_with_its_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\|", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+    assert dict(rows) == declared()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"DATABASE_URL": SERVER["DATABASE_URL"]}, NO_SECRET_KEY),
+        (SERVER | {"PORT": "abc"}, 'Environment variable "PORT" invalid: Not a valid integer.'),
+        (
+            SERVER | {"DATABASE_URL": "mysql://root@localhost/fizzbuzz"},
+            "DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name",
+        ),
+        (
+            SERVER | {"SECRET_KEY_FILE": "/nowhere/secret_key"},
+            "The value of SECRET_KEY_FILE must be a readable file path.",
+        ),
+        (
+            {"DATA_DIR": "/proc/nowhere"},
+            "The data folder /proc/nowhere can't be used (No such file or directory): set DATA_DIR to another.",
+        ),
+    ],
+    ids=["secret key missing", "port no number", "not postgresql", "secret key file missing", "data folder unusable"],
+)
+def test_settings_refuse_in_one_line(variables: dict[str, str], message: str) -> None:
+    check = run("manage.py", "check", **variables)
+
+    assert (check.returncode, check.stdout, check.stderr) == (1, "", f"error: {message}\n")
+
+
+def test_secret_key_comes_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from a file\n")
+
+    key = setting("SECRET_KEY", DATABASE_URL=SERVER["DATABASE_URL"], SECRET_KEY_FILE=str(tmp_path / "key"))
+
+    assert key == "from a file"
+
+
+def test_secret_key_is_generated_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
+    first, second = (setting("SECRET_KEY", DATA_DIR=str(tmp_path / "var")) for _ in range(2))
+
+    kept = tmp_path / "var" / "secret_key"
+    assert first == second == kept.read_text()
+    assert len(kept.read_text()) == 50
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert [each.name for each in kept.parent.iterdir()] == ["secret_key"]
+
+
+VISIT = """
+import json, django
+django.setup()
+from django.test import Client
+visitor = Client(headers={"Host": "localhost"})
+for headers in ({}, {"X-Forwarded-Proto": "https"}):
+    api, login = (visitor.get(path, headers=headers) for path in ("/api/", "/admin/login/"))
+    print(json.dumps([
+        api.status_code,
+        api.headers.get("Location") or api.json()["fizzbuzz"],
+        api.headers.get("Strict-Transport-Security"),
+        [bool(cookie["secure"]) for cookie in login.cookies.values()],
+    ]))
+"""
+
+
+def visits(**variables: str) -> list[object]:
+    """By http, then by what a proxy says was https: status, address it leads to, HSTS, secure of each cookie."""
+    visit = run("-c", VISIT, DJANGO_SETTINGS_MODULE="tests.settings", **SERVER, **variables)
+    return [json.loads(line) for line in visit.stdout.splitlines()]
+
+
+def test_https_redirects_secures_cookies_and_trusts_the_proxy() -> None:
+    assert visits(HTTPS="1") == [
+        [301, "https://localhost/api/", None, []],
+        [200, "https://localhost/api/fizzbuzz", "max-age=31536000", [True]],
+    ]
+
+
+def test_http_promises_nothing_and_trusts_no_header() -> None:
+    assert visits() == [[200, "http://localhost/api/fizzbuzz", None, [False]]] * 2
