@@ -36,6 +36,7 @@ lint: .venv/dev ## check style, types, the rooms' walls, settings, container fil
 	HTTPS=1 $(VENV) manage.py check --deploy --fail-level WARNING
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 # What `make lock` writes the same on every machine: hashes and no addresses.
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
