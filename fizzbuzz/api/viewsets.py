@@ -50,8 +50,11 @@ class NewestFirst(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         cursor = super().decode_cursor(request)
-        if cursor and cursor.position and not cursor.position.isdecimal():
-            raise NotFound(self.invalid_cursor_message)
+        if cursor and cursor.position is not None:
+            try:
+                rules.parse_number(cursor.position)
+            except rules.InvalidNumber as error:
+                raise NotFound(self.invalid_cursor_message) from error
         return cursor
 
 
