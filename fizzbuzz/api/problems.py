@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import JsonResponse
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
+
+from fizzbuzz.api.parsers import BodyTooLarge
 
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS = 20  # of one request's that are told
@@ -58,6 +61,8 @@ def problem_response(status: int, detail: str, path: str, headers: dict[str, str
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's, with its answer put into problem details; the browsable pages show the same."""
+    if isinstance(error, RequestDataTooBig):  # Django's own bound, for forms
+        error = BodyTooLarge()
     response = drf_exception_handler(error, context)
     if response is None:
         return None
