@@ -34,7 +34,8 @@ from fizzbuzz.models import NumberWithCount, Submission
 
 def _query(serializer: type[Serializer], request: Request) -> dict[str, Any]:
     """The query parameters as the serializer reads them. Raises InvalidQuery."""
-    query = serializer(data=request.query_params)
+    # As a plain dict, or DRF takes it for a browser's form, where an empty field is one left out.
+    query = serializer(data=request.query_params.dict())
     try:
         query.is_valid(raise_exception=True)
     except ValidationError as error:
