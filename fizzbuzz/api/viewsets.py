@@ -28,6 +28,7 @@ from fizzbuzz.api.serializers import (
     MostCommonSerializer,
     NumberSerializer,
     SubmissionSerializer,
+    SubmitSerializer,
 )
 from fizzbuzz.models import NumberWithCount, Submission
 
@@ -57,6 +58,12 @@ class NewestFirst(CursorPagination):
             except rules.InvalidNumber as error:
                 raise NotFound(self.invalid_cursor_message) from error
         return cursor
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """As DRF's, in the words of OpenAPI 3.1."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        properties = {"next": link, "previous": link, "results": schema}
+        return {"type": "object", "required": list(properties), "properties": properties}
 
 
 @extend_schema_view(
@@ -88,6 +95,9 @@ class SubmissionViewSet(
     serializer_class = SubmissionSerializer
     pagination_class = NewestFirst
     lookup_value_regex = "[0-9]{1,19}"
+
+    def get_serializer_class(self) -> type[Serializer]:
+        return SubmitSerializer if self.action == "create" else self.serializer_class
 
     def get_success_headers(self, data: Any) -> dict[str, str]:
         return {"Location": reverse("submission-detail", [data["id"]])}
