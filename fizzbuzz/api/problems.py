@@ -11,6 +11,7 @@ from django.http import JsonResponse
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
@@ -75,7 +76,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response.data = problem(response.status_code, detail, request.path, errors=errors)
     else:
         response.data = problem(response.status_code, response.data["detail"], request.path)
-    if getattr(getattr(request, "accepted_renderer", None), "format", "json") == "json":
+    if not hasattr(request, "accepted_renderer"):  # a 406; the document's own would write YAML
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
+    if request.accepted_renderer.format == "json":
         response.content_type = CONTENT_TYPE
     return response
 
