@@ -50,7 +50,9 @@ def test_malformed_json_is_refused(client: Client, path: str, body: bytes, detai
     assert not Submission.objects.exists()
 
 
-@pytest.mark.parametrize("body", ["number=%FF", "number=1%005", "number=", "", "number[]=15", "Number=15", "number=+15"])
+@pytest.mark.parametrize(
+    "body", ["number=%FF", "number=1%005", "number=", "", "number[]=15", "Number=15", "number=+15"]
+)
 def test_malformed_forms_are_refused(client: Client, body: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", body, FORM)
 
@@ -119,7 +121,16 @@ def test_nothing_is_recorded_for_an_answer_that_cannot_be_given(client: Client) 
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/nothing", "/api/fizzbuzz/", "/api/numbers", "/api/numbers/", "/api/numbers/1/2", "/api/%00", "/api//fizzbuzz"]
+    "path",
+    [
+        "/api/nothing",
+        "/api/fizzbuzz/",
+        "/api/numbers",
+        "/api/numbers/",
+        "/api/numbers/1/2",
+        "/api/%00",
+        "/api//fizzbuzz",
+    ],
 )
 def test_unknown_addresses_answer_problem_details(client: Client, path: str) -> None:
     response = client.get(path)

@@ -38,7 +38,13 @@ def cursor(text: str) -> str:
 
 @pytest.mark.parametrize(
     ("number", "result", "kind"),
-    [(15, "FizzBuzz", "FizzBuzz"), (-3, "Fizz", "Fizz"), (5, "Buzz", "Buzz"), (7, "7", "Number"), (0, "FizzBuzz", "FizzBuzz")],
+    [
+        (15, "FizzBuzz", "FizzBuzz"),
+        (-3, "Fizz", "Fizz"),
+        (5, "Buzz", "Buzz"),
+        (7, "7", "Number"),
+        (0, "FizzBuzz", "FizzBuzz"),
+    ],
 )
 def test_post_records_the_number(client: Client, number: int, result: str, kind: str) -> None:
     response = client.post("/api/fizzbuzz", {"number": number}, "application/json")
@@ -284,7 +290,9 @@ def test_get_one_submission(client: Client, django_assert_num_queries: Any) -> N
     assert response.json() == body_of(row)
 
 
-@pytest.mark.parametrize("id_", ["0", str(2**63 - 1), str(2**63), "9" * 19, "9" * 20, "-1", "+1", "x", "1.0", "٣", "1%00", "1/"])
+@pytest.mark.parametrize(
+    "id_", ["0", str(2**63 - 1), str(2**63), "9" * 19, "9" * 20, "-1", "+1", "x", "1.0", "٣", "1%00", "1/"]
+)
 def test_other_ids_are_not_found(client: Client, id_: str) -> None:
     submit(15)
 

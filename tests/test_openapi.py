@@ -101,7 +101,9 @@ def test_examples_fit_their_schemas(document: Any) -> None:
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     parts = [part for each in operations for part in (each.get("requestBody", {}), *each["responses"].values())]
     contents = [content for part in parts for content in part.get("content", {}).values()]
-    examples = [(each["value"], content["schema"]) for content in contents for each in content.get("examples", {}).values()]
+    examples = [
+        (each["value"], content["schema"]) for content in contents for each in content.get("examples", {}).values()
+    ]
 
     assert len(examples) == 6
     for value, schema in examples:

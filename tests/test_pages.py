@@ -155,10 +155,13 @@ def test_number_page_classifies_and_counts(
 
     assert (response.status_code, response["Content-Type"]) == (200, HTML)
     assertInHTML("<title>15 – FizzBuzz</title>", response.text)
-    assert main_of(response.text).split() == (
-        f'<h1 class="answer" data-kind="FizzBuzz">FizzBuzz</h1> <p> 15 is FizzBuzz. {sentence} </p>'
-        ' <p><a href="/">Try another number</a></p>'
-    ).split()
+    assert (
+        main_of(response.text).split()
+        == (
+            f'<h1 class="answer" data-kind="FizzBuzz">FizzBuzz</h1> <p> 15 is FizzBuzz. {sentence} </p>'
+            ' <p><a href="/">Try another number</a></p>'
+        ).split()
+    )
 
 
 @pytest.mark.parametrize("number", [7, rules.SMALLEST, rules.LARGEST])
@@ -171,7 +174,13 @@ def test_number_page_of_no_kind_shows_every_digit(client: Client, number: int) -
 
 @pytest.mark.parametrize(
     ("text", "location"),
-    [("007", "/numbers/7"), ("+7", "/numbers/7"), ("-0", "/numbers/0"), ("-007", "/numbers/-7"), ("0" * 5_000, "/numbers/0")],
+    [
+        ("007", "/numbers/7"),
+        ("+7", "/numbers/7"),
+        ("-0", "/numbers/0"),
+        ("-007", "/numbers/-7"),
+        ("0" * 5_000, "/numbers/0"),
+    ],
     ids=ascii,
 )
 def test_other_spellings_lead_to_the_canonical_page(client: Client, text: str, location: str) -> None:
@@ -188,7 +197,9 @@ def test_what_is_no_number_has_no_page(client: Client, text: str) -> None:
     assertInHTML(ERROR_PAGE.format(status=404, detail="There is nothing at this address."), response.text)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/api", "/%00", "/%FF"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/api", "/%00", "/%FF"]
+)
 def test_unknown_addresses_answer_a_page(client: Client, path: str) -> None:
     response = client.get(path)
 

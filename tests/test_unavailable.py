@@ -29,7 +29,9 @@ def ended_connection() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ended_connection")
-@pytest.mark.parametrize(("method", "path"), [("POST", "/api/fizzbuzz"), ("GET", "/api/fizzbuzz"), ("GET", "/api/numbers/7")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/api/fizzbuzz"), ("GET", "/api/fizzbuzz"), ("GET", "/api/numbers/7")]
+)
 def test_api_answers_503(client: Client, method: str, path: str) -> None:
     response = client.generic(method, path, '{"number": 15}', "application/json")
 
