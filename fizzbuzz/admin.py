@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
 from django.db import OperationalError, connection, transaction
 from django.db.models import Model, QuerySet
@@ -36,7 +37,10 @@ class KindFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: SubmissionQuerySet) -> SubmissionQuerySet:  # type: ignore[override]  # ours
         kind = self.value()
-        return queryset.of_kind(rules.Kind(kind)) if kind else queryset
+        try:
+            return queryset.of_kind(rules.Kind(kind)) if kind else queryset
+        except ValueError as error:
+            raise IncorrectLookupParameters from error
 
 
 @admin.register(Submission)

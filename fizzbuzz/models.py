@@ -26,9 +26,6 @@ class NumberWithCount(NamedTuple):
 
 
 class SubmissionQuerySet(models.QuerySet["Submission"]):
-    def newest_first(self) -> SubmissionQuerySet:
-        return self.order_by("-id")
-
     def of_kind(self, kind: rules.Kind) -> SubmissionQuerySet:
         """The submissions that `rules.classify` gives this kind, decided in SQL."""
         divisors = {divisor for each in rules.DIVISORS.values() for divisor in each}

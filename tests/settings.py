@@ -18,7 +18,8 @@ os.environ.setdefault("SECRET_KEY", "only for tests")
 
 from fizzbuzz_site.settings import *  # noqa: F403 - all of them
 
-# Templates name static files; nothing was collected for the tests.
+# Nothing was collected for the tests: static files are found where they lie.
+WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import JsonResponse
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
+
+from fizzbuzz.api.parsers import BodyTooLarge
 
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS = 20  # of one request's that are told
@@ -58,6 +62,8 @@ def problem_response(status: int, detail: str, path: str, headers: dict[str, str
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's, with its answer put into problem details; the browsable pages show the same."""
+    if isinstance(error, RequestDataTooBig):  # Django's own bound, for forms
+        error = BodyTooLarge()
     response = drf_exception_handler(error, context)
     if response is None:
         return None
@@ -72,7 +78,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response.data = problem(response.status_code, detail, request.path, errors=errors)
     else:
         response.data = problem(response.status_code, response.data["detail"], request.path)
-    if getattr(getattr(request, "accepted_renderer", None), "format", "json") == "json":
+    if not hasattr(request, "accepted_renderer"):  # a 406; the document's own would write YAML
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
+    if request.accepted_renderer.format == "json":
         response.content_type = CONTENT_TYPE
     return response
 

@@ -12,12 +12,14 @@ from fizzbuzz import recording, rules
 from fizzbuzz.models import Submission
 
 MOST_NUMBERS = 10_000  # in one batch
+MOST_LISTED = 100  # of the most common
 INTEGER = {"type": "integer", "format": "int64", "minimum": rules.SMALLEST, "maximum": rules.LARGEST}
 # Any text of up to 18 digits is in range; longer ones are looked at.
 TEXT = {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}
 
 
-@extend_schema_field({"oneOf": [INTEGER, TEXT]})
+# To JSON Schema 15.0 is an integer.
+@extend_schema_field({"oneOf": [INTEGER, TEXT], "description": "A whole number, written as one: not 15.0 or 1e3."})
 class NumberField(serializers.Field):
     """A whole number as `rules.parse_number` takes it."""
 
@@ -29,9 +31,6 @@ class NumberField(serializers.Field):
         except rules.InvalidNumber:
             self.fail("invalid", value=_shown(data))
 
-    def to_representation(self, value: int) -> int:
-        return value
-
 
 def _shown(value: Any, longest: int = 60) -> str:
     """A value for an error message: ASCII, on one line, and short."""
@@ -41,22 +40,16 @@ def _shown(value: Any, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MOST_LISTED})
 class LimitField(NumberField):
     """How many rows to give."""
 
-    default_error_messages = {"out_of_range": "Enter a whole number from 1 to {largest}. This is {value}."}
-
-    def __init__(self, *, largest: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.largest = largest
+    default_error_messages = {"invalid": f"Enter a whole number from 1 to {MOST_LISTED}. This is {{value}}."}
 
     def to_internal_value(self, data: Any) -> int:
-        try:
-            limit = rules.parse_number(data)
-        except rules.InvalidNumber:
-            limit = 0
-        if not 1 <= limit <= self.largest:
-            self.fail("out_of_range", largest=self.largest, value=_shown(data))
+        limit = super().to_internal_value(data)
+        if not 1 <= limit <= MOST_LISTED:
+            self.fail("invalid", value=_shown(data))
         return limit
 
 
@@ -72,13 +65,20 @@ class KindField(serializers.ReadOnlyField):
 
 class SubmissionSerializer(serializers.Serializer):
     id = IntegerField()
-    number = NumberField()
+    number = IntegerField()
     result = serializers.CharField(read_only=True)
     kind = KindField()
     created_at = serializers.DateTimeField(read_only=True)
 
+
+class SubmitSerializer(serializers.Serializer):
+    number = NumberField()
+
     def create(self, validated_data: dict[str, Any]) -> Submission:
         return recording.record([validated_data["number"]], "api")[0]
+
+    def to_representation(self, submission: Submission) -> dict[str, Any]:
+        return SubmissionSerializer(submission).data
 
 
 class BatchSerializer(serializers.Serializer):
@@ -102,7 +102,7 @@ class NumberSerializer(serializers.Serializer):
 
 
 class MostCommonQuery(serializers.Serializer):
-    limit = LimitField(largest=100, default=3)
+    limit = LimitField(default=3)
 
 
 class LogQuery(serializers.Serializer):

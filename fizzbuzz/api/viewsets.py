@@ -28,13 +28,15 @@ from fizzbuzz.api.serializers import (
     MostCommonSerializer,
     NumberSerializer,
     SubmissionSerializer,
+    SubmitSerializer,
 )
 from fizzbuzz.models import NumberWithCount, Submission
 
 
 def _query(serializer: type[Serializer], request: Request) -> dict[str, Any]:
     """The query parameters as the serializer reads them. Raises InvalidQuery."""
-    query = serializer(data=request.query_params)
+    # As a plain dict, or DRF takes it for a browser's form, where an empty field is one left out.
+    query = serializer(data=request.query_params.dict())
     try:
         query.is_valid(raise_exception=True)
     except ValidationError as error:
@@ -50,9 +52,18 @@ class NewestFirst(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         cursor = super().decode_cursor(request)
-        if cursor and cursor.position and not str(cursor.position).isdecimal():
-            raise NotFound(self.invalid_cursor_message)
+        if cursor and cursor.position is not None:
+            try:
+                rules.parse_number(cursor.position)
+            except rules.InvalidNumber as error:
+                raise NotFound(self.invalid_cursor_message) from error
         return cursor
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """As DRF's, in the words of OpenAPI 3.1."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        properties = {"next": link, "previous": link, "results": schema}
+        return {"type": "object", "required": list(properties), "properties": properties}
 
 
 @extend_schema_view(
@@ -90,6 +101,9 @@ class SubmissionViewSet(
     serializer_class = SubmissionSerializer
     pagination_class = NewestFirst
     lookup_value_regex = "[0-9]{1,19}"
+
+    def get_serializer_class(self) -> type[Serializer]:
+        return SubmitSerializer if self.action == "create" else self.serializer_class
 
     def get_success_headers(self, data: Any) -> dict[str, str]:
         return {"Location": reverse("submission-detail", [data["id"]])}

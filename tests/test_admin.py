@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django.asserts import assertInHTML, assertRedirects
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission
+
+pytestmark = pytest.mark.django_db
+
+LOG = "/admin/fizzbuzz/submission/"
+
+
+@pytest.fixture
+def staff_client(client: Client) -> Client:
+    """Signed in as staff who may view submissions, and nothing else."""
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_submission"))
+    client.force_login(user)
+    return client
+
+
+def submit(*numbers: int) -> list[Submission]:
+    return [Submission.objects.create(number=number) for number in numbers]
+
+
+def shown(response: Any) -> list[tuple[int, int, str]]:
+    return [(row.id, row.number, row.kind.value) for row in response.context["cl"].result_list]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_list_shows_the_newest_first_in_few_queries(
+    staff_client: Client, django_assert_num_queries: Any, rows: int
+) -> None:
+    submissions = submit(*[15, 7, -3][:rows])
+
+    with django_assert_num_queries(9):
+        response = staff_client.get(LOG)
+
+    assert response.status_code == 200
+    assert shown(response) == [(row.id, row.number, row.kind.value) for row in reversed(submissions)]
+
+
+def test_staff_may_look_but_not_touch(staff_client: Client) -> None:
+    (row,) = submit(15)
+    page = staff_client.get(f"{LOG}{row.id}/change/")
+
+    assert page.status_code == 200
+    assertInHTML('<div class="readonly">15</div>', page.text)
+    assert 'name="number"' not in page.text
+    for action in ("add/", f"{row.id}/change/", f"{row.id}/delete/"):
+        assert staff_client.post(LOG + action, {"number": "7"}).status_code == 403
+    staff_client.post(LOG, {"action": "delete_selected", "_selected_action": [row.id], "post": "yes"})
+    assert list(Submission.objects.values_list("id", "number")) == [(row.id, 15)]
+
+
+def test_superusers_may_not_touch_either(admin_client: Client) -> None:
+    (row,) = submit(15)
+
+    for action in ("add/", f"{row.id}/change/", f"{row.id}/delete/"):
+        assert admin_client.post(LOG + action, {"number": "7"}).status_code == 403
+    assert list(Submission.objects.values_list("id", "number")) == [(row.id, 15)]
+
+
+def test_others_are_sent_to_sign_in(client: Client) -> None:
+    client.force_login(User.objects.create_user("visitor"))
+
+    assertRedirects(client.get(LOG), f"/admin/login/?next={LOG}")
+
+
+@pytest.mark.parametrize("term", ["15", "+015"])
+def test_search_finds_the_exact_number(staff_client: Client, term: str) -> None:
+    submissions = submit(15, 150, 115, -15, 15)
+
+    response = staff_client.get(LOG, {"q": term})
+
+    assert shown(response) == [(submissions[4].id, 15, "FizzBuzz"), (submissions[0].id, 15, "FizzBuzz")]
+
+
+@pytest.mark.parametrize("term", ["x", "15 7", "1e3", str(2**63), "<script>", "٣"])
+def test_search_for_no_number_says_so(staff_client: Client, term: str) -> None:
+    submit(15)
+
+    response = staff_client.get(LOG, {"q": term})
+
+    assert response.status_code == 200
+    assert shown(response) == []
+    assert [str(message) for message in response.context["messages"]] == [rules.EXPECTED]
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [("Fizz", [-3, 3]), ("Buzz", [5]), ("FizzBuzz", [0, 15]), ("Number", [7]), ("", [0, -3, 7, 15, 5, 3])],
+)
+def test_kind_filter(staff_client: Client, kind: str, numbers: list[int]) -> None:
+    submit(3, 5, 15, 7, -3, 0)
+
+    response = staff_client.get(LOG, {"kind": kind})
+
+    assert [row[1] for row in shown(response)] == numbers
+
+
+def test_date_filter(staff_client: Client) -> None:
+    old, new = submit(3, 5)
+    Submission.objects.filter(id=old.id).update(created_at=timezone.now() - timedelta(days=3))
+
+    today = staff_client.get(LOG, {"created_at__gte": str(timezone.now() - timedelta(days=1))})
+
+    assert shown(today) == [(new.id, 5, "Buzz")]
+
+
+@pytest.mark.parametrize("query", ["kind=fizz", "kind=%00", "created_at__gte=x", "nothing=1"])
+def test_bad_filters_lead_back_to_the_list(staff_client: Client, query: str) -> None:
+    response = staff_client.get(f"{LOG}?{query}")
+
+    assertRedirects(response, f"{LOG}?e=1")
+
+
+@pytest.mark.parametrize("id_", ["0", "x", "9" * 19, "9" * 30, "-1"])
+def test_unknown_submissions_lead_to_the_index(admin_client: Client, id_: str) -> None:
+    assertRedirects(admin_client.get(f"{LOG}{id_}/change/"), "/admin/")
+
+
+@pytest.mark.parametrize("query", ["", "?kind=Fizz", "?q=3", "?p=2", "?o=2"])
+def test_no_list_counts_or_sorts_the_whole_log(staff_client: Client, query: str) -> None:
+    Submission.objects.bulk_create(Submission(number=3) for _ in range(150))
+
+    with CaptureQueriesContext(connection) as queries:
+        staff_client.get(LOG + query)
+
+    of_the_log = [each["sql"] for each in queries if '"fizzbuzz_submission"' in each["sql"]]
+    assert len(of_the_log) == 2
+    count, rows = of_the_log
+    assert count.startswith("SELECT COUNT(*) FROM (SELECT ")
+    assert count.endswith(" LIMIT 10000) subquery")
+    assert 'ORDER BY "fizzbuzz_submission"."id" DESC LIMIT ' in rows
+
+
+def test_pages_end_at_the_bound(staff_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fizzbuzz.admin.MOST_ROWS", 120)
+    submit(*range(130))
+
+    response = staff_client.get(f"{LOG}?p=2")
+
+    assert response.context["cl"].result_count == 120
+    assert [row[1] for row in shown(response)] == list(range(29, 9, -1))
+
+
+@pytest.fixture
+def locked_log(transactional_db: None) -> Iterator[None]:
+    """Another transaction lets nobody read the log."""
+    with closing(connection.copy()) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@pytest.mark.usefixtures("locked_log")
+def test_list_that_takes_too_long_says_so(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fizzbuzz.admin.SECONDS", 0.1)
+
+    response = admin_client.get(LOG, follow=True)
+
+    assert response.redirect_chain == [("/admin/", 302)]
+    assert [str(message) for message in response.context["messages"]] == [
+        "That list took longer than 0.1 s: narrow it to one number or a shorter time."
+    ]
+
+
+@pytest.mark.usefixtures("locked_log")
+def test_list_that_fails_otherwise_is_unavailable(admin_client: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '100ms'")
+
+    response = admin_client.get(LOG)
+    connection.close()
+
+    assert response.status_code == 503

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission
+from tests.inputs import REFUSED_IN_JSON
+
+pytestmark = pytest.mark.django_db
+
+
+def problem(detail: str, *errors: dict[str, str]) -> dict[str, Any]:
+    return {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": detail,
+        "instance": "/api/fizzbuzz/batch",
+        "errors": list(errors),
+    }
+
+
+def test_batch_answers_in_order(client: Client) -> None:
+    response = client.post("/api/fizzbuzz/batch", {"numbers": [15, 7, "+7", 15, -3, "0", 7]}, "application/json")
+
+    rows = Submission.objects.in_bulk()
+    assert response.status_code == 201
+    assert response["Content-Type"] == "application/json"
+    assert [each["number"] for each in response.json()] == [15, 7, 7, 15, -3, 0, 7]
+    assert len(rows) == 7
+    assert response.json() == [
+        {
+            "id": row.id,
+            "number": row.number,
+            "result": row.result,
+            "kind": row.kind.value,
+            "created_at": row.created_at.isoformat().replace("+00:00", "Z"),
+        }
+        for row in (rows.pop(each["id"]) for each in response.json())
+    ]
+
+
+def test_largest_batch_is_one_statement(client: Client, django_assert_num_queries: Any) -> None:
+    numbers = [*range(9_998), rules.SMALLEST, rules.LARGEST]
+
+    with django_assert_num_queries(1):
+        response = client.post("/api/fizzbuzz/batch", {"numbers": numbers}, "application/json")
+
+    assert response.status_code == 201
+    assert [each["number"] for each in response.json()] == numbers
+    assert len({each["id"] for each in response.json()}) == 10_000
+    assert Submission.objects.count() == 10_000
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        ({"numbers": []}, "#/numbers", "Ensure this field has at least 1 elements."),
+        ({"numbers": [1] * 10_001}, "#/numbers", "Ensure this field has no more than 10000 elements."),
+        ({"numbers": "123"}, "#/numbers", 'Expected a list of items but got type "str".'),
+        ({"numbers": {"0": 1}}, "#/numbers", 'Expected a list of items but got type "dict".'),
+        ({"numbers": None}, "#/numbers", "This field may not be null."),
+        ({}, "#/numbers", "This field is required."),
+        ([15], "#", "Invalid data. Expected a dictionary, but got list."),
+    ],
+    ids=range(7),
+)
+def test_batch_refuses_what_is_no_list(client: Client, body: object, pointer: str, detail: str) -> None:
+    response = client.generic("POST", "/api/fizzbuzz/batch", json.dumps(body), "application/json")
+
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == problem(detail, {"pointer": pointer, "detail": detail})
+    assert not Submission.objects.exists()
+
+
+def test_one_bad_value_among_many_is_named_and_nothing_recorded(client: Client) -> None:
+    numbers: list[object] = [*range(10_000)]
+    numbers[7_654] = "1e3"
+
+    response = client.post("/api/fizzbuzz/batch", {"numbers": numbers}, "application/json")
+
+    detail = f'{rules.EXPECTED} This is "1e3".'
+    assert response.status_code == 400
+    assert response.json() == problem(detail, {"pointer": "#/numbers/7654", "detail": detail})
+    assert not Submission.objects.exists()
+
+
+def test_many_bad_values_are_counted_and_the_first_are_named(client: Client) -> None:
+    response = client.post("/api/fizzbuzz/batch", {"numbers": [1.5] * 25}, "application/json")
+
+    detail = f"{rules.EXPECTED} This is 1.5."
+    errors = [{"pointer": f"#/numbers/{position}", "detail": detail} for position in range(20)]
+    assert response.json() == problem("25 errors, the first 20 of them below.", *errors)
+
+
+@pytest.mark.parametrize("value", REFUSED_IN_JSON, ids=ascii)
+def test_batch_refuses(client: Client, value: object) -> None:
+    response = client.generic("POST", "/api/fizzbuzz/batch", json.dumps({"numbers": [1, value]}), "application/json")
+
+    assert response.status_code == 400
+    assert not Submission.objects.exists()
+
+
+def test_batch_takes_json_only(client: Client) -> None:
+    response = client.post("/api/fizzbuzz/batch", "numbers=15", "application/x-www-form-urlencoded")
+
+    assert response.status_code == 415
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_batch_is_posted(client: Client, method: str) -> None:
+    response = client.generic(method, "/api/fizzbuzz/batch")
+
+    assert response.status_code == 405
+    assert response["Allow"] == "POST, OPTIONS"

@@ -1,0 +1,206 @@
+"""What every address under /api/ has in common."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from fizzbuzz.models import Submission
+
+pytestmark = pytest.mark.django_db
+
+FORM = "application/x-www-form-urlencoded"
+NOT_JSON = "The body is not valid JSON: "
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"number":', NOT_JSON + "Expecting value: line 1 column 11 (char 10)."),
+        (b'{"number": 15} 7', NOT_JSON + "Extra data: line 1 column 16 (char 15)."),
+        (b'{"number": 007}', NOT_JSON + "Expecting ',' delimiter: line 1 column 13 (char 12)."),
+        (b'{"number": NaN}', NOT_JSON + "NaN is not a JSON value."),
+        (b'{"number": -Infinity}', NOT_JSON + "-Infinity is not a JSON value."),
+        (b'{"number": 1, "number": 15}', NOT_JSON + "a name stands twice in one object."),
+        (b'{"number": 15, "more": {"a": 1, "a": 1}}', NOT_JSON + "a name stands twice in one object."),
+        (b'{"number": "\xff"}', NOT_JSON + "'utf-8' codec can't decode byte 0xff in position 12: invalid start byte."),
+        (
+            '{"number": 15}'.encode("utf-16"),
+            NOT_JSON + "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte.",
+        ),
+        (b'{"number": ' + b"[" * DEEP + b"]" * DEEP + b"}", "The body is nested too deeply."),
+        (b'{"a":' * DEEP + b"1" + b"}" * DEEP, "The body is nested too deeply."),
+    ],
+    ids=lambda value: ascii(value[:24]),
+)
+@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/batch"])
+def test_malformed_json_is_refused(client: Client, path: str, body: bytes, detail: str) -> None:
+    response = client.generic("POST", path, body, "application/json")
+
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": detail,
+        "instance": path,
+    }
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "body", ["number=%FF", "number=1%005", "number=", "", "number[]=15", "Number=15", "number=+15"]
+)
+def test_malformed_forms_are_refused(client: Client, body: str) -> None:
+    response = client.generic("POST", "/api/fizzbuzz", body, FORM)
+
+    assert response.status_code == 400
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(b" " * 1024**2 + b'{"number": 15}', "application/json"), (b"number=15&more=" + b"x" * 3 * 1024**2, FORM)],
+    ids=["json", "form"],
+)
+def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str) -> None:
+    response = client.generic("POST", "/api/fizzbuzz", body, content_type)
+
+    assert response.status_code == 413
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Request Entity Too Large",
+        "status": 413,
+        "detail": "The body is larger than 1048576 bytes.",
+        "instance": "/api/fizzbuzz",
+    }
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x", "", "x"])
+def test_other_content_types_are_refused(client: Client, content_type: str) -> None:
+    response = client.generic("POST", "/api/fizzbuzz", '{"number": 15}', content_type)
+
+    assert response.status_code == 415
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Unsupported Media Type",
+        "status": 415,
+        "detail": f'Unsupported media type "{content_type}" in request.',
+        "instance": "/api/fizzbuzz",
+    }
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/", "/api/fizzbuzz", "/api/fizzbuzz/1", "/api/numbers/15", "/api/most_common", "/api/schema"]
+)
+def test_other_accepts_are_refused(client: Client, path: str) -> None:
+    response = client.get(path, headers={"accept": "application/xml"})
+
+    assert response.status_code == 406
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Not Acceptable",
+        "status": 406,
+        "detail": "Could not satisfy the request Accept header.",
+        "instance": path,
+    }
+
+
+def test_nothing_is_recorded_for_an_answer_that_cannot_be_given(client: Client) -> None:
+    response = client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers={"accept": "application/xml"})
+
+    assert response.status_code == 406
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/nothing",
+        "/api/fizzbuzz/",
+        "/api/numbers",
+        "/api/numbers/",
+        "/api/numbers/1/2",
+        "/api/%00",
+        "/api//fizzbuzz",
+    ],
+)
+def test_unknown_addresses_answer_problem_details(client: Client, path: str) -> None:
+    response = client.get(path)
+
+    assert response.status_code == 404
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "There is nothing at this address.",
+        "instance": path.replace("%00", "\x00"),
+    }
+
+
+def test_foreign_hosts_are_refused(client: Client) -> None:
+    response = client.get("/api/", headers={"host": "evil.example"})
+
+    assert response.status_code == 400
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "The request can't be understood.",
+        "instance": "/api/",
+    }
+
+
+def test_root_lists_the_collections(client: Client) -> None:
+    response = client.get("/api/")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "fizzbuzz": "http://testserver/api/fizzbuzz",
+        "most_common": "http://testserver/api/most_common",
+    }
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_no_cookie_is_set(client: Client, accept: str) -> None:
+    client.defaults["HTTP_ACCEPT"] = accept
+
+    responses = [
+        client.get("/api/"),
+        client.get("/api/fizzbuzz"),
+        client.get("/api/fizzbuzz/1"),
+        client.get("/api/fizzbuzz/batch"),
+        client.get("/api/numbers/15"),
+        client.get("/api/most_common"),
+        client.post("/api/fizzbuzz", "number=15", FORM),
+        client.post("/api/fizzbuzz", "number=x", FORM),
+    ]
+
+    assert [response.status_code for response in responses] == [200, 200, 404, 405, 200, 200, 201, 400]
+    assert {response["Content-Type"].partition(";")[0] for response in responses[:2]} == {accept}
+    assert not client.cookies
+
+
+def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.raise_request_exception = False
+    monkeypatch.setattr("fizzbuzz.models.SubmissionQuerySet.count_of", lambda *_: 1 / 0)
+
+    response = client.get("/api/numbers/15")
+
+    assert response.status_code == 500
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Internal Server Error",
+        "status": 500,
+        "detail": "Something broke on our side. Try again; if it stays, tell who runs this service.",
+        "instance": "/api/numbers/15",
+    }

@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission
+from tests.inputs import REFUSED_AS_TEXT, REFUSED_IN_JSON
+
+pytestmark = pytest.mark.django_db
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def body_of(submission: Submission) -> dict[str, Any]:
+    return {
+        "id": submission.id,
+        "number": submission.number,
+        "result": submission.result,
+        "kind": submission.kind.value,
+        "created_at": submission.created_at.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def submit(*numbers: int) -> list[Submission]:
+    """Rows of the log, in this order, written around the one way in."""
+    return [Submission.objects.create(number=number) for number in numbers]
+
+
+def cursor(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("number", "result", "kind"),
+    [
+        (15, "FizzBuzz", "FizzBuzz"),
+        (-3, "Fizz", "Fizz"),
+        (5, "Buzz", "Buzz"),
+        (7, "7", "Number"),
+        (0, "FizzBuzz", "FizzBuzz"),
+    ],
+)
+def test_post_records_the_number(client: Client, number: int, result: str, kind: str) -> None:
+    response = client.post("/api/fizzbuzz", {"number": number}, "application/json")
+
+    row = Submission.objects.get()
+    assert response.status_code == 201
+    assert response["Location"] == f"/api/fizzbuzz/{row.id}"
+    assert response["Content-Type"] == "application/json"
+    assert response.json() == body_of(row)
+    assert (row.number, response.json()["result"], response.json()["kind"]) == (number, result, kind)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ('{"number": 15}', "application/json"),
+        ('{"number": "15"}', "application/json; charset=utf-8"),
+        ('{"number": "+015", "more": [{"is": "ignored"}]}', "application/json"),
+        ("number=15", FORM),
+        ("number=%2B015", FORM),
+    ],
+)
+def test_post_takes_json_and_forms(client: Client, body: str, content_type: str) -> None:
+    response = client.generic("POST", "/api/fizzbuzz", body, content_type)
+
+    assert response.status_code == 201
+    assert response.json() == body_of(Submission.objects.get(number=15))
+
+
+@pytest.mark.parametrize("number", [rules.SMALLEST, rules.LARGEST, 2**53 + 1])
+def test_large_numbers_keep_every_digit(client: Client, number: int) -> None:
+    for body in (f'{{"number": {number}}}', f'{{"number": "{number}"}}'):
+        response = client.generic("POST", "/api/fizzbuzz", body, "application/json")
+
+        assert f'"number":{number},' in response.text
+        assert f'"number":{number},' in client.get(response["Location"]).text
+
+
+@pytest.mark.parametrize("value", REFUSED_IN_JSON, ids=ascii)
+def test_post_refuses_in_json(client: Client, value: object) -> None:
+    response = client.generic("POST", "/api/fizzbuzz", json.dumps({"number": value}), "application/json")
+
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+def test_post_refuses_in_a_form(client: Client, text: str) -> None:
+    response = client.generic("POST", "/api/fizzbuzz", urlencode({"number": text}), FORM)
+
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        ('{"number": 15.0}', "#/number", f"{rules.EXPECTED} This is 15.0."),
+        ('{"number": true}', "#/number", f"{rules.EXPECTED} This is true."),
+        ('{"number": [1]}', "#/number", f"{rules.EXPECTED} This is an array."),
+        ('{"number": {"a": 1}}', "#/number", f"{rules.EXPECTED} This is an object."),
+        ('{"number": "\\u0000<b>"}', "#/number", f'{rules.EXPECTED} This is "\\u0000<b>".'),
+        ('{"number": "%s"}' % ("9" * 99), "#/number", f'{rules.EXPECTED} This is "{"9" * 59}….'),
+        ('{"number": null}', "#/number", "This field may not be null."),
+        ("{}", "#/number", "This field is required."),
+        ("", "#/number", "This field is required."),
+        ("[15]", "#", "Invalid data. Expected a dictionary, but got list."),
+        ("15", "#", "Invalid data. Expected a dictionary, but got int."),
+        ("null", "#", "No data provided"),
+    ],
+    ids=ascii,
+)
+def test_refusal_says_where_and_why(client: Client, body: str, pointer: str, detail: str) -> None:
+    response = client.generic("POST", "/api/fizzbuzz", body, "application/json")
+
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": detail,
+        "instance": "/api/fizzbuzz",
+        "errors": [{"pointer": pointer, "detail": detail}],
+    }
+    assert not Submission.objects.exists()
+
+
+def test_get_lists_the_log_newest_first(client: Client) -> None:
+    rows = submit(1, 3, 15)
+
+    response = client.get("/api/fizzbuzz")
+
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    assert response.json() == {"next": None, "previous": None, "results": [body_of(row) for row in reversed(rows)]}
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_list_takes_one_query(client: Client, django_assert_num_queries: Any, rows: int) -> None:
+    submit(*range(rows))
+
+    with django_assert_num_queries(1):
+        response = client.get("/api/fizzbuzz")
+
+    assert len(response.json()["results"]) == rows
+
+
+def test_pages_lead_forwards_and_back(client: Client) -> None:
+    Submission.objects.bulk_create(Submission(number=number) for number in range(250))
+    newest_first = list(Submission.objects.order_by("-id").values_list("number", flat=True))
+
+    forwards, address = [], "/api/fizzbuzz"
+    while address:
+        page = client.get(address).json()
+        forwards.append([each["number"] for each in page["results"]])
+        address, last = page["next"], page
+    back, address = [], last["previous"]
+    while address:
+        page = client.get(address).json()
+        back.append([each["number"] for each in page["results"]])
+        address = page["previous"]
+
+    assert forwards == [newest_first[:100], newest_first[100:200], newest_first[200:]]
+    assert back == [newest_first[100:200], newest_first[:100]]
+
+
+def test_pages_stand_still_while_the_log_grows(client: Client) -> None:
+    Submission.objects.bulk_create(Submission(number=number) for number in range(101))
+    oldest = Submission.objects.earliest("id")
+
+    address = client.get("/api/fizzbuzz").json()["next"]
+    submit(15)
+
+    assert client.get(address).json()["results"] == [body_of(oldest)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x", "ÿ", cursor("p=abc"), cursor("p="), cursor("p=²"), cursor("p=1 OR 1=1"), cursor("p=" + "9" * 5_000),
+        cursor("p=" + str(2**63)), cursor("o=-5"), cursor("o=x"), cursor("r=x"),
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_bad_cursors_are_not_found(client: Client, value: str) -> None:
+    response = client.get("/api/fizzbuzz", {"cursor": value})
+
+    assert response.status_code == 404
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "Invalid cursor",
+        "instance": "/api/fizzbuzz",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "numbers"),
+    [
+        ("", [3, 1]),
+        ("%", [3, 1]),
+        ("\x00", [3, 1]),
+        (cursor(f"p={rules.LARGEST}"), [3, 1]),
+        (cursor(f"p={rules.SMALLEST}"), []),
+        (cursor("o=999999999999999999999"), []),
+        (cursor("r=1&p=-5"), [3, 1]),
+    ],
+    ids=ascii,
+)
+def test_odd_cursors_are_harmless(client: Client, value: str, numbers: list[int]) -> None:
+    submit(1, 3)
+
+    response = client.get("/api/fizzbuzz", {"cursor": value})
+
+    assert response.status_code == 200
+    assert [each["number"] for each in response.json()["results"]] == numbers
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ({"number": "3"}, [3]),
+        ({"number": "+03"}, [3]),
+        ({"kind": "Fizz"}, [-3, 3]),
+        ({"kind": "Buzz"}, [5]),
+        ({"kind": "FizzBuzz"}, [0, 15]),
+        ({"kind": "Number"}, [-7, 7]),
+        ({"kind": "Fizz", "number": "3"}, [3]),
+        ({"kind": "Buzz", "number": "3"}, []),
+        ({"unknown": "1"}, [-7, 0, -3, 7, 15, 5, 3]),
+    ],
+)
+def test_filters(client: Client, query: dict[str, str], numbers: list[int]) -> None:
+    submit(3, 5, 15, 7, -3, 0, -7)
+
+    response = client.get("/api/fizzbuzz", query)
+
+    assert [each["number"] for each in response.json()["results"]] == numbers
+
+
+def test_pages_keep_the_filter(client: Client) -> None:
+    Submission.objects.bulk_create(Submission(number=number) for number in [3, 7] * 101)
+
+    second = client.get(client.get("/api/fizzbuzz?kind=Fizz").json()["next"]).json()
+
+    assert [each["number"] for each in second["results"]] == [3]
+
+
+@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+def test_number_filter_refuses(client: Client, text: str) -> None:
+    response = client.get("/api/fizzbuzz", {"number": text})
+
+    assert response.status_code == 400
+    assert response.json()["errors"] == [{"parameter": "number", "detail": response.json()["detail"]}]
+    assert response.json()["detail"].startswith(rules.EXPECTED)
+
+
+@pytest.mark.parametrize("kind", ["fizz", "", "Fizz ", "x\x00", "<b>"])
+def test_kind_filter_refuses(client: Client, kind: str) -> None:
+    response = client.get("/api/fizzbuzz", {"kind": kind})
+
+    detail = f'"{kind}" is not a valid choice.'
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": detail,
+        "instance": "/api/fizzbuzz",
+        "errors": [{"parameter": "kind", "detail": detail}],
+    }
+
+
+def test_get_one_submission(client: Client, django_assert_num_queries: Any) -> None:
+    _, row, _ = submit(1, 3, 15)
+
+    with django_assert_num_queries(1):
+        response = client.get(f"/api/fizzbuzz/{row.id}")
+
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    assert response.json() == body_of(row)
+
+
+@pytest.mark.parametrize(
+    "id_", ["0", str(2**63 - 1), str(2**63), "9" * 19, "9" * 20, "-1", "+1", "x", "1.0", "٣", "1%00", "1/"]
+)
+def test_other_ids_are_not_found(client: Client, id_: str) -> None:
+    submit(15)
+
+    response = client.get(f"/api/fizzbuzz/{id_}")
+
+    assert response.status_code == 404
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json()["status"] == 404
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_log_is_append_only(client: Client, method: str) -> None:
+    (row,) = submit(15)
+
+    for path in ("/api/fizzbuzz", f"/api/fizzbuzz/{row.id}"):
+        response = client.generic(method, path, '{"number": 7}', "application/json")
+
+        assert response.status_code == 405
+        assert response.json() == {
+            "type": "about:blank",
+            "title": "Method Not Allowed",
+            "status": 405,
+            "detail": f'Method "{method}" not allowed.',
+            "instance": path,
+        }
+    assert list(Submission.objects.values_list("number", flat=True)) == [15]
+
+
+def test_no_csrf_token_is_asked_for() -> None:
+    client = Client(enforce_csrf_checks=True)
+
+    assert client.post("/api/fizzbuzz", "number=15", FORM).status_code == 201
+
+
+def test_browser_gets_a_page_with_a_form_that_works(client: Client) -> None:
+    page = client.get("/api/fizzbuzz", headers={"accept": "text/html"})
+    answer = client.post("/api/fizzbuzz", "number=15", FORM, headers={"accept": "text/html"})
+
+    assert (page.status_code, page["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert '<form action="/api/fizzbuzz" method="POST" class="form-horizontal" novalidate>' in page.text
+    assert '<input name="number" class="form-control" type="text"  value="" >' in page.text
+    assert (answer.status_code, answer["Content-Type"]) == (201, "text/html; charset=utf-8")
+    assert Submission.objects.get().number == 15
+
+
+def test_browser_is_told_what_was_wrong(client: Client) -> None:
+    response = client.post("/api/fizzbuzz", "number=<script>", FORM, headers={"accept": "text/html"})
+
+    assert response.status_code == 400
+    assert "Enter a whole number from" in response.text
+    assert "<script>&quot;" not in response.text
+    assert not Submission.objects.exists()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission
+
+pytestmark = pytest.mark.django_db
+
+
+def submit(*numbers: int) -> None:
+    Submission.objects.bulk_create(Submission(number=number) for number in numbers)
+
+
+def test_most_common_come_first_and_of_equals_the_smaller(client: Client) -> None:
+    submit(7, 15, 15, -3, -3, 5, 5, 5, rules.LARGEST, rules.SMALLEST)
+
+    response = client.get("/api/most_common?limit=5")
+
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    assert response.json() == [
+        {"number": 5, "result": "Buzz", "count": 3},
+        {"number": -3, "result": "Fizz", "count": 2},
+        {"number": 15, "result": "FizzBuzz", "count": 2},
+        {"number": rules.SMALLEST, "result": str(rules.SMALLEST), "count": 1},
+        {"number": 7, "result": "7", "count": 1},
+    ]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_most_common_takes_one_query(client: Client, django_assert_num_queries: Any, rows: int) -> None:
+    submit(*range(1, rows + 1))
+
+    with django_assert_num_queries(1):
+        response = client.get("/api/most_common")
+
+    expected = [(1, "1"), (2, "2"), (3, "Fizz")]
+    assert response.json() == [{"number": number, "result": text, "count": 1} for number, text in expected[:rows]]
+
+
+@pytest.mark.parametrize(("query", "length"), [("", 3), ("?limit=1", 1), ("?limit=%2B007", 7), ("?limit=100", 100)])
+def test_limit_is_three_or_what_was_asked_for(client: Client, query: str, length: int) -> None:
+    submit(*range(101))
+
+    response = client.get(f"/api/most_common{query}")
+
+    assert [each["number"] for each in response.json()] == list(range(length))
+
+
+@pytest.mark.parametrize(
+    "limit", ["0", "101", "-1", "x", "", " 3", "3.0", "1e1", "٣", str(2**63), "9" * 5_000], ids=ascii
+)
+def test_bad_limits_are_refused(client: Client, limit: str) -> None:
+    response = client.get("/api/most_common", {"limit": limit})
+
+    detail = response.json()["detail"]
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+    assert detail.startswith("Enter a whole number from 1 to 100. This is ")
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": detail,
+        "instance": "/api/most_common",
+        "errors": [{"parameter": "limit", "detail": detail}],
+    }
+
+
+@given(st.lists(st.integers(-4, 4), max_size=30), st.integers(1, 10))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_most_common_is_the_definition(client: Client, numbers: list[int], limit: int) -> None:
+    Submission.objects.all().delete()
+    submit(*numbers)
+    counts = {number: numbers.count(number) for number in numbers}
+    definition = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+
+    response = client.get(f"/api/most_common?limit={limit}")
+
+    assert [(each["number"], each["count"]) for each in response.json()] == definition

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission
+from tests.inputs import REFUSED_AS_TEXT
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_number_is_classified_and_counted(client: Client, django_assert_num_queries: Any, count: int) -> None:
+    Submission.objects.bulk_create(Submission(number=number) for number in [15] * count + [7])
+
+    with django_assert_num_queries(1):
+        response = client.get("/api/numbers/15")
+
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    assert response.json() == {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": count}
+
+
+@pytest.mark.parametrize(("text", "number"), [("007", 7), ("+7", 7), ("-0", 0), ("-7", -7)])
+def test_number_is_read_as_everywhere(client: Client, text: str, number: int) -> None:
+    assert client.get(f"/api/numbers/{text}").json()["number"] == number
+
+
+@pytest.mark.parametrize("number", [rules.SMALLEST, rules.LARGEST])
+def test_large_numbers_keep_every_digit(client: Client, number: int) -> None:
+    assert f'"number":{number},"result":' in client.get(f"/api/numbers/{number}").text
+
+
+def test_looking_records_nothing(client: Client) -> None:
+    client.get("/api/numbers/15")
+
+    assert client.get("/api/numbers/15").json()["count"] == 0
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize("text", [text for text in REFUSED_AS_TEXT if text], ids=ascii)
+def test_what_is_no_number_is_not_found(client: Client, text: str) -> None:
+    response = client.get(f"/api/numbers/{quote(text)}")
+
+    assert response.status_code == 404
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": rules.EXPECTED,
+        "instance": f"/api/numbers/{text}",
+    }

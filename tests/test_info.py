@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import platform
+from datetime import datetime
+from typing import Any
+
+import django
+import pytest
+from django.db import connection
+from django.test import Client
+
+from fizzbuzz_site import __version__
+from fizzbuzz_site.info import STARTED_AT
+
+pytestmark = pytest.mark.django_db
+
+
+def test_info_names_what_runs_here(client: Client, settings: Any) -> None:
+    settings.REVISION = "0123abc"
+    major, minor = divmod(connection.cursor().connection.info.server_version, 10_000)
+
+    response = client.get("/info")
+
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    body = response.json()
+    assert body == {
+        "name": "fizzbuzz",
+        "version": __version__,
+        "revision": "0123abc",
+        "python": platform.python_version(),
+        "django": django.get_version(),
+        "database": body["database"],
+        "started_at": STARTED_AT.isoformat(),
+    }
+    assert body["database"].startswith(f"PostgreSQL {major}.{minor}")
+    assert datetime.fromisoformat(body["started_at"]).tzinfo
+
+
+def test_probes_answer(client: Client) -> None:
+    ready, live = client.get("/health"), client.get("/health/live")
+
+    assert (ready.status_code, ready["Cache-Control"]) == (200, "no-store")
+    assert ready.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}}
+    assert (live.status_code, live["Cache-Control"]) == (200, "no-store")
+    assert live.json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/info", "/health", "/health/live"])
+def test_only_reading(client: Client, path: str) -> None:
+    assert client.post(path).status_code == 405
+    assert client.head(path).content == b""

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+from hypothesis import HealthCheck, settings
+from schemathesis import Case, checks
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from fizzbuzz.api.examples import BATCH, MOST_COMMON, NUMBER, SUBMISSION, SUBMIT
+from fizzbuzz_site.wsgi import application
+
+pytestmark = pytest.mark.django_db
+
+CHECKS = [
+    checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+    openapi_checks.negative_data_rejection,
+    openapi_checks.positive_data_acceptance,
+    openapi_checks.unsupported_method,
+    openapi_checks.missing_required_header,
+    openapi_checks.allow_header_conformance,
+]
+
+
+served = schemathesis.openapi.from_wsgi("/api/schema?format=json", application, headers={"Host": "localhost"})
+
+
+@served.hook
+def filter_body(context: Any, body: Any) -> bool:
+    # To JSON Schema 15.0 is an integer; the service refuses it, as its document says in words.
+    return not _has_whole_float(body)
+
+
+def _has_whole_float(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_whole_float, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and value.is_integer()
+
+
+@pytest.fixture
+def one_connection() -> Iterator[None]:
+    """The application's requests stay in the test's transaction."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@served.parametrize()
+@pytest.mark.usefixtures("one_connection")
+@settings(
+    max_examples=50,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
+def test_service_keeps_to_the_document(case: Case) -> None:
+    case.call_and_validate(checks=CHECKS, headers={"Host": "localhost"})
+
+
+@pytest.fixture
+def document(client: Client) -> Any:
+    return client.get("/api/schema?format=json").json()
+
+
+def test_document_is_valid_openapi(document: Any) -> None:
+    assert document["openapi"] == "3.1.0"
+    validate_schema(document)
+
+
+def test_document_names_every_operation_and_its_statuses(document: Any) -> None:
+    statuses = {
+        f"{method.upper()} {path}": sorted(operation["responses"])
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+
+    assert statuses == {
+        "GET /api/fizzbuzz": ["200", "400", "404", "406", "503"],
+        "POST /api/fizzbuzz": ["201", "400", "406", "413", "415", "503"],
+        "GET /api/fizzbuzz/{id}": ["200", "404", "406", "503"],
+        "POST /api/fizzbuzz/batch": ["201", "400", "406", "413", "415", "503"],
+        "GET /api/most_common": ["200", "400", "406", "503"],
+        "GET /api/numbers/{number}": ["200", "404", "406", "503"],
+    }
+
+
+def test_examples_fit_their_schemas(document: Any) -> None:
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    parts = [part for each in operations for part in (each.get("requestBody", {}), *each["responses"].values())]
+    contents = [content for part in parts for content in part.get("content", {}).values()]
+    examples = [
+        (each["value"], content["schema"]) for content in contents for each in content.get("examples", {}).values()
+    ]
+
+    assert len(examples) == 6
+    for value, schema in examples:
+        jsonschema.validate(value, schema | {"components": document["components"]})
+
+
+def test_examples_are_what_the_service_answers(client: Client) -> None:
+    first = client.post("/api/fizzbuzz", SUBMIT.value, "application/json").json()
+    client.post("/api/fizzbuzz", SUBMIT.value, "application/json")
+
+    assert first == SUBMISSION.value | {"id": first["id"], "created_at": first["created_at"]}
+    assert client.get("/api/numbers/15").json() == NUMBER.value
+    assert client.get("/api/most_common").json() == [MOST_COMMON.value]
+
+
+def test_batch_example_is_one_of_each_kind(client: Client) -> None:
+    response = client.post("/api/fizzbuzz/batch", BATCH.value, "application/json")
+
+    assert [each["kind"] for each in response.json()] == ["Fizz", "Buzz", "FizzBuzz", "Number"]
+
+
+def test_docs_page_reads_the_document_from_here(client: Client) -> None:
+    response = client.get("/docs")
+
+    assert response.status_code == 200
+    assert 'data-schema="/api/schema?format=json"' in response.text
+    assert "://" not in response.text
+
+
+def test_document_is_yaml_unless_asked_otherwise(client: Client) -> None:
+    response = client.get("/api/schema")
+
+    assert (response.status_code, response["Content-Type"]) == (200, "application/vnd.oai.openapi; charset=utf-8")

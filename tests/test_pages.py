@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertInHTML
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission
+from tests.inputs import REFUSED_AS_TEXT, REFUSED_BY_FORM
+
+pytestmark = pytest.mark.django_db
+
+HTML = "text/html; charset=utf-8"
+ERROR_PAGE = '<h1 class="answer">{status}</h1><p>{detail}</p><p><a href="/">Back to the first page</a></p>'
+
+
+def main_of(html: str) -> str:
+    return html.partition("<main>")[2].partition("</main>")[0]
+
+
+def submit(*numbers: int) -> None:
+    Submission.objects.bulk_create(Submission(number=number) for number in numbers)
+
+
+def test_home_has_the_form_and_a_way_to_the_docs(client: Client) -> None:
+    response = client.get("/")
+
+    assert (response.status_code, response["Content-Type"]) == (200, HTML)
+    assertInHTML(
+        '<input type="text" name="number" autofocus autocomplete="off" spellcheck="false" enterkeyhint="go" required'
+        ' id="id_number">',
+        response.text,
+    )
+    assertInHTML('<label for="id_number">Which number?</label>', response.text)
+    assertInHTML('<a href="/docs">API docs</a>', response.text)
+    assertInHTML("<p>Nothing yet. Be the first.</p>", response.text)
+
+
+def test_home_lists_the_three_most_common(client: Client) -> None:
+    submit(7, 15, 15, -3, -3, 5, 5, 5)
+
+    response = client.get("/")
+
+    assertInHTML(
+        """
+        <ol class="top">
+          <li><a href="/numbers/5">5</a> <span class="kind" data-kind="Buzz">Buzz</span>
+            <span class="count">3&times;</span></li>
+          <li><a href="/numbers/-3">-3</a> <span class="kind" data-kind="Fizz">Fizz</span>
+            <span class="count">2&times;</span></li>
+          <li><a href="/numbers/15">15</a> <span class="kind" data-kind="FizzBuzz">FizzBuzz</span>
+            <span class="count">2&times;</span></li>
+        </ol>
+        """,
+        response.text,
+    )
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_home_takes_one_query(client: Client, django_assert_num_queries: Any, rows: int) -> None:
+    submit(*range(rows))
+
+    with django_assert_num_queries(1):
+        response = client.get("/")
+
+    assert response.text.count("<li>") == rows
+
+
+def test_form_records_and_leads_to_the_numbers_page(client: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        response = client.post("/", {"number": " +015\n"})
+
+    assert response.status_code == 303
+    assert response["Location"] == "/numbers/15"
+    assert response.content == b""
+    assert list(Submission.objects.values_list("number", flat=True)) == [15]
+
+
+def test_refreshing_what_follows_counts_nothing(client: Client) -> None:
+    location = client.post("/", {"number": "15"})["Location"]
+
+    pages = [client.get(location).text for _ in range(2)]
+
+    assert pages[0] == pages[1]
+    assert Submission.objects.count() == 1
+
+
+@pytest.mark.parametrize("text", REFUSED_BY_FORM, ids=ascii)
+def test_form_refuses(client: Client, text: str) -> None:
+    response = client.post("/", {"number": text})
+
+    assert (response.status_code, response["Content-Type"]) == (422, HTML)
+    assertInHTML(f'<ul class="errorlist" id="id_number_error"><li>{rules.EXPECTED}</li></ul>', response.text)
+    assert not Submission.objects.exists()
+
+
+def test_form_shows_the_message_beside_the_field_and_escapes_what_was_typed(client: Client) -> None:
+    response = client.post("/", {"number": '"><script>alert(1)</script>'})
+
+    assertInHTML(
+        '<input type="text" name="number" value="&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;" autofocus'
+        ' autocomplete="off" spellcheck="false" enterkeyhint="go" required aria-invalid="true"'
+        ' aria-describedby="id_number_error" id="id_number">',
+        response.text,
+    )
+    assert "<script" not in response.text
+
+
+@pytest.mark.parametrize("body", [b"number=\xff", b"number=%FF", b"", b"number[]=15"])
+def test_malformed_forms_are_refused(client: Client, body: bytes) -> None:
+    response = client.generic("POST", "/", body, "application/x-www-form-urlencoded")
+
+    assert response.status_code == 422
+    assert not Submission.objects.exists()
+
+
+def test_form_needs_its_csrf_token() -> None:
+    client = Client(enforce_csrf_checks=True)
+
+    refused = client.post("/", {"number": "15"})
+    client.get("/")
+    taken = client.post("/", {"number": "15", "csrfmiddlewaretoken": client.cookies["csrftoken"].value})
+
+    assert refused.status_code == 403
+    assert taken.status_code == 303
+    assert Submission.objects.count() == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_pages_refuse_other_methods(client: Client, method: str) -> None:
+    assert client.generic(method, "/")["Allow"] == "GET, HEAD, POST"
+    assert client.generic(method, "/numbers/15")["Allow"] == "GET, HEAD"
+    assert client.post("/numbers/15").status_code == 405
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "sentence"),
+    [
+        (0, "Nobody has submitted it yet."),
+        (1, "Submitted 1 time so far."),
+        (3, "Submitted 3 times so far."),
+    ],
+)
+def test_number_page_classifies_and_counts(
+    client: Client, django_assert_num_queries: Any, count: int, sentence: str
+) -> None:
+    submit(*[15] * count, 7)
+
+    with django_assert_num_queries(1):
+        response = client.get("/numbers/15")
+
+    assert (response.status_code, response["Content-Type"]) == (200, HTML)
+    assertInHTML("<title>15 – FizzBuzz</title>", response.text)
+    assert (
+        main_of(response.text).split()
+        == (
+            f'<h1 class="answer" data-kind="FizzBuzz">FizzBuzz</h1> <p> 15 is FizzBuzz. {sentence} </p>'
+            ' <p><a href="/">Try another number</a></p>'
+        ).split()
+    )
+
+
+@pytest.mark.parametrize("number", [7, rules.SMALLEST, rules.LARGEST])
+def test_number_page_of_no_kind_shows_every_digit(client: Client, number: int) -> None:
+    response = client.get(f"/numbers/{number}")
+
+    assertInHTML(f'<h1 class="answer" data-kind="Number">{number}</h1>', response.text)
+    assert f"{number} stays {number}." in response.text
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("007", "/numbers/7"),
+        ("+7", "/numbers/7"),
+        ("-0", "/numbers/0"),
+        ("-007", "/numbers/-7"),
+        ("0" * 5_000, "/numbers/0"),
+    ],
+    ids=ascii,
+)
+def test_other_spellings_lead_to_the_canonical_page(client: Client, text: str, location: str) -> None:
+    response = client.get(f"/numbers/{text}")
+
+    assert (response.status_code, response["Location"]) == (301, location)
+
+
+@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+def test_what_is_no_number_has_no_page(client: Client, text: str) -> None:
+    response = client.get(f"/numbers/{quote(text)}")
+
+    assert (response.status_code, response["Content-Type"]) == (404, HTML)
+    assertInHTML(ERROR_PAGE.format(status=404, detail="There is nothing at this address."), response.text)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/api", "/%00", "/%FF"]
+)
+def test_unknown_addresses_answer_a_page(client: Client, path: str) -> None:
+    response = client.get(path)
+
+    assert (response.status_code, response["Content-Type"]) == (404, HTML)
+    assertInHTML(ERROR_PAGE.format(status=404, detail="There is nothing at this address."), response.text)
+
+
+def test_foreign_hosts_are_refused(client: Client) -> None:
+    response = client.get("/", headers={"host": "evil.example"})
+
+    assert response.status_code == 400
+    assertInHTML(ERROR_PAGE.format(status=400, detail="The request can&#x27;t be understood."), response.text)
+
+
+def test_surprises_are_pages_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.raise_request_exception = False
+    monkeypatch.setattr("fizzbuzz.models.SubmissionQuerySet.count_of", lambda *_: 1 / 0)
+
+    response = client.get("/numbers/15")
+
+    assert (response.status_code, response["Content-Type"]) == (500, HTML)
+    assertInHTML("<h1 class='answer'>500</h1>", response.text)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import DataError, connection, transaction
+from django.test import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+
+from fizzbuzz import recording, rules
+from fizzbuzz.models import Submission
+
+pytestmark = pytest.mark.django_db
+
+
+def counted(kind: str, channel: str) -> float:
+    return REGISTRY.get_sample_value("fizzbuzz_submissions_total", {"kind": kind, "channel": channel}) or 0
+
+
+@given(st.lists(st.integers(-3, 3) | st.integers(rules.SMALLEST, rules.LARGEST), max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_record_answers_the_rows_in_order(numbers: list[int]) -> None:
+    submissions = recording.record(numbers, "batch")
+
+    ids = [each.id for each in submissions]
+    rows = Submission.objects.in_bulk(ids)
+    assert [each.number for each in submissions] == numbers
+    assert len(rows) == len(numbers)
+    assert [(each.number, each.created_at) for each in submissions] == [
+        (rows[id_].number, rows[id_].created_at) for id_ in ids
+    ]
+
+
+def test_record_is_one_statement(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        recording.record([15, 7, 15], "batch")
+
+
+def test_equal_numbers_get_ids_in_order() -> None:
+    ids = [each.id for each in recording.record([15, 15, 15], "batch")]
+
+    assert ids == sorted(ids)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_all_are_recorded_or_none() -> None:
+    before = counted("FizzBuzz", "batch")
+
+    with pytest.raises(DataError):
+        recording.record([15, 15, 2**63], "batch")
+
+    assert not Submission.objects.exists()
+    assert counted("FizzBuzz", "batch") == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metrics_count_what_is_committed() -> None:
+    before = {kind: counted(kind.value, "batch") for kind in rules.Kind}
+
+    with transaction.atomic():
+        recording.record([15, 15, 3, 7], "batch")
+        inside = {kind: counted(kind.value, "batch") for kind in rules.Kind}
+    after = {kind: counted(kind.value, "batch") for kind in rules.Kind}
+
+    assert inside == before
+    assert {kind: after[kind] - before[kind] for kind in rules.Kind} == {
+        "FizzBuzz": 2,
+        "Fizz": 1,
+        "Buzz": 0,
+        "Number": 1,
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metrics_do_not_count_what_is_rolled_back() -> None:
+    before = counted("FizzBuzz", "batch")
+
+    with transaction.atomic():
+        recording.record([15], "batch")
+        transaction.set_rollback(True)
+
+    assert not Submission.objects.exists()
+    assert counted("FizzBuzz", "batch") == before
+
+
+def test_each_way_in_is_a_channel(client: Client, django_capture_on_commit_callbacks: Any) -> None:
+    before = [counted("FizzBuzz", channel) for channel in ("form", "api", "batch")]
+
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post("/", {"number": "15"})
+        client.post("/api/fizzbuzz", {"number": 15}, "application/json")
+        client.post("/api/fizzbuzz/batch", {"numbers": [15, 15]}, "application/json")
+
+    after = [counted("FizzBuzz", channel) for channel in ("form", "api", "batch")]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1, 2]
+    assert f'fizzbuzz_submissions_total{{channel="api",kind="FizzBuzz"}} {after[1]}' in client.get("/metrics").text
+
+
+def test_a_row_says_what_it_is() -> None:
+    (submission,) = recording.record([15], "api")
+
+    assert str(submission) == "15 is FizzBuzz"
+
+
+def test_the_database_gives_the_time() -> None:
+    with connection.cursor() as cursor:
+        (before,) = cursor.execute("SELECT clock_timestamp()").fetchone()
+        (submission,) = recording.record([15], "api")
+        (after,) = cursor.execute("SELECT clock_timestamp()").fetchone()
+
+    assert before <= submission.created_at <= after
