@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from environs import FileAwareEnv
+from environs import FileAwareEnv, validate
 
 from fizzbuzz_site import __version__
 from fizzbuzz_site.embedded import DATABASE, USER, Server
@@ -21,14 +21,14 @@ env = FileAwareEnv(strip_whitespace=True)
 # What `manage.py serve` listens on, and with how many processes.
 HOST: str = env.str("HOST", "127.0.0.1")
 PORT: int = env.int("PORT", 8080)
-WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2)
+WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2, validate=validate.Range(min=1))
 
 DEBUG: bool = env.bool("DEBUG", False)
 # Unset: the embedded PostgreSQL, with its data and the generated secret key in DATA_DIR.
 DATABASE_URL: str = env.str("DATABASE_URL", "")
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var").absolute()
 # Connections that one worker process opens at most.
-DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 8)
+DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 8, validate=validate.Range(min=1))
 SECRET_KEY: str = env.str("SECRET_KEY", "")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
 # On: people reach the service by https through a proxy that sets X-Forwarded-Proto.
@@ -51,7 +51,8 @@ if not SECRET_KEY:
         SECRET_KEY = kept_secret_key(DATA_DIR)
     except OSError as error:
         raise ImproperlyConfigured(
-            f"The data folder {DATA_DIR} can't be used ({error.strerror}): set DATA_DIR to another."
+            f"The data folder {DATA_DIR} can't be used ({error.strerror}): "
+            "set DATA_DIR to another, or DATABASE_URL to a server of your own."
         ) from error
 
 if not ALLOWED_HOSTS:

@@ -150,11 +150,12 @@ def test_taken_port_is_one_clear_line(data_dir: Path) -> None:
 
 
 def test_unusable_data_folder_is_one_clear_line() -> None:
-    assert finish("serve", PORT="0", DATA_DIR="/dev/null/var") == (
-        1,
-        "",
-        "error: The data folder /dev/null/var can't be used (Not a directory): set DATA_DIR to another.\n",
+    message = (
+        "error: The data folder /dev/null/var can't be used (Not a directory): "
+        "set DATA_DIR to another, or DATABASE_URL to a server of your own.\n"
     )
+
+    assert finish("serve", PORT="0", DATA_DIR="/dev/null/var") == (1, "", message)
 
 
 def test_other_major_version_is_one_clear_line(data_dir: Path) -> None:
