@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 
+import psycopg
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from fizzbuzz import metrics
+from fizzbuzz.gathering import Gatherer
 from fizzbuzz.models import Submission
+from fizzbuzz_site.postgresql import impatient
+from fizzbuzz_site.postgresql.impatient import ImpatientConnection
+
+SECONDS = 5.0  # that a submission waits at most for its turn, and its statement for the database
 
 _INSERT = """
     INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[])
@@ -21,12 +29,55 @@ def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]
 
     Inside a transaction of the caller's they are committed, and counted in the metrics, with it.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [list(numbers)])
-        rows = cursor.fetchall()
+    if len(numbers) == 1 and not connection.in_atomic_block:
+        with connection.wrap_database_errors:
+            submissions = [_gatherer.insert(numbers[0])]
+    else:
+        with connection.cursor() as cursor:
+            submissions = _insert(cursor, numbers)
     transaction.on_commit(lambda: metrics.count_submissions(numbers, channel))
+    return submissions
+
+
+class _Writer:
+    """The connection of whoever leads. It is used by one at a time, and opened anew after any fault."""
+
+    _connection: ImpatientConnection | None = None
+
+    def insert(self, numbers: Sequence[int]) -> list[Submission]:
+        try:
+            return _insert(self._ready(), numbers)
+        except psycopg.Error:
+            self.close()  # what it was at is unknown
+            raise
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+
+    def _ready(self) -> ImpatientConnection:
+        if self._connection:
+            # No round trip: a server that went away can be heard, first its last words and then the end.
+            with suppress(psycopg.OperationalError):
+                self._connection.pgconn.consume_input()
+                self._connection.pgconn.consume_input()
+            if self._connection.closed:
+                self.close()
+        if not self._connection:
+            self._connection = impatient.connect(SECONDS)
+            self._connection.execute("SET TIME ZONE 'UTC'")  # Django reads times as such
+        return self._connection
+
+
+def _insert(database: ImpatientConnection | CursorWrapper, numbers: Sequence[int]) -> list[Submission]:
+    rows = database.execute(_INSERT, [list(numbers)]).fetchall()
     # RETURNING promises no order. Rows of the same number can't be told apart, so any of them will do.
     by_number = defaultdict(list)
     for id_, number, created_at in sorted(rows, reverse=True):
         by_number[number].append(Submission(id=id_, number=number, created_at=created_at))
     return [by_number[number].pop() for number in numbers]
+
+
+writer = _Writer()
+_gatherer = Gatherer(writer.insert, SECONDS)

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
 
 import psycopg
-from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
-from psycopg.abc import PQGen
 
-T = TypeVar("T")
+from fizzbuzz_site.postgresql import impatient
 
-# Seconds. Together they leave an answer within three; libpq waits no less than two for a connection.
-CONNECT_TIMEOUT = 2
+# Leaves an answer within three seconds, with the two that libpq waits for a connection.
 QUERY_TIMEOUT = 0.8
-
-
-class _ImpatientConnection(psycopg.Connection[tuple[Any, ...]]):
-    """Gives up on this side: a server that hangs can't run its own statement_timeout."""
-
-    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        return super().wait(gen, interval, timeout or QUERY_TIMEOUT)
 
 
 class ProbesMiddleware:
@@ -66,9 +55,7 @@ def _checks() -> dict[str, str]:
 
 
 def _applied_migrations() -> set[tuple[str, str]]:
-    # A connection of its own: a pool that is exhausted, or waits for a dead server, has no say here.
-    params = connection.get_connection_params() | {"connect_timeout": CONNECT_TIMEOUT}
-    with _ImpatientConnection.connect(**params, autocommit=True) as database:
+    with impatient.connect(QUERY_TIMEOUT) as database:
         return {(app, name) for app, name in database.execute("SELECT app, name FROM django_migrations")}
 
 

@@ -8,6 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from fizzbuzz import recording
+
+
+@pytest.fixture(autouse=True)
+def _writer_closed() -> Iterator[None]:
+    """Closes the connection beside Django's, which would keep the tests' database from being dropped."""
+    yield
+    recording.writer.close()
+
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:

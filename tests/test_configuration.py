@@ -70,7 +70,10 @@ def test_readme_lists_every_variable_with_its_default() -> None:
         ),
         (
             {"DATA_DIR": "/proc/nowhere"},
-            "The data folder /proc/nowhere can't be used (No such file or directory): set DATA_DIR to another.",
+            (
+                "The data folder /proc/nowhere can't be used (No such file or directory): "
+                "set DATA_DIR to another, or DATABASE_URL to a server of your own."
+            ),
         ),
     ],
     ids=["secret key missing", "port no number", "not postgresql", "secret key file missing", "data folder unusable"],

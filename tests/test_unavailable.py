@@ -8,6 +8,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django.asserts import assertInHTML
 
+from fizzbuzz import recording
 from fizzbuzz.models import Submission
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,10 +31,10 @@ def ended_connection() -> Iterator[None]:
 
 @pytest.mark.usefixtures("ended_connection")
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/api/fizzbuzz"), ("GET", "/api/fizzbuzz"), ("GET", "/api/numbers/7")]
+    ("method", "path"), [("POST", "/api/fizzbuzz/batch"), ("GET", "/api/fizzbuzz"), ("GET", "/api/numbers/7")]
 )
 def test_api_answers_503(client: Client, method: str, path: str) -> None:
-    response = client.generic(method, path, '{"number": 15}', "application/json")
+    response = client.generic(method, path, '{"numbers": [15, 16]}', "application/json")
 
     assert response.status_code == 503
     assert response["Retry-After"] == "5"
@@ -50,15 +51,34 @@ def test_api_answers_503(client: Client, method: str, path: str) -> None:
 
 
 @pytest.mark.usefixtures("ended_connection")
-@pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("GET", "/"), ("GET", "/numbers/7"), ("GET", "/info")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/numbers/7"), ("GET", "/info")])
 def test_pages_answer_503(client: Client, method: str, path: str) -> None:
-    response = client.generic(method, path, "number=15", "application/x-www-form-urlencoded")
+    response = client.generic(method, path)
 
     assert response.status_code == 503
     assert response["Retry-After"] == "5"
     assertInHTML(f"<p>{DETAIL}</p>".replace("'", "&#x27;"), response.text)
-    connection.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/api/fizzbuzz"])
+def test_submission_answers_503(client: Client, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as nobody_listens:
+        nobody_listens.setitem(connection.settings_dict, "PORT", "1")
+        response = client.post(path, "number=15", "application/x-www-form-urlencoded")
+
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert not Submission.objects.exists()
+
+
+def test_submission_notices_that_its_connection_was_ended(client: Client) -> None:
+    (before,) = recording.record([15], "api")
+    with connection.cursor() as cursor:
+        pid = recording.writer._ready().info.backend_pid
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+
+    (after,) = recording.record([15], "api")
+
+    assert list(Submission.objects.order_by("id")) == [before, after]
 
 
 @pytest.mark.usefixtures("ended_connection")
