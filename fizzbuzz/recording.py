@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import psycopg
 from django.db import connection, transaction
@@ -32,11 +33,16 @@ def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]
     if len(numbers) == 1 and not connection.in_atomic_block:
         with connection.wrap_database_errors:
             submissions = [_gatherer.insert(numbers[0])]
+        _committed(numbers, channel)
     else:
         with connection.cursor() as cursor:
             submissions = _insert(cursor, numbers)
-    transaction.on_commit(lambda: metrics.count_submissions(numbers, channel))
+        transaction.on_commit(partial(_committed, numbers, channel))
     return submissions
+
+
+def _committed(numbers: Sequence[int], channel: metrics.Channel) -> None:
+    metrics.count_submissions(numbers, channel)
 
 
 class _Writer:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.utils.serializer_helpers import BindingDict
 
 from fizzbuzz import recording, rules
 from fizzbuzz.models import Submission
@@ -63,7 +65,21 @@ class KindField(serializers.ReadOnlyField):
     """What the number is divisible by."""
 
 
-class SubmissionSerializer(serializers.Serializer):
+class FixedSerializer(serializers.Serializer):
+    """Builds its fields once instead of for each request, of which they keep nothing."""
+
+    @property
+    def fields(self) -> BindingDict:
+        return _fields_of(type(self))
+
+
+@cache
+def _fields_of(serializer: type[serializers.Serializer]) -> BindingDict:
+    fields: BindingDict = serializers.Serializer.fields.func(serializer())  # type: ignore[attr-defined]  # a cached_property
+    return fields
+
+
+class SubmissionSerializer(FixedSerializer):
     id = IntegerField()
     number = IntegerField()
     result = serializers.CharField(read_only=True)
@@ -71,7 +87,7 @@ class SubmissionSerializer(serializers.Serializer):
     created_at = serializers.DateTimeField(read_only=True)
 
 
-class SubmitSerializer(serializers.Serializer):
+class SubmitSerializer(FixedSerializer):
     number = NumberField()
 
     def create(self, validated_data: dict[str, Any]) -> Submission:
@@ -81,30 +97,30 @@ class SubmitSerializer(serializers.Serializer):
         return SubmissionSerializer(submission).data
 
 
-class BatchSerializer(serializers.Serializer):
+class BatchSerializer(FixedSerializer):
     numbers = serializers.ListField(child=NumberField(), min_length=1, max_length=MOST_NUMBERS)
 
     def create(self, validated_data: dict[str, Any]) -> list[Submission]:
         return recording.record(validated_data["numbers"], "batch")
 
 
-class MostCommonSerializer(serializers.Serializer):
+class MostCommonSerializer(FixedSerializer):
     number = IntegerField()
     result = serializers.CharField(read_only=True)
     count = IntegerField()
 
 
-class NumberSerializer(serializers.Serializer):
+class NumberSerializer(FixedSerializer):
     number = IntegerField()
     result = serializers.CharField(read_only=True)
     kind = KindField()
     count = IntegerField()
 
 
-class MostCommonQuery(serializers.Serializer):
+class MostCommonQuery(FixedSerializer):
     limit = LimitField(default=3)
 
 
-class LogQuery(serializers.Serializer):
+class LogQuery(FixedSerializer):
     number = NumberField(required=False)
     kind = serializers.ChoiceField(choices=[kind.value for kind in rules.Kind], required=False)
