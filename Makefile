@@ -26,7 +26,15 @@ run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; PORT, HOST 
 test: .venv/dev ## run the whole test suite
 	$(VENV) -m pytest
 
+.venv-bench: benchmarks/requirements.txt | .venv
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
+	@touch $@
+
+bench: staticfiles/staticfiles.json .venv-bench ## measure against the peers; BENCH=--quick to try it
+	$(VENV) -m benchmarks $(BENCH)
+
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test help
+.PHONY: run test bench help
