@@ -47,7 +47,15 @@ lock: .venv/dev ## pin the requirements anew; UPGRADE=--upgrade takes the newest
 	$(COMPILE) --extra embedded --output-file requirements-embedded.txt
 	$(COMPILE) --extra embedded --extra dev --output-file requirements-dev.txt
 
+.venv-bench: benchmarks/requirements.txt | .venv
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
+	@touch $@
+
+bench: staticfiles/staticfiles.json .venv-bench ## measure against the peers; BENCH=--quick to try it
+	$(VENV) -m benchmarks $(BENCH)
+
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test lint lock help
+.PHONY: run test lint lock bench help

@@ -1,0 +1,184 @@
+"""What is measured. Each part takes turns: every round asks every system, so a slow minute hits them all."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.load import Figures, ask, pgbench, wrk
+from benchmarks.postgres import Postgres
+from benchmarks.processes import memory_of_workers
+from benchmarks.systems import BARE, COPY, LIMIT, OURS, SERVED, Running, running
+
+LOADS = {"spread": 0.0, "hot": 0.9}  # the share of the one popular number
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    rounds: int = 5
+    seconds: int = 3  # of one run
+    connections: tuple[int, ...] = (16, 1, 64)
+    rows: tuple[int, ...] = (1_000, 100_000, MILLION, 10 * MILLION)
+
+    @property
+    def most_rows(self) -> int:
+        return self.rows[-1]
+
+
+QUICK = Plan(rounds=2, seconds=1, connections=(16,), rows=(1_000, 100_000))
+
+
+@dataclass(frozen=True)
+class Run:
+    case: str
+    system: str
+    round: int
+    figures: Figures
+
+
+Runs = Iterator[Run]
+
+
+def post(postgres: Postgres, plan: Plan) -> Runs:
+    """One number in each request."""
+    databases = postgres.make_databases(*SERVED, LIMIT)
+    with ExitStack() as stack:
+        systems = [stack.enter_context(running(postgres, name, databases[name])) for name in SERVED]
+        for system in systems:
+            wrk(postgres, system, 16, 2, hot=0, reads=0)  # warms it up
+        for connections in plan.connections:
+            for turn in range(plan.rounds):
+                for load, hot in LOADS.items():
+                    case = f"{connections} connections, {load}"
+                    for system in _shifted(systems, turn):
+                        figures = wrk(postgres, system, connections, plan.seconds, hot=hot, reads=0)
+                        yield Run(case, system.name, turn, figures)
+                    limit = pgbench(postgres, databases[LIMIT], connections, plan.seconds, hot=hot)
+                    yield Run(case, LIMIT, turn, limit)
+
+
+def read(postgres: Postgres, plan: Plan) -> Runs:
+    """The three most common numbers, asked by one client; at every size of the log in each round."""
+    with ExitStack() as stack:
+        systems: dict[int, list[Running]] = {}
+        for rows in plan.rows:
+            databases = postgres.make_databases(*SERVED, rows=rows)
+            systems[rows] = [stack.enter_context(running(postgres, name, databases[name])) for name in SERVED]
+            for system in systems[rows]:
+                ask(system, "/api/most_common", 1)  # warms it up
+        for turn in range(plan.rounds):
+            for rows in plan.rows:
+                for system in _shifted(systems[rows], turn):
+                    taken = ask(system, "/api/most_common", plan.seconds / 2)
+                    yield Run(f"{rows:,} rows", system.name, turn, {"p50_ms": median(taken)})
+                yield from _in_sql(postgres, rows, turn, plan.seconds / 4)
+
+
+def _in_sql(postgres: Postgres, rows: int, turn: int, seconds: float) -> Runs:
+    """What ours and a peer send to PostgreSQL for the same answer, without the service around it."""
+    statements = {
+        OURS: postgres.manage(f"{OURS}_{rows}", "shell", "--no-imports", "--command", _SHOW_STATEMENT),
+        BARE: "SELECT number, count(*) FROM fizzbuzz_submission GROUP BY number ORDER BY count(*) DESC, number LIMIT 3",
+    }
+    for system, statement in statements.items():
+        taken: list[float] = []
+        with postgres.connect(f"{system}_{rows}") as connection:
+            while sum(taken) < seconds * 1000:
+                begun = time.perf_counter()
+                connection.execute(statement).fetchall()
+                taken.append(1000 * (time.perf_counter() - begun))
+        yield Run(f"{rows:,} rows, in SQL", system, turn, {"p50_ms": median(taken)})
+
+
+# Whatever the service asks of PostgreSQL for its answer, with the values in it.
+_SHOW_STATEMENT = """
+from django.db import connection
+from django.test import Client
+connection.force_debug_cursor = True
+assert Client(SERVER_NAME="localhost").get("/api/most_common").status_code == 200
+print(next(query["sql"] for query in connection.queries if "fizzbuzz_" in query["sql"]))
+"""
+
+
+def mixed(postgres: Postgres, plan: Plan) -> Runs:
+    """Nine submissions to each question for the most common numbers, on a long log."""
+    databases = postgres.make_databases(*SERVED, rows=plan.most_rows)
+    with ExitStack() as stack:
+        systems = [stack.enter_context(running(postgres, name, databases[name])) for name in SERVED]
+        for system in systems:
+            wrk(postgres, system, 16, 2, hot=0, reads=0)  # warms it up
+        for turn in range(plan.rounds):
+            for system in _shifted(systems, turn):
+                # Long enough for the peers to answer the questions they are asked in the first moment.
+                figures = wrk(postgres, system, 16, plan.seconds * 5, hot=0, reads=0.1)
+                yield Run(f"{plan.most_rows:,} rows, 16 connections", system.name, turn, figures)
+
+
+def load_file(postgres: Postgres, plan: Plan) -> Runs:
+    r"""A file of numbers: our import_numbers, and psql's \\copy of it into a table with the same indexes."""
+    databases = postgres.make_databases(OURS)
+    can_import = postgres.can(databases[OURS], "import_numbers")
+    postgres.drop_databases(databases)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "numbers.txt"
+        _write_numbers(file, plan.most_rows)
+        for turn in range(plan.rounds):
+            databases = postgres.make_databases(OURS, COPY)
+            if can_import:
+                begun = time.perf_counter()
+                postgres.manage(databases[OURS], "import_numbers", str(file))
+                yield _rate(OURS, plan.most_rows, turn, begun)
+            copy = rf"\copy fizzbuzz_submission (number) from '{file}'"
+            command = [str(postgres.programs / "psql"), "--quiet", "--command", copy, postgres.url(databases[COPY])]
+            begun = time.perf_counter()
+            subprocess.run(command, check=True)
+            yield _rate(COPY, plan.most_rows, turn, begun)
+            postgres.drop_databases(databases)
+    if not can_import:
+        print("skipped: this service has no import_numbers command")
+
+
+def _write_numbers(file: Path, rows: int) -> None:
+    numbers = random.Random(15)  # noqa: S311, the same file every time
+    with file.open("w") as out:
+        out.writelines(f"{numbers.randint(1, MILLION)}\n" for _ in range(rows))
+
+
+def _rate(system: str, rows: int, turn: int, begun: float) -> Run:
+    return Run(f"{rows:,} numbers", system, turn, {"rows_per_second": rows / (time.perf_counter() - begun)})
+
+
+def memory(postgres: Postgres, plan: Plan) -> Runs:
+    """Of a worker that has been at work, and how long a start takes until the first answer."""
+    databases = postgres.make_databases(*SERVED)
+    for turn in range(plan.rounds):
+        for name in SERVED:
+            with running(postgres, name, databases[name]) as system:
+                wrk(postgres, system, 16, plan.seconds, hot=0, reads=0)
+                workers = memory_of_workers(system.pid)
+                figures = {"mb_per_worker": sum(workers) / len(workers), "seconds_to_start": system.started_in}
+                yield Run("2 workers", name, turn, figures)
+
+
+def _shifted(systems: list[Any], turn: int) -> list[Any]:
+    """Another one begins in each round."""
+    first = turn % len(systems)
+    return systems[first:] + systems[:first]
+
+
+PARTS: dict[str, Callable[[Postgres, Plan], Runs]] = {
+    "post": post,
+    "read": read,
+    "mixed": mixed,
+    "import": load_file,
+    "memory": memory,
+}

@@ -1,0 +1,16 @@
+"""The rules of FizzBuzz, as both peers use them."""
+
+from __future__ import annotations
+
+
+def kind(number: int) -> str:
+    if number % 15 == 0:
+        return "FizzBuzz"
+    if number % 3 == 0:
+        return "Fizz"
+    return "Buzz" if number % 5 == 0 else "Number"
+
+
+def result(number: int) -> str:
+    name = kind(number)
+    return str(number) if name == "Number" else name

@@ -1,0 +1,102 @@
+"""One embedded PostgreSQL for all, as `make run` starts it; every system has a database of its own in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks.processes import parent
+from fizzbuzz_site.embedded import USER, Server
+
+ROOT = Path(__file__).resolve().parent.parent
+# The peers' own role: what our migrations may set for the service's role is not set for them.
+PEERS = "peers"
+FILL = "INSERT INTO fizzbuzz_submission (number) SELECT 1 + floor(random() * 1000000) FROM generate_series(1, %s)"
+
+
+@dataclass(frozen=True)
+class Postgres:
+    socket: str
+    programs: Path
+
+    def url(self, database: str) -> str:
+        user = USER if database.startswith("ours") else PEERS
+        return f"postgresql://{user}@/{database}?host={self.socket}"
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(dbname=database, user=USER, host=self.socket, autocommit=True)
+
+    @property
+    def pid(self) -> int:
+        with self.connect() as connection:
+            return parent(connection.info.backend_pid)
+
+    def make_databases(self, *systems: str, rows: int = 0) -> dict[str, str]:
+        """A database for each system, alike but for the rollup, which only ours keeps. The first must be ours."""
+        ours, *others = (f"{system}_{rows}" for system in systems)
+        with self.connect() as connection:
+            connection.execute(f"CREATE DATABASE {ours}")
+        self.manage(ours, "migrate", "--verbosity=0")
+        with self.connect(ours) as connection:
+            connection.execute(FILL, [rows])
+        if rows and self.can(ours, "top_numbers", "--rebuild"):
+            self.manage(ours, "top_numbers", "--rebuild")
+        with self.connect(ours) as connection:
+            connection.execute("VACUUM (ANALYZE)")
+        with self.connect() as connection:
+            for other in others:
+                connection.execute(f"CREATE DATABASE {other} TEMPLATE {ours}")
+            connection.execute("CHECKPOINT")
+        return {system: f"{system}_{rows}" for system in systems}
+
+    def drop_databases(self, databases: dict[str, str]) -> None:
+        with self.connect() as connection:
+            for database in databases.values():
+                connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
+
+    def come_to_rest(self, database: str) -> None:
+        """Ends the queries whose askers are gone."""
+        running = "FROM pg_stat_activity WHERE datname = %s AND state = 'active'"
+        with self.connect() as connection:
+            while connection.execute(f"SELECT pg_cancel_backend(pid) {running}", [database]).fetchall():
+                connection.execute("SELECT pg_sleep(0.1)")
+
+    def environment(self, database: str) -> dict[str, str]:
+        return {**os.environ, "DATABASE_URL": self.url(database), "SECRET_KEY": "only for benchmarks"}
+
+    def manage(self, database: str, *arguments: str) -> str:
+        """What a command of the service prints."""
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment(database), check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    def can(self, database: str, command: str, option: str = "") -> bool:
+        """Whether the service has this command, and the command this option."""
+        try:
+            return option in self.manage(database, command, "--help")
+        except subprocess.CalledProcessError:
+            return False
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    with tempfile.TemporaryDirectory(prefix="fizzbuzz-bench-") as folder:
+        Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
+        server = Server(Path(folder))
+        running = Postgres(server.join(), server._binaries())  # noqa: SLF001, pgbench and psql are among them
+        try:
+            with running.connect() as connection:
+                connection.execute(f"CREATE ROLE {PEERS} LOGIN IN ROLE {USER}")
+            yield running
+        finally:
+            server.leave()

@@ -1,0 +1,197 @@
+"""The figures as people read them: docs/benchmarks.md, and a picture for the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.postgres import ROOT
+from benchmarks.systems import BARE, COPY, OURS, TITLES, USUAL
+
+RESULTS = Path(__file__).parent / "results"
+MARKDOWN = ROOT / "docs" / "benchmarks.md"
+PICTURE = ROOT / "docs" / "benchmarks.svg"
+
+# Of each figure: what it is called, and the digits it is given with.
+FIGURES = {
+    "requests_per_second": ("requests/s", 0),
+    "rows_per_second": ("rows/s", 0),
+    "p50_ms": ("p50 ms", 2),
+    "p99_ms": ("p99 ms", 2),
+    "cpu_ms": ("CPU ms a request", 2),
+    "postgres_cpu_ms": ("PostgreSQL's", 2),
+    "mb_per_worker": ("MB a worker", 0),
+    "seconds_to_start": ("s to start", 1),
+}
+SPEEDS = {"requests_per_second", "rows_per_second", "p50_ms"}
+PARTS = {
+    "post": (
+        "Submitting one number",
+        "Spread: uniform over a million numbers. Hot: nine of ten submissions send the same one.",
+    ),
+    "read": (
+        "The three most common numbers",
+        (
+            "Asked by one client. The log was filled by one INSERT of generate_series, uniform over a million numbers, "
+            "the rollup by `top_numbers --rebuild`, and vacuumed. In SQL: the statements alone, without the services."
+        ),
+    ),
+    "mixed": (
+        "Nine submissions to each question for the most common",
+        "The log was filled as above. p50 and p99 are of both kinds of request together.",
+    ),
+    "import": (
+        "Importing a file",
+        r"`import_numbers` against psql's `\copy`, each into an empty table with the same indexes.",
+    ),
+    "memory": ("Memory and start", "PSS after some seconds of submissions, and the time until the first answer."),
+}
+
+Run = dict[str, Any]
+
+
+def about() -> dict[str, str]:
+    """The machine and the code that were measured."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    revision = ["git", "describe", "--always", "--dirty"]
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cores": str(os.cpu_count()),
+        "processor": models[0].partition(": ")[2] if models else platform.machine(),
+        "python": platform.python_version(),
+        "revision": subprocess.run(revision, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip(),
+    }
+
+
+def write() -> None:
+    """Writes both files from whatever results there are."""
+    results = {part: json.loads(file.read_text()) for part in PARTS if (file := RESULTS / f"{part}.json").exists()}
+    MARKDOWN.parent.mkdir(exist_ok=True)
+    MARKDOWN.write_text("\n".join(_markdown(results)) + "\n")
+    if "post" in results:
+        PICTURE.write_text(_picture(results["post"]["runs"]))
+
+
+def _markdown(results: dict[str, Any]) -> Iterator[str]:
+    yield "# Benchmarks"
+    yield ""
+    yield "Written by `make bench`. [benchmarks/](../benchmarks) says what is compared, and how."
+    if goals := [goal for goal in _goals({part: result["runs"] for part, result in results.items()}) if goal]:
+        yield from ("", "| | measured | wanted |", "|---|--:|--:|", *goals)
+    for part, result in results.items():
+        title, note = PARTS[part]
+        machine, plan = result["about"], result["plan"]
+        yield from ("", f"## {title}", "", note)
+        yield (
+            f"Medians of {plan['rounds']} rounds, which the systems took in turns; the last column is the median of "
+            f"each round's ratio. {machine['cores']} cores of {machine['processor']}, Python {machine['python']}, "
+            f"{machine['date']}, revision {machine['revision']}."
+        )
+        yield from ("", *_table(result["runs"]))
+
+
+def _table(runs: list[Run]) -> Iterator[str]:
+    names = [name for name in FIGURES if any(name in run["figures"] for run in runs)]
+    yield f"| | | {' | '.join(FIGURES[name][0] for name in names)} | ours is |"
+    yield f"|---|---|{'--:|' * len(names)}--:|"
+    for case in dict.fromkeys(run["case"] for run in runs):
+        for system in dict.fromkeys(run["system"] for run in runs if run["case"] == case):
+            cells = [_cell(runs, case, system, name) for name in names]
+            compared = system != OURS and names[0] in SPEEDS
+            ratio = _ratio(runs, names[0], (case, OURS), (case, system)) if compared else None
+            yield f"| {case} | {TITLES.get(system, system)} | {' | '.join(cells)} | {_times(ratio)} |"
+
+
+def _cell(runs: list[Run], case: str, system: str, name: str) -> str:
+    values = _values(runs, case, system, name)
+    return f"{median(values):,.{FIGURES[name][1]}f}" if values else ""
+
+
+def _values(runs: list[Run], case: str, system: str, name: str) -> list[float]:
+    """One of each round."""
+    wanted = (run for run in runs if (run["case"], run["system"]) == (case, system) and name in run["figures"])
+    return [run["figures"][name] for run in wanted]
+
+
+def _ratio(runs: list[Run], name: str, one: tuple[str, str], other: tuple[str, str]) -> float | None:
+    """How many times as fast the one is; of a rate more is faster, of all else less."""
+    pairs = list(zip(_values(runs, *one, name), _values(runs, *other, name), strict=False))
+    ratios = [a / b if name.endswith("per_second") else b / a for a, b in pairs]
+    return median(ratios) if ratios else None
+
+
+def _times(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    return f"{ratio:,.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
+
+
+def _goals(runs: dict[str, list[Run]]) -> Iterator[str]:
+    """What this service set out to reach, and what it reached."""
+    sizes = [case for case in dict.fromkeys(run["case"] for run in runs.get("read", [])) if "SQL" not in case]
+    mixed = next((run["case"] for run in runs.get("mixed", [])), "")
+    imported = next((run["case"] for run in runs.get("import", [])), "")
+    spread, hot = "16 connections, spread", "16 connections, hot"
+    rate, p50 = "requests_per_second", "p50_ms"
+    ratio: Callable[..., float | None] = lambda part, *rest: _ratio(runs.get(part, []), *rest)  # noqa: E731
+    yield _goal(f"POST against {TITLES[USUAL]}", ratio("post", rate, (spread, OURS), (spread, USUAL)), 2.5)
+    yield _goal(f"POST against {TITLES[BARE]}", ratio("post", rate, (spread, OURS), (spread, BARE)), 0.7)
+    yield _goal("POST of a hot number against spread ones", ratio("post", rate, (hot, OURS), (spread, OURS)), 0.9)
+    if sizes:
+        small, large = sizes[0], sizes[-1]
+        growth = ratio("read", p50, (small, OURS), (large, OURS))
+        yield _goal(f"GET most_common, p50 at {large} against {small}", growth, 1.2, "at most")
+        in_sql = f"{large}, in SQL"
+        against = ratio("read", p50, (in_sql, OURS), (in_sql, BARE))
+        yield _goal(f"top 3 in SQL against GROUP BY at {large}", against, 1000)
+    for peer in (USUAL, BARE):
+        yield _goal(f"mixed against {TITLES[peer]}", ratio("mixed", rate, (mixed, OURS), (mixed, peer)), 100)
+    against = ratio("import", "rows_per_second", (imported, OURS), (imported, COPY))
+    yield _goal(r"import against `\copy`", against, 0.5)
+
+
+def _goal(text: str, ratio: float | None, bound: float, word: str = "at least") -> str:
+    return f"| {text} | {_times(ratio)} | {word} {bound:,g} × |" if ratio is not None else ""
+
+
+def _picture(runs: list[Run]) -> str:
+    """Bars for 16 clients, readable on light and on dark pages."""
+    case, name = "16 connections, spread", "requests_per_second"
+    rates = [(system, median(values)) for system in TITLES if (values := _values(runs, case, system, name))]
+    most = max(value for _, value in rates)
+    bars = []
+    for place, (system, value) in enumerate(rates):
+        y, width = 52 + 34 * place, 330 * value / most
+        style = "ours" if system == OURS else "peer"
+        bars.append(
+            f'  <text x="250" y="{y + 15}" text-anchor="end">{TITLES[system]}</text>\n'
+            f'  <rect class="{style}" x="262" y="{y}" width="{width:.0f}" height="22" rx="3"/>\n'
+            f'  <text x="{270 + width:.0f}" y="{y + 15}">{value:,.0f}</text>'
+        )
+    title = "Durable submissions a second, 16 clients"
+    return _SVG.format(height=60 + 34 * len(bars), title=title, bars="\n".join(bars))
+
+
+_SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 {height}" role="img" aria-label="{title}">
+  <style>
+    text {{ font: 14px system-ui, sans-serif; fill: #1f2328 }}
+    .title {{ font-weight: 600 }}
+    .ours {{ fill: #1a7f64 }}
+    .peer {{ fill: #b8c0c8 }}
+    @media (prefers-color-scheme: dark) {{
+      text {{ fill: #e6edf3 }}
+      .ours {{ fill: #3fb68f }}
+      .peer {{ fill: #4b5560 }}
+    }}
+  </style>
+  <text class="title" x="16" y="28">{title}</text>
+{bars}
+</svg>
+"""

@@ -1,0 +1,83 @@
+"""The service and its peers, each as two processes behind one port of 127.0.0.1."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from tempfile import TemporaryFile
+
+from benchmarks.postgres import ROOT, Postgres
+
+OURS, BARE, USUAL, LIMIT, COPY = "ours", "bare", "usual", "limit", "copy"
+SERVED = (OURS, BARE, USUAL)
+TITLES = {
+    OURS: "this service",
+    BARE: "FastAPI + asyncpg, bare",
+    USUAL: "FastAPI + SQLAlchemy + Prometheus",
+    LIMIT: "pgbench: the INSERT alone",
+    COPY: r"psql's `\copy`",
+}
+PEERS_PYTHON = os.environ.get("PEERS_PYTHON", ".venv-bench/bin/python")
+SECONDS_TO_START = 60
+
+
+@dataclass(frozen=True)
+class Running:
+    """A system that answers at `port`; `started_in` seconds."""
+
+    name: str
+    database: str
+    port: int
+    pid: int
+    started_in: float
+
+
+@contextmanager
+def running(postgres: Postgres, name: str, database: str) -> Iterator[Running]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = postgres.environment(database) | {"PORT": str(port), "WEB_CONCURRENCY": "2"}
+    begun = time.perf_counter()
+    with TemporaryFile("w+") as log:
+        process = subprocess.Popen(_command(name, port), cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            _wait(process, port)
+            yield Running(name, database, port, process.pid, time.perf_counter() - begun)
+        except RuntimeError as error:
+            log.seek(0)
+            error.add_note(log.read()[-2000:])
+            raise
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def _command(name: str, port: int) -> list[str]:
+    if name == OURS:
+        return [sys.executable, "manage.py", "serve"]
+    uvicorn = [PEERS_PYTHON, "-m", "uvicorn", f"benchmarks.peers.{name}:app", f"--port={port}", "--workers=2"]
+    return [*uvicorn, "--no-access-log", "--log-level=warning"]
+
+
+def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+    """Until it answers a request for nothing."""
+    for _ in range(SECONDS_TO_START * 100):
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        try:
+            connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS_TO_START)
+            connection.request("GET", "/api/nothing")
+            connection.getresponse().read()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError(f"{process.args!r} did not answer within {SECONDS_TO_START} s")
