@@ -124,7 +124,7 @@ def mixed(postgres: Postgres, plan: Plan) -> Runs:
 
 
 def load_file(postgres: Postgres, plan: Plan) -> Runs:
-    r"""A file of numbers: our import_numbers, and psql's \\copy of it into a table with the same indexes."""
+    r"""A file of numbers: our import_numbers, and psql's \copy of it into a table with the same indexes."""
     databases = postgres.make_databases(OURS)
     can_import = postgres.can(databases[OURS], "import_numbers")
     postgres.drop_databases(databases)
