@@ -10,7 +10,7 @@ import psycopg
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz import metrics
+from fizzbuzz import folding, metrics
 from fizzbuzz.gathering import Gatherer
 from fizzbuzz.models import Submission
 from fizzbuzz_site.postgresql import impatient
@@ -36,6 +36,7 @@ def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]
         with connection.cursor() as cursor:
             submissions = _insert(cursor, numbers)
     transaction.on_commit(lambda: metrics.count_submissions(numbers, channel))
+    transaction.on_commit(lambda: folding.recorded(len(numbers)), robust=True)
     return submissions
 
 

@@ -103,6 +103,8 @@ class NumberSerializer(serializers.Serializer):
 
 class MostCommonQuery(serializers.Serializer):
     limit = LimitField(default=3)
+    since = serializers.DateTimeField(required=False, help_text="Only submissions from this time on, as ISO 8601.")
+    until = serializers.DateTimeField(required=False, help_text="Only submissions before this time, as ISO 8601.")
 
 
 class LogQuery(serializers.Serializer):
