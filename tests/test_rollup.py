@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
+from prometheus_client import REGISTRY
+from pytest_django import DjangoAssertNumQueries
 
-from fizzbuzz import folding, metrics, recording, rollup
+from fizzbuzz import folding, recording, rollup
 from fizzbuzz.models import NumberCount, Watermark
 from tests.log import another, append, assert_exact
 
@@ -22,7 +24,7 @@ def through() -> int:
 
 
 def folds(outcome: str) -> float:
-    return metrics.folds.labels(outcome)._value.get()
+    return REGISTRY.get_sample_value("fizzbuzz_folds_total", {"outcome": outcome}) or 0
 
 
 def test_an_empty_log_has_no_top() -> None:
@@ -62,7 +64,7 @@ def test_a_number_beyond_the_rollups_first_may_win_by_its_tail() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 100])
-def test_reading_is_one_statement(limit: int, django_assert_num_queries) -> None:
+def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     append(1, 2, 2)
 
     with django_assert_num_queries(1):
@@ -155,21 +157,22 @@ def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixt
     rollup.fold()
     NumberCount.objects.filter(number=15).update(count=3)
 
-    with pytest.raises(CommandError, match="^1 counts differ: mend them with top_numbers --rebuild$"):
+    with pytest.raises(CommandError, match="1 counts differ: mend them with top_numbers --rebuild"):
         call_command("top_numbers", "--verify")
     call_command("top_numbers", "--rebuild")
     call_command("top_numbers", "--verify")
     call_command("top_numbers")
 
-    assert capsys.readouterr() == (
+    output, errors = capsys.readouterr()
+    assert output == (
         "15: the log has 2, the kept count is 3\n"
         "1 counts mended.\n"
         "Every count is what the log says.\n"
         "number  result    count\n"
         "    15  FizzBuzz      2\n"
-        "     7  7             1\n",
-        "",
+        "     7  7             1\n"
     )
+    assert errors == ""
 
 
 @pytest.mark.usefixtures("_folds_every_fifth")
@@ -195,9 +198,9 @@ def test_a_callers_transaction_folds_after_its_commit() -> None:
 
 @pytest.mark.usefixtures("_folds_every_fifth")
 def test_what_is_rolled_back_is_not_folded() -> None:
-    with pytest.raises(KeyError), transaction.atomic():
+    with transaction.atomic():
         recording.record(range(10), "batch")
-        raise KeyError
+        transaction.set_rollback(True)
 
     assert Watermark.objects.count() == 0
 
