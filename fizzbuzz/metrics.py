@@ -1,20 +1,60 @@
-"""The service's own Prometheus counters. Their names are an interface."""
+"""The service's own Prometheus metrics. Their names are an interface."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from prometheus_client import Counter
+import psycopg
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+from django_prometheus.exports import ExportToDjangoView
+from prometheus_client import Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from fizzbuzz import rules
+from fizzbuzz_site.postgresql import impatient
+
+SECONDS = 0.8  # that the gauges may take
 
 Channel = Literal["form", "api", "batch"]
 
 _submissions = Counter("fizzbuzz_submissions_total", "Numbers recorded.", ["kind", "channel"])
+folds = Counter("fizzbuzz_folds_total", "Folds of the log's tail into the rollup.", ["outcome"])
+fold_seconds = Histogram(
+    "fizzbuzz_fold_seconds",
+    "What a fold took, waiting for writers included.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+)
 
 
 def count_submissions(numbers: Iterable[int], channel: Channel) -> None:
     """Counts numbers that are committed."""
     for number in numbers:
         _submissions.labels(rules.classify(number).value, channel).inc()
+
+
+@require_safe
+def export(request: HttpRequest) -> HttpResponse:
+    """What all workers counted, and how far the folds are behind."""
+    response: HttpResponse = ExportToDjangoView(request)
+    response.content += generate_latest(_Rollup())
+    return response
+
+
+class _Rollup(Collector):
+    """Read from the database; nothing while it is away. Workers' files hold only what they counted themselves."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            with impatient.connect(SECONDS) as database:
+                ((tail, age),) = database.execute(
+                    "SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(through), 0),"
+                    " EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float FROM fizzbuzz_watermark"
+                )
+        except psycopg.Error:
+            return
+        yield GaugeMetricFamily("fizzbuzz_tail_rows", "Rows above the watermark; gaps count too.", tail)
+        if age is not None:
+            yield GaugeMetricFamily("fizzbuzz_last_fold_age_seconds", "How long ago the last fold was.", age)

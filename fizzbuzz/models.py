@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -37,13 +39,18 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
             query = query.filter(condition if divisor in wanted else ~condition)
         return query
 
+    def between(self, since: datetime | None, until: datetime | None) -> SubmissionQuerySet:
+        """Those created from `since` on and before `until`; None leaves that end open."""
+        query = self if since is None else self.filter(created_at__gte=since)
+        return query if until is None else query.filter(created_at__lt=until)
+
     def most_common(self, limit: int) -> list[NumberWithCount]:
-        """The `limit` most submitted numbers; of equally common ones the smaller comes first."""
+        """The `limit` most submitted numbers; of equally common ones the smaller comes first.
+
+        Reads each of the rows. `rollup.top` gives the whole log's at once.
+        """
         counted = self.values("number").annotate(count=models.Count("*")).order_by("-count", "number")
         return [NumberWithCount(*row) for row in counted.values_list("number", "count")[:limit]]
-
-    def count_of(self, number: int) -> int:
-        return self.filter(number=number).count()
 
 
 class Submission(models.Model):
@@ -56,8 +63,12 @@ class Submission(models.Model):
     objects = SubmissionQuerySet.as_manager()
 
     class Meta:
-        # With the id, so that one number's page of the log is read off the index, newest first.
-        indexes = [models.Index(fields=["number", "id"], name="submission_number_id")]
+        indexes = [
+            # With the id, so that one number's page of the log is read off the index, newest first.
+            models.Index(fields=["number", "id"], name="submission_number_id"),
+            # Some kilobytes that a writer hardly ever touches.
+            BrinIndex(fields=["created_at"], name="submission_created_at", autosummarize=True),
+        ]
 
     def __str__(self) -> str:
         return f"{self.number} is {self.result}"
@@ -69,3 +80,31 @@ class Submission(models.Model):
     @property
     def result(self) -> str:
         return rules.result(self.number)
+
+
+class NumberCount(models.Model):
+    """The rollup: how often a number occurs in the log up to the watermark. Only rollup.py writes it."""
+
+    number = models.BigIntegerField(primary_key=True)
+    count = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(count__gt=0), name="numbercount_count_positive")]
+        indexes = [models.Index(fields=["-count", "number"], name="numbercount_most_common")]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.count}"
+
+
+class Watermark(models.Model):
+    """The id up to which the rollup covers the log; what lies above is the tail. One row, made by the first fold."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
+    through = models.BigIntegerField()
+    folded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="watermark_one_row")]
+
+    def __str__(self) -> str:
+        return f"through {self.through}"

@@ -11,7 +11,7 @@ import psycopg
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz import metrics
+from fizzbuzz import folding, metrics
 from fizzbuzz.gathering import Gatherer
 from fizzbuzz.models import Submission
 from fizzbuzz_site.postgresql import impatient
@@ -37,12 +37,13 @@ def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]
     else:
         with connection.cursor() as cursor:
             submissions = _insert(cursor, numbers)
-        transaction.on_commit(partial(_committed, numbers, channel))
+        transaction.on_commit(partial(_committed, numbers, channel), robust=True)
     return submissions
 
 
 def _committed(numbers: Sequence[int], channel: metrics.Channel) -> None:
     metrics.count_submissions(numbers, channel)
+    folding.recorded(len(numbers))
 
 
 class _Writer:

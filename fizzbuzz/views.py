@@ -7,9 +7,9 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from fizzbuzz import recording, rules
+from fizzbuzz import recording, rollup, rules
 from fizzbuzz.forms import SubmissionForm
-from fizzbuzz.models import NumberWithCount, Submission
+from fizzbuzz.models import NumberWithCount
 
 TOP = 3
 
@@ -21,7 +21,7 @@ def home(request: HttpRequest) -> HttpResponse:
     if form.is_bound and form.is_valid():
         (submission,) = recording.record([form.cleaned_data["number"]], "form")
         return HttpResponse(status=303, headers={"Location": reverse("number", args=[submission.number])})
-    context = {"form": form, "top": Submission.objects.most_common(TOP)}
+    context = {"form": form, "top": rollup.top(TOP)}
     return render(request, "home.html", context, status=422 if form.is_bound else 200)
 
 
@@ -34,5 +34,5 @@ def number(request: HttpRequest, text: str) -> HttpResponse:
         raise Http404(str(error)) from error
     if text != str(value):
         return redirect("number", value, permanent=True)
-    counted = NumberWithCount(value, Submission.objects.count_of(value))
+    counted = NumberWithCount(value, rollup.count_of(value))
     return render(request, "number.html", {"number": counted})

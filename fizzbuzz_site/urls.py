@@ -5,11 +5,10 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import TemplateView
-from django_prometheus.exports import ExportToDjangoView
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
-from fizzbuzz import views
+from fizzbuzz import metrics, views
 from fizzbuzz.api.viewsets import MostCommonViewSet, NumberViewSet, SubmissionViewSet
 from fizzbuzz_site.info import info
 
@@ -25,7 +24,7 @@ urlpatterns = [
     path("api/", include(api.urls)),
     path("docs", TemplateView.as_view(template_name="docs.html"), name="docs"),
     path("info", info, name="info"),
-    path("metrics", ExportToDjangoView, name="metrics"),
+    path("metrics", metrics.export, name="metrics"),
     path("admin/", admin.site.urls),
 ]
 

@@ -119,6 +119,8 @@ class NumberSerializer(FixedSerializer):
 
 class MostCommonQuery(FixedSerializer):
     limit = LimitField(default=3)
+    since = serializers.DateTimeField(required=False, help_text="Only submissions from this time on, as ISO 8601.")
+    until = serializers.DateTimeField(required=False, help_text="Only submissions before this time, as ISO 8601.")
 
 
 class LogQuery(FixedSerializer):

@@ -17,7 +17,7 @@ from rest_framework.reverse import reverse
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
-from fizzbuzz import rules
+from fizzbuzz import rollup, rules, windows
 from fizzbuzz.api import examples
 from fizzbuzz.api.parsers import StrictJSONParser
 from fizzbuzz.api.problems import InvalidQuery, problems
@@ -156,7 +156,7 @@ class NumberViewSet(ViewSet):
             value = rules.parse_number(number)
         except rules.InvalidNumber as error:
             raise Http404(str(error)) from error
-        return Response(NumberSerializer(NumberWithCount(value, Submission.objects.count_of(value))).data)
+        return Response(NumberSerializer(NumberWithCount(value, rollup.count_of(value))).data)
 
 
 class MostCommonViewSet(ViewSet):
@@ -164,7 +164,11 @@ class MostCommonViewSet(ViewSet):
 
     @extend_schema(
         summary="The most common numbers",
-        description="Most common first; of equally common numbers the smaller comes first.",
+        description=(
+            "Most common first; of equally common numbers the smaller comes first. `since` and `until` ask for a "
+            "time window, which is counted anew: one too wide to be counted in time is refused. A time without "
+            "an offset is taken as UTC, and `+` must be sent as `%2B`."
+        ),
         parameters=[MostCommonQuery],
         responses={
             200: OpenApiResponse(MostCommonSerializer(many=True), examples=[examples.MOST_COMMON]),
@@ -172,5 +176,9 @@ class MostCommonViewSet(ViewSet):
         },
     )
     def list(self, request: Request) -> Response:
-        top = Submission.objects.most_common(**_query(MostCommonQuery, request))
+        query = _query(MostCommonQuery, request)
+        try:
+            top = windows.top(**query) if {"since", "until"} & query.keys() else rollup.top(**query)
+        except windows.WindowTooWide as error:
+            raise InvalidQuery({"since": [str(error)]}) from error
         return Response(MostCommonSerializer(top, many=True).data)

@@ -6,12 +6,13 @@ import csv
 import json
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
-from fizzbuzz import rules
-from fizzbuzz.models import NumberWithCount, Submission
+from fizzbuzz import rollup, rules, windows
+from fizzbuzz.models import NumberWithCount
 
 COLUMNS = ("number", "result", "count")
 
@@ -25,6 +26,15 @@ def limit(text: str) -> int:
     if value < 1:
         raise ArgumentTypeError(f"give a whole number from 1, not {text!r}")
     return value
+
+
+def moment(text: str) -> datetime:
+    """A time as ISO 8601; UTC unless it says otherwise."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"give a time such as 2026-01-31 or 2026-01-31T12:00:00Z, not {text!r}") from None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def write_table(top: list[NumberWithCount], out: OutputWrapper) -> None:
@@ -64,6 +74,52 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--limit", type=limit, default=3, metavar="N", help="how many numbers (default: 3)")
         parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+        for name, which in (("--since", "from this time on"), ("--until", "before this time")):
+            parser.add_argument(name, type=moment, metavar="TIME", help=f"only submissions {which} (ISO 8601, UTC)")
+        checks = parser.add_mutually_exclusive_group()
+        checks.add_argument(
+            "--verify", action="store_true", help="compare the kept counts with the log; exit code 1 if any differs"
+        )
+        checks.add_argument(
+            "--rebuild", action="store_true", help="count the log anew and mend the kept counts, while all goes on"
+        )
 
-    def handle(self, *, limit: int, format: str, **options: Any) -> None:  # noqa: A002 - the option's name
-        FORMATS[format](Submission.objects.most_common(limit), self.stdout)
+    def handle(  # noqa: PLR0913 - one for each option
+        self,
+        *,
+        limit: int,
+        format: str,  # noqa: A002 - the option's name
+        since: datetime | None,
+        until: datetime | None,
+        verify: bool,
+        rebuild: bool,
+        **options: Any,
+    ) -> None:
+        if verify:
+            self._verify()
+        elif rebuild:
+            self._rebuild()
+        else:
+            try:
+                top = windows.top(limit, since, until) if since or until else rollup.top(limit)
+            except windows.WindowTooWide as error:
+                raise CommandError(str(error)) from error
+            FORMATS[format](top, self.stdout)
+
+    def _verify(self) -> None:
+        differences = rollup.verify(self._progress)
+        for number, counted, rolled_up in differences:
+            self.stdout.write(f"{number}: the log has {counted}, the kept count is {rolled_up}")
+        if differences:
+            raise CommandError(f"{len(differences)} counts differ: mend them with top_numbers --rebuild")
+        self.stdout.write("Every count is what the log says.")
+
+    def _rebuild(self) -> None:
+        mended = rollup.rebuild(self._progress)
+        while rollup.fold():
+            pass  # what came in meanwhile
+        self.stdout.write(f"{mended} counts mended.")
+
+    def _progress(self, share: float) -> None:
+        if self.stderr.isatty():
+            self.stderr.write(f"\r{share:4.0%}", ending="\n" if share == 1 else "")

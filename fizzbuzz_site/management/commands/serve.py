@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from argparse import ArgumentParser
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
+from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from fizzbuzz_site.gunicorn import SIGNALS
@@ -58,7 +60,9 @@ class Command(BaseCommand):
 
     def _migrate(self) -> None:
         with connection.cursor() as cursor:  # two instances that start at once take turns
-            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+            # A session that waits in the server holds a snapshot, which CREATE INDEX CONCURRENTLY would wait for.
+            while not _locked(cursor):
+                time.sleep(0.1)
             try:
                 call_command("migrate", interactive=False, verbosity=0)
             finally:
@@ -92,3 +96,9 @@ class Command(BaseCommand):
             os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
         command = [sys.executable, "-m", "gunicorn", "--config", "python:fizzbuzz_site.gunicorn", *arguments]
         os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606 - no shell is wanted
+
+
+def _locked(cursor: CursorWrapper) -> bool:
+    cursor.execute("SELECT pg_try_advisory_lock(%s)", [MIGRATION_LOCK])
+    row: tuple[bool] = cursor.fetchone()
+    return row[0]

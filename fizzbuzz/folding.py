@@ -1,0 +1,42 @@
+"""Who folds: each process, in the flow of the submissions that it recorded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from django.db import DatabaseError
+
+from fizzbuzz import metrics, rollup
+
+FOLD_EVERY = 1_000  # rows
+
+log = logging.getLogger(__name__)
+
+
+class Folder:
+    """Counts what this process recorded since it last folded. Threads and greenlets share it."""
+
+    def __init__(self) -> None:
+        # As if due: the first submission also folds what an earlier process left behind.
+        self._recorded = FOLD_EVERY
+        self._folding = threading.Lock()
+
+    def recorded(self, rows: int) -> None:
+        """To be called after the commit of these rows; folds when enough have come together. Raises nothing."""
+        self._recorded += rows  # two threads may lose a few rows here, and fold that much later
+        if self._recorded < FOLD_EVERY or not self._folding.acquire(blocking=False):
+            return
+        try:
+            self._recorded = 0
+            with metrics.fold_seconds.time():
+                folded = rollup.fold()
+            metrics.folds.labels("skipped" if folded is None else "done").inc()
+        except DatabaseError:
+            metrics.folds.labels("failed").inc()
+            log.exception("A fold failed; the answers stay exact, and the next fold makes up for it")
+        finally:
+            self._folding.release()
+
+
+recorded = Folder().recorded

@@ -1,0 +1,77 @@
+"""The log as the tests fill it, from this connection and others, and the one question asked of it all over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from django.db import connection, transaction
+
+from fizzbuzz import rollup
+from fizzbuzz.models import Submission
+
+T = TypeVar("T")
+
+INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[])"
+
+
+def append(*numbers: int) -> None:
+    """As recording.record, but folds nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(INSERT, [list(numbers)])
+
+
+@contextmanager
+def another() -> Iterator[psycopg.Connection]:
+    """Another connection, in a transaction that is rolled back unless it is committed."""
+    database = psycopg.connect(**{**connection.get_connection_params(), "cursor_factory": psycopg.ClientCursor})
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def elsewhere(function: Callable[[], T]) -> T:
+    """Its result on a connection of its own, as in another process."""
+
+    def run() -> T:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+@contextmanager
+def before_statement(index: int, action: Callable[[], object]) -> Iterator[None]:
+    """Takes the action before this connection's statement of this index; there must be so many."""
+    seen = 0
+
+    def count(execute: Callable[..., Any], *arguments: Any) -> Any:
+        nonlocal seen
+        if seen == index:
+            action()
+        seen += 1
+        return execute(*arguments)
+
+    with connection.execute_wrapper(count):
+        yield
+    assert seen > index
+
+
+def assert_exact() -> int:
+    """Compares each answer with the definition in the same snapshot; says how many rows the log has."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        expected = Submission.objects.most_common(100_000)
+        assert rollup.top(100_000) == expected
+        assert rollup.top(3) == expected[:3]
+        for number, count in expected[:3]:
+            assert rollup.count_of(number) == count
+        return sum(count for _, count in expected)

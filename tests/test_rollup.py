@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection, transaction
+from prometheus_client import REGISTRY
+from pytest_django import DjangoAssertNumQueries
+
+from fizzbuzz import folding, recording, rollup
+from fizzbuzz.models import NumberCount, Watermark
+from tests.log import another, append, assert_exact
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def _folds_every_fifth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "FOLD_EVERY", 5)
+    monkeypatch.setattr(folding, "recorded", folding.Folder().recorded)
+
+
+def through() -> int:
+    return Watermark.objects.get().through
+
+
+def folds(outcome: str) -> float:
+    return REGISTRY.get_sample_value("fizzbuzz_folds_total", {"outcome": outcome}) or 0
+
+
+def test_an_empty_log_has_no_top() -> None:
+    assert rollup.top(3) == []
+    assert rollup.count_of(15) == 0
+    assert rollup.fold() == 0
+    assert rollup.top(3) == []
+    assert rollup.verify() == []
+    assert rollup.rebuild() == 0
+
+
+def test_fewer_numbers_than_asked_for() -> None:
+    append(7, 15, 15)
+
+    before = rollup.top(3)
+    rollup.fold()
+
+    assert before == rollup.top(3) == [(15, 2), (7, 1)]
+
+
+def test_of_equally_common_numbers_the_smaller_comes_first_wherever_they_are_counted() -> None:
+    append(5, 5, 9, 9, -3)
+    rollup.fold()
+    append(-3, 7, 7, 2, 2)
+
+    assert rollup.top(3) == [(-3, 2), (2, 2), (5, 2)]
+    assert rollup.top(9) == [(-3, 2), (2, 2), (5, 2), (7, 2), (9, 2)]
+
+
+def test_a_number_beyond_the_rollups_first_may_win_by_its_tail() -> None:
+    append(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4)
+    rollup.fold()
+    append(4, 4)
+
+    assert rollup.top(1) == [(4, 4)]
+    assert rollup.count_of(4) == 4
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    append(1, 2, 2)
+
+    with django_assert_num_queries(1):
+        rollup.top(limit)
+    with django_assert_num_queries(1):
+        rollup.count_of(2)
+
+
+def test_fold_takes_the_whole_tail() -> None:
+    append(15, 7)
+    assert rollup.fold() == 2
+    assert rollup.fold() == 0
+    append(15)
+    assert rollup.fold() == 1
+
+    assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 2)]
+
+
+def test_a_backlog_is_folded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "MOST_ROWS", 4)
+    append(*[1, 2, 2] * 3)
+
+    pieces = []
+    while rows := rollup.fold():
+        pieces.append(rows)
+        assert rollup.top(3) == [(2, 6), (1, 3)]
+
+    assert pieces == [4, 4, 1]
+    assert rollup.verify() == []
+
+
+def test_fold_is_skipped_while_another_process_folds() -> None:
+    append(15)
+    rollup.fold()
+    append(15)
+
+    with another() as folder:
+        folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
+        assert rollup.fold() is None
+
+    assert rollup.fold() == 1
+
+
+@pytest.mark.parametrize("table", ["fizzbuzz_watermark", "fizzbuzz_numbercount"])
+def test_fold_is_skipped_while_a_table_is_locked(table: str) -> None:
+    append(15)
+
+    with another() as migration:
+        migration.execute(f"LOCK TABLE {table}")
+        assert rollup.fold() is None
+
+    assert rollup.fold() == 1
+
+
+def test_fold_refuses_a_transaction_whose_snapshot_may_be_old() -> None:
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+        rollup.fold()
+
+
+@pytest.mark.parametrize("wrong", ["UPDATE {} SET count = count + 1", "DELETE FROM {}", "INSERT INTO {} VALUES (8, 1)"])
+def test_rebuild_mends_what_verify_finds(wrong: str) -> None:
+    append(*range(-10, 8), 7, 15)
+    rollup.fold()
+    with connection.cursor() as cursor:
+        cursor.execute(wrong.format("fizzbuzz_numbercount"))
+    append(15)
+    differences = rollup.verify()
+
+    shares: list[float] = []
+    mended = rollup.rebuild(shares.append)
+
+    assert len(differences) == mended > 0
+    assert rollup.verify() == []
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert assert_exact() == 21
+
+
+def test_rebuild_counts_a_log_that_was_never_folded() -> None:
+    append(15, 7, 15)
+    rollup.rebuild()
+
+    assert rollup.verify() == []
+    assert rollup.fold() == 0
+    assert rollup.top(3) == [(15, 2), (7, 1)]
+
+
+def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixture[str]) -> None:
+    append(15, 15, 7)
+    rollup.fold()
+    NumberCount.objects.filter(number=15).update(count=3)
+
+    with pytest.raises(CommandError, match="1 counts differ: mend them with top_numbers --rebuild"):
+        call_command("top_numbers", "--verify")
+    call_command("top_numbers", "--rebuild")
+    call_command("top_numbers", "--verify")
+    call_command("top_numbers")
+
+    output, errors = capsys.readouterr()
+    assert output == (
+        "15: the log has 2, the kept count is 3\n"
+        "1 counts mended.\n"
+        "Every count is what the log says.\n"
+        "number  result    count\n"
+        "    15  FizzBuzz      2\n"
+        "     7  7             1\n"
+    )
+    assert errors == ""
+
+
+@pytest.mark.usefixtures("_folds_every_fifth")
+def test_a_process_folds_with_its_first_submission_and_each_fifth_after() -> None:
+    append(101, 102, 103)
+    folded = []
+    for number in range(11):
+        recording.record([number], "api")
+        folded.append(NumberCount.objects.count())
+
+    assert folded == [4, 4, 4, 4, 4, 9, 9, 9, 9, 9, 14]
+    assert rollup.verify() == []
+
+
+@pytest.mark.usefixtures("_folds_every_fifth")
+def test_a_callers_transaction_folds_after_its_commit() -> None:
+    with transaction.atomic():
+        recording.record(range(10), "batch")
+        assert NumberCount.objects.count() == 0
+
+    assert NumberCount.objects.count() == 10
+
+
+@pytest.mark.usefixtures("_folds_every_fifth")
+def test_what_is_rolled_back_is_not_folded() -> None:
+    with transaction.atomic():
+        recording.record(range(10), "batch")
+        transaction.set_rollback(True)
+
+    assert Watermark.objects.count() == 0
+
+
+@pytest.mark.usefixtures("_folds_every_fifth")
+def test_a_fold_that_fails_fails_no_submission(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OperationalError("the disk is full")
+
+    before = folds("failed")
+    with monkeypatch.context() as patch:
+        patch.setattr(rollup, "fold", fail)
+        (submission,) = recording.record([15], "api")
+
+    assert submission.number == 15
+    assert folds("failed") == before + 1
+    assert rollup.top(1) == [(15, 1)]
+
+
+@pytest.mark.usefixtures("_folds_every_fifth")
+def test_a_fold_that_a_writer_holds_up_is_made_up_for() -> None:
+    skipped, done = folds("skipped"), folds("done")
+    with another() as late:
+        late.execute("INSERT INTO fizzbuzz_submission (number) VALUES (7)")
+        recording.record([15], "api")
+        late.commit()
+    recording.record([15] * 5, "api")
+
+    assert (folds("skipped"), folds("done")) == (skipped + 1, done + 1)
+    assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 6)]

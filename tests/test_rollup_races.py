@@ -1,0 +1,187 @@
+"""Races, each forced to happen at every place where it could."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from fizzbuzz import rollup
+from fizzbuzz.models import NumberCount
+from tests.log import INSERT, another, append, assert_exact, before_statement, elsewhere
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FOLD_STATEMENTS = range(6)
+
+
+@contextmanager
+def after_each_statement(action: Callable[[], object]) -> Iterator[None]:
+    """Takes the action elsewhere after each statement of this connection's."""
+
+    def execute_both(execute: Callable[..., Any], *arguments: Any) -> Any:
+        result = execute(*arguments)
+        elsewhere(action)
+        return result
+
+    with connection.execute_wrapper(execute_both):
+        yield
+
+
+def test_a_writer_that_stays_open_is_waited_for() -> None:
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        append(15, 15)
+
+        assert rollup.fold() is None
+        assert assert_exact() == 2
+
+        late.commit()
+    assert assert_exact() == 3
+    assert rollup.fold() == 3
+    assert rollup.verify() == []
+
+
+def test_a_writer_that_goes_away_leaves_a_gap() -> None:
+    with another() as aborted:
+        aborted.execute(INSERT, [[7]])
+        append(15)
+        aborted.rollback()
+
+        assert rollup.fold() == 1
+
+    assert rollup.verify() == []
+
+
+def test_a_writer_that_comes_later_holds_up_no_fold() -> None:
+    append(15)
+
+    def come() -> None:
+        late.execute(INSERT, [[7]])
+
+    with another() as late, before_statement(2, come):
+        assert rollup.fold() == 1
+        late.commit()
+
+    assert assert_exact() == 2
+    assert rollup.fold() == 1
+    assert rollup.verify() == []
+
+
+@pytest.mark.parametrize("moment", FOLD_STATEMENTS)
+def test_a_writer_may_begin_anywhere_in_a_fold_and_commit_after_one_that_came_later(moment: int) -> None:
+    append(1)
+
+    def overtake() -> None:
+        late.execute(INSERT, [[7]])
+        elsewhere(lambda: append(15))
+
+    with another() as late:
+        with before_statement(moment, overtake):
+            rollup.fold()
+        assert assert_exact() == 2
+        late.commit()
+
+    assert assert_exact() == 3
+    rollup.fold()
+    assert rollup.verify() == []
+    assert assert_exact() == 3
+
+
+@pytest.mark.parametrize("moment", FOLD_STATEMENTS)
+def test_a_writer_may_commit_anywhere_in_a_fold(moment: int) -> None:
+    append(1)
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        try:
+            with before_statement(moment, late.commit):
+                rollup.fold()
+        except AssertionError:
+            late.commit()  # it was waited for, and the fold given up before it came to this statement
+
+    assert assert_exact() == 3
+    rollup.fold()
+    assert rollup.verify() == []
+
+
+@pytest.mark.parametrize("moment", FOLD_STATEMENTS)
+def test_another_fold_may_run_anywhere_in_a_fold(moment: int) -> None:
+    append(1)
+    rollup.fold()
+    append(15)
+
+    def fold_too() -> None:
+        elsewhere(lambda: append(15))
+        elsewhere(rollup.fold)
+
+    with before_statement(moment, fold_too):
+        rollup.fold()
+
+    assert assert_exact() == 3
+    rollup.fold()
+    assert rollup.verify() == []
+    assert assert_exact() == 3
+
+
+@pytest.mark.parametrize("read", [lambda: rollup.top(3)[0].count, lambda: rollup.count_of(15)])
+def test_a_fold_may_run_anywhere_in_a_read(read: Callable[[], int]) -> None:
+    append(15, 15, 15)
+    rollup.fold()
+    append(15, 15)
+
+    with after_each_statement(rollup.fold):
+        assert read() == 5
+    assert rollup.fold() == 0
+
+
+def test_all_goes_on_during_a_rebuild() -> None:
+    append(*range(100))
+    rollup.fold()
+    NumberCount.objects.filter(number__lt=50).delete()
+    NumberCount.objects.filter(number=99).update(count=7)
+
+    def go_on() -> None:
+        append(1, 99)
+        seen.append(NumberCount.objects.count())
+        folded.append(rollup.fold())
+
+    seen: list[int] = []
+    folded: list[int | None] = []
+    with after_each_statement(go_on):
+        assert rollup.rebuild() == 51
+
+    assert min(seen) == 50
+    assert None in folded
+    assert assert_exact() == 100 + 2 * len(seen)
+    rollup.fold()
+    assert rollup.verify() == []
+
+
+def test_verify_sees_one_snapshot() -> None:
+    append(*range(100))
+    rollup.fold()
+
+    def fold_more() -> None:
+        append(1, 99)
+        rollup.fold()
+
+    with after_each_statement(fold_more):
+        assert rollup.verify() == []
+
+
+def test_a_read_in_an_older_snapshot_stays_as_it_was() -> None:
+    append(15, 15, 7)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        before = rollup.top(3)
+        elsewhere(lambda: append(7, 7))
+        elsewhere(rollup.fold)
+
+        assert rollup.top(3) == before == [(15, 2), (7, 1)]
+
+    assert rollup.top(3) == [(7, 3), (15, 2)]

@@ -1,0 +1,203 @@
+"""Everything at once, in processes of their own; and any order that hypothesis can think of."""
+# ruff: noqa: S311 - nothing here is secret
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from fizzbuzz import folding, recording, rollup
+from fizzbuzz.models import NumberCount, Submission
+from tests.log import INSERT, another, assert_exact
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SECONDS = 5
+
+
+def number() -> int:
+    """One of few, or of many."""
+    return random.choice([15, 15, 15, random.randint(1, 9), random.randint(-500, 500)])
+
+
+def numbers() -> list[int]:
+    return [number() for _ in range(random.randint(1, 30))]
+
+
+# Each writes once, and says how many rows.
+
+
+def write_one(database: psycopg.Connection) -> int:
+    return len(recording.record([number()], "api"))
+
+
+def write_many(database: psycopg.Connection) -> int:
+    return len(recording.record(numbers(), "batch"))
+
+
+def write_or_not(database: psycopg.Connection) -> int:
+    rows = database.execute(INSERT, [numbers()]).rowcount
+    if random.random() < 0.5:
+        database.rollback()
+        return 0
+    database.commit()
+    return rows
+
+
+def write_late(database: psycopg.Connection) -> int:
+    rows = database.execute(INSERT, [numbers()]).rowcount
+    time.sleep(random.uniform(0, 1.5 * rollup.PATIENCE))
+    rows += database.execute(INSERT, [numbers()]).rowcount
+    database.commit()
+    return rows
+
+
+def copy(database: psycopg.Connection) -> int:
+    rows = numbers()
+    with database.cursor().copy("COPY fizzbuzz_submission (number) FROM STDIN") as rows_in:
+        for row in rows:
+            rows_in.write_row([row])
+            time.sleep(random.uniform(0, 0.001))
+    database.commit()
+    return len(rows)
+
+
+def fold(database: psycopg.Connection) -> int:
+    return rollup.fold() or 0
+
+
+def read(database: psycopg.Connection) -> int:
+    assert_exact()
+    return 1
+
+
+def read_as_a_request_does(database: psycopg.Connection) -> int:
+    before = Submission.objects.count()
+    counted = sum(each.count for each in rollup.top(100_000))
+    assert before <= counted <= Submission.objects.count()
+    return 1
+
+
+def repeat(deed: Callable[[psycopg.Connection], int], until: float) -> int:
+    """In a process of its own."""
+    random.seed()
+    folding.FOLD_EVERY = 5
+    with another() as database:
+        total = 0
+        while time.monotonic() < until:
+            total += deed(database)
+    return total
+
+
+def test_each_answer_is_exact_whoever_writes_folds_and_reads() -> None:
+    writers = [write_one, write_one, write_many, write_or_not, write_late, copy]
+    deeds = [*writers, fold, fold, read, read_as_a_request_does]
+    connection.close()
+
+    with ProcessPoolExecutor(len(deeds), multiprocessing.get_context("fork")) as processes:
+        until = time.monotonic() + SECONDS
+        done = list(processes.map(repeat, deeds, [until] * len(deeds)))
+
+    written, folded, reads = sum(done[: len(writers)]), sum(done[-4:-2]), sum(done[-2:])
+    print(f"{written} rows written, {folded} folded by the folders alone, {reads} exact reads")  # noqa: T201 - for -s
+    assert min(done) > 0
+    assert rollup.verify() == []
+    assert assert_exact() == written
+    while rollup.fold():
+        pass
+    assert rollup.verify() == []
+    assert sum(NumberCount.objects.values_list("count", flat=True)) == written
+
+
+some_number = st.integers(-2, 4) | st.sampled_from([-(2**63), 2**63 - 1])
+
+
+class Machine(RuleBasedStateMachine):
+    """The log as a Counter, beside the real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE fizzbuzz_submission, fizzbuzz_numbercount, fizzbuzz_watermark")
+        self.committed: Counter[int] = Counter()
+        self.open: list[tuple[Any, psycopg.Connection, list[int]]] = []
+
+    @rule(number=some_number)
+    def submit(self, number: int) -> None:
+        recording.record([number], "api")
+        self.committed[number] += 1
+
+    @rule(numbers=st.lists(some_number, min_size=1, max_size=7))
+    def batch(self, numbers: list[int]) -> None:
+        recording.record(numbers, "batch")
+        self.committed.update(numbers)
+
+    @precondition(lambda self: len(self.open) < 2)
+    @rule(numbers=st.lists(some_number, min_size=1, max_size=3))
+    def begin(self, numbers: list[int]) -> None:
+        context = another()
+        database = context.__enter__()
+        database.execute(INSERT, [numbers])
+        self.open.append((context, database, numbers))
+
+    @precondition(lambda self: self.open)
+    @rule(index=st.integers(0, 1))
+    def commit(self, index: int) -> None:
+        context, database, numbers = self.open.pop(index % len(self.open))
+        database.commit()
+        context.__exit__(None, None, None)
+        self.committed.update(numbers)
+
+    @precondition(lambda self: self.open)
+    @rule(index=st.integers(0, 1))
+    def abort(self, index: int) -> None:
+        context, *_ = self.open.pop(index % len(self.open))
+        context.__exit__(None, None, None)
+
+    @rule()
+    def fold(self) -> None:
+        assert rollup.fold() is not None or self.open
+
+    @rule()
+    def rebuild(self) -> None:
+        assert rollup.rebuild() == 0 or NumberCount.objects.count() == len(self.committed)
+        assert rollup.verify() == []
+
+    @rule(number=some_number)
+    def damage(self, number: int) -> None:
+        NumberCount.objects.update_or_create(number=number, defaults={"count": 10**6})
+        rollup.rebuild()
+
+    @invariant()
+    def top_is_exact(self) -> None:
+        expected = sorted(self.committed.items(), key=lambda each: (-each[1], each[0]))
+        assert rollup.top(2) == expected[:2]
+        assert rollup.top(100) == expected
+        assert Submission.objects.count() == self.committed.total()
+
+    def teardown(self) -> None:
+        for context, *_ in self.open:
+            context.__exit__(None, None, None)
+
+
+def test_any_order_of_deeds_keeps_the_answers_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "FOLD_EVERY", 5)
+    monkeypatch.setattr(folding, "recorded", folding.Folder().recorded)
+    monkeypatch.setattr(rollup, "PATIENCE", 0.005)
+    monkeypatch.setattr(rollup, "MOST_ROWS", 4)
+
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None, database=None)
+    )

@@ -1,0 +1,157 @@
+"""What the counts outlive: a kill, a move to another cluster, the code from before there were any."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import OperationalError, connection, connections
+
+from fizzbuzz import rollup
+from fizzbuzz.models import NumberCount, Watermark
+from fizzbuzz_site.embedded import DATABASE, USER, Server
+from tests.log import INSERT, another, append, assert_exact
+from tests.service import eventually, processes
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def using(data_dir: Path) -> Iterator[Server]:
+    """The app's connection leads to a server of its own meanwhile."""
+    usual, embedded = connections["default"], settings.EMBEDDED
+    own = {"NAME": DATABASE, "USER": USER, "PASSWORD": "", "HOST": "", "PORT": ""}
+    connections["default"] = type(usual)({**usual.settings_dict, **own}, "default")
+    settings.EMBEDDED = server = Server(data_dir)
+    try:
+        yield server
+    finally:
+        connection.close()
+        connections["default"], settings.EMBEDDED = usual, embedded
+        server.leave()
+
+
+def kill_nine(data_dir: Path) -> None:
+    for pid in processes(data_dir):
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not processes(data_dir))
+
+
+def test_counts_survive_a_kill_in_the_middle_of_a_fold(data_dir: Path) -> None:
+    def before(execute: Callable[..., Any], sql: str, *arguments: Any) -> None:
+        if sql == rollup._FOLD:
+            kill_nine(data_dir)
+        execute(sql, *arguments)
+
+    def after(execute: Callable[..., Any], sql: str, *arguments: Any) -> None:
+        execute(sql, *arguments)
+        if sql == rollup._FOLD:
+            kill_nine(data_dir)
+
+    with using(data_dir) as server:
+        call_command("migrate", verbosity=0)
+        append(15, 15, 7)
+        rollup.fold()
+
+        for rows, moment in enumerate((before, after), start=4):
+            append(15)
+            with pytest.raises(OperationalError), connection.execute_wrapper(moment):
+                rollup.fold()
+            connection.close()
+            server.leave()
+
+            assert assert_exact() == rows
+            assert NumberCount.objects.get(number=15).count == 2
+            assert rollup.verify() == []
+
+        assert rollup.fold() == 2
+        assert rollup.top(3) == [(15, 4), (7, 1)]
+        assert rollup.verify() == []
+
+
+def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) -> None:
+    with using(data_dir / "old") as old:
+        call_command("migrate", verbosity=0)
+        for number in range(200):  # each a transaction, so that the ids of this cluster's are well ahead
+            append(number, 15)
+        rollup.fold()
+        append(15, 7)
+        assert assert_exact() == 402
+        dump = Path(old.join()) / "dump"
+        arguments = ("-h", old.join(), "-U", USER, "-d", DATABASE, "-f", str(dump))
+        assert old._run("pg_dump", "--no-owner", *arguments).stderr == ""
+        text = dump.read_text()
+
+    with using(data_dir / "new") as new:
+        dump = Path(new.join()) / "dump"
+        dump.write_text(text)
+        dump.chmod(0o644)
+        arguments = ("-h", new.join(), "-U", USER, "-d", DATABASE, "-f", str(dump))
+        assert new._run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *arguments).stderr == ""
+
+        assert assert_exact() == 402
+        assert rollup.verify() == []
+        append(7, 8, 15)
+        assert assert_exact() == 405
+        assert rollup.fold() == 5
+        assert rollup.verify() == []
+        assert rollup.top(2) == [(15, 203), (7, 3)]
+
+
+def test_migration_brings_over_a_log_that_is_being_written() -> None:
+    call_command("migrate", "fizzbuzz", "0001", verbosity=0)
+    append(15, 15, 7)
+
+    with another() as late, ThreadPoolExecutor(1) as pool:
+        late.execute(INSERT, [[7]])
+        append(15)
+        migration = pool.submit(migrate)
+        assert eventually(lambda: is_waiting("pg_sleep") or migration.done())
+        append(9)
+        late.commit()
+        migration.result()
+
+    through = Watermark.objects.get().through
+    assert NumberCount.objects.get(number=15).count == 3
+    assert NumberCount.objects.get(number=7).count == 2
+    assert rollup.verify() == []
+    assert assert_exact() == 6
+    assert rollup.fold() == 1
+    assert Watermark.objects.get().through == through + 1
+    assert rollup.verify() == []
+
+
+def test_migration_leaves_an_empty_log_to_the_first_fold() -> None:
+    call_command("migrate", "fizzbuzz", "0001", verbosity=0)
+    call_command("migrate", verbosity=0)
+
+    assert Watermark.objects.count() == 0
+    assert rollup.top(3) == []
+
+
+def test_the_database_keeps_the_planners_settings() -> None:
+    with another() as database:
+        assert database.execute("SHOW max_parallel_workers_per_gather").fetchone() == ("0",)
+        assert database.execute("SHOW jit").fetchone() == ("off",)
+
+
+def migrate() -> None:
+    try:
+        call_command("migrate", verbosity=0)
+    finally:
+        connection.close()
+
+
+def is_waiting(event: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE lower(wait_event) = %s", [event.replace("_", "")])
+        (count,) = cursor.fetchone()
+    return bool(count)
