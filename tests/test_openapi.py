@@ -42,6 +42,11 @@ def filter_body(context: Any, body: Any) -> bool:
     return not _has_whole_float(body)
 
 
+@served.hook
+def filter_query(context: Any, query: Any) -> bool:
+    return not _has_whole_float(query)
+
+
 def _has_whole_float(value: Any) -> bool:
     if isinstance(value, dict | list):
         return any(map(_has_whole_float, value.values() if isinstance(value, dict) else value))
