@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
+from django.db.models import Sum
 from prometheus_client import REGISTRY
 from pytest_django import DjangoAssertNumQueries
 
@@ -184,6 +185,20 @@ def test_a_process_folds_with_its_first_submission_and_each_fifth_after() -> Non
         folded.append(NumberCount.objects.count())
 
     assert folded == [4, 4, 4, 4, 4, 9, 9, 9, 9, 9, 14]
+    assert rollup.verify() == []
+
+
+@pytest.mark.usefixtures("_folds_every_fifth")
+def test_a_batch_folds_in_proportion_and_leaves_a_backlog_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "MOST_ROWS", 10)
+    recording.record([1], "api")
+    append(*range(100))
+    done = folds("done")
+
+    recording.record(range(11), "batch")
+
+    assert folds("done") == done + 2
+    assert NumberCount.objects.aggregate(rows=Sum("count")) == {"rows": 1 + 2 * 10}
     assert rollup.verify() == []
 
 

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+
+from fizzbuzz import rollup, windows
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def log(transactional_db: None) -> None:
+    """15 at 12:00, 13:00 and 14:00, and 7 at 13:00."""
+    rows = [(15, 0), (15, 1), (15, 2), (7, 1)]
+    with connection.cursor() as cursor:
+        for number, hours in rows:
+            cursor.execute(
+                "INSERT INTO fizzbuzz_submission (number, created_at) VALUES (%s, %s)",
+                [number, NOON + timedelta(hours=hours)],
+            )
+    rollup.fold()
+
+
+@pytest.mark.parametrize(
+    ("window", "counts"),
+    [
+        ({"since": "2026-01-31T13:00:00Z"}, {15: 2, 7: 1}),
+        ({"until": "2026-01-31T13:00:00Z"}, {15: 1}),
+        ({"since": "2026-01-31T13:00:00Z", "until": "2026-01-31T14:00:00Z"}, {7: 1, 15: 1}),
+        ({"since": "2026-01-31T15:00:00+02:00", "until": "2026-01-31T16:00:00+02:00"}, {7: 1, 15: 1}),
+        ({"since": "2026-01-31T13:00", "until": "2026-01-31T13:00:00.000001"}, {7: 1, 15: 1}),
+        ({"since": "2026-01-31"}, {15: 3, 7: 1}),
+        ({"until": "2026-01-31"}, {}),
+        ({"since": "2026-01-31T14:00:00Z", "until": "2026-01-31T13:00:00Z"}, {}),
+        ({"limit": "1", "since": "2026-01-31"}, {15: 3}),
+        ({"since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59Z"}, {15: 3, 7: 1}),
+    ],
+)
+def test_window_is_half_open_and_utc(client: Client, window: dict[str, str], counts: dict[int, int]) -> None:
+    response = client.get("/api/most_common", window)
+
+    results = {15: "FizzBuzz", 7: "7"}
+    assert response.json() == [{"number": each, "result": results[each], "count": n} for each, n in counts.items()]
+
+
+@pytest.mark.parametrize("parameter", ["since", "until"])
+@pytest.mark.parametrize("text", ["yesterday", "2026-02-30", "1769860800", "2026-01-31T12:00:00 02:00", "\x00"])
+def test_a_bad_time_is_refused_in_words(client: Client, parameter: str, text: str) -> None:
+    response = client.get("/api/most_common", {parameter: text})
+
+    detail = response.json()["detail"]
+    assert response.status_code == 400
+    assert "YYYY-MM-DDThh:mm" in detail
+    assert response.json()["errors"] == [{"parameter": parameter, "detail": detail}]
+
+
+def test_a_time_out_of_range_is_refused(client: Client) -> None:
+    response = client.get("/api/most_common", {"since": "0001-01-01T00:00:00+14:00"})
+
+    assert (response.status_code, response.json()["detail"]) == (400, "Datetime value out of range.")
+
+
+def test_a_window_too_wide_is_refused_with_the_limit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "SECONDS", 0.05)
+    detail = "Counting this window takes longer than the limit of 0.05 s: choose a narrower one."
+
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE fizzbuzz_submission RENAME TO slow")
+        cursor.execute(
+            "CREATE VIEW fizzbuzz_submission AS SELECT slow.* FROM slow WHERE (SELECT true FROM pg_sleep(10))"
+        )
+    try:
+        response = client.get("/api/most_common", {"until": "2026-01-31"})
+        with pytest.raises(CommandError, match=detail):
+            call_command("top_numbers", "--since", "2026-01-31")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP VIEW fizzbuzz_submission")
+            cursor.execute("ALTER TABLE slow RENAME TO fizzbuzz_submission")
+
+    assert response.status_code == 400
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": detail,
+        "instance": "/api/most_common",
+        "errors": [{"parameter": "since", "detail": detail}],
+    }
+
+
+def test_other_faults_of_the_database_are_not_the_windows(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "SECONDS", "no number of ")
+
+    with pytest.raises(Exception, match="statement_timeout"):
+        client.get("/api/most_common", {"since": "2026-01-31"})
+
+
+@pytest.mark.parametrize(
+    ("options", "output"),
+    [
+        (["--since", "2026-01-31T14:00"], "15,FizzBuzz,1\n"),
+        (["--until", "2026-01-31T14:00+01:00", "--limit", "1"], "15,FizzBuzz,1\n"),
+        (["--since", "2027-01-01"], ""),
+    ],
+)
+def test_the_command_takes_a_window(capsys: pytest.CaptureFixture[str], options: list[str], output: str) -> None:
+    call_command("top_numbers", "--format", "csv", *options)
+
+    assert capsys.readouterr().out == "number,result,count\n" + output
+
+
+def test_the_command_refuses_a_bad_time_in_words() -> None:
+    with pytest.raises(CommandError, match="give a time such as 2026-01-31 or 2026-01-31T12:00:00Z, not 'noon'"):
+        call_command("top_numbers", "--until", "noon")
+
+
+def test_the_window_is_read_off_its_index() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute(
+            "EXPLAIN SELECT number, count(*) FROM fizzbuzz_submission WHERE created_at >= %s GROUP BY number",
+            [datetime.now(timezone(timedelta(hours=2)))],
+        )
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute("RESET enable_seqscan")
+
+    assert "submission_created_at" in plan
