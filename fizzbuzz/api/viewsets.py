@@ -13,7 +13,6 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
@@ -106,7 +105,7 @@ class SubmissionViewSet(
         return SubmitSerializer if self.action == "create" else self.serializer_class
 
     def get_success_headers(self, data: Any) -> dict[str, str]:
-        return {"Location": reverse("submission-detail", [data["id"]])}
+        return {"Location": f"{self.request.path}/{data['id']}"}
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.action != "list":
