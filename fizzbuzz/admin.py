@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
@@ -74,7 +75,7 @@ class SubmissionAdmin(admin.ModelAdmin):
                 response = super().changelist_view(request, extra_context)
                 return response.render() if hasattr(response, "render") else response
         except OperationalError as error:
-            if "statement timeout" not in str(error):
+            if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
                 raise
             messages.error(
                 request, f"That list took longer than {SECONDS} s: narrow it to one number or a shorter time."

@@ -92,6 +92,8 @@ class Server:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if (self._cluster / "postmaster.pid").exists():
                 self._run("pg_ctl", "stop", "-D", str(self._cluster), "-m", "fast", "-w", "-t", str(SECONDS))
+                with suppress(OSError):  # its socket is still there: it did not stop
+                    Path(self.host).rmdir()
         self._forget()
 
     def _forget(self) -> None:

@@ -40,9 +40,10 @@ class Crowd:
         return [self._insert(item) for item in items]
 
     def _insert(self, item: int) -> Future[int]:
-        known = len(self.gatherer._waiting) + sum(map(len, self.database.statements))
+        leads = not self.gatherer._turn.locked()
+        before = len(self.database.statements if leads else self.gatherer._waiting)
         future = self._pool.submit(self.gatherer.insert, item)
-        assert eventually(lambda: len(self.gatherer._waiting) + sum(map(len, self.database.statements)) > known)
+        assert eventually(lambda: len(self.database.statements if leads else self.gatherer._waiting) > before)
         return future
 
 
