@@ -191,9 +191,12 @@ def rebuild(progress: Progress = _silent) -> int:
 
     Readers and writers go on; nobody folds meanwhile. All of it takes effect at once, at the end.
     """
-    newest = settle() or 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        through = _hold_watermark(cursor) or newest  # never folded: all at once
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # settle looks more than once
+        through = _hold_watermark(cursor) or 0
+        newest = settle()
+        if newest is not None and (not through or through > newest):  # never folded, or the log was emptied
+            through = newest
         mended = sum(count for (count,) in _by_slices(cursor, _DIFFERENCES + _MEND, through, progress))
         cursor.execute("UPDATE fizzbuzz_watermark SET through = %s, folded_at = now()", [through])
     return mended

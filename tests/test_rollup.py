@@ -153,6 +153,22 @@ def test_rebuild_counts_a_log_that_was_never_folded() -> None:
     assert rollup.top(3) == [(15, 2), (7, 1)]
 
 
+def test_rebuild_believes_a_log_that_was_emptied() -> None:
+    append(15, 15, 7)
+    rollup.fold()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+    append(7)
+
+    rollup.rebuild()
+
+    assert rollup.top(3) == [(7, 1)]
+    append(7)
+    assert assert_exact() == 2
+    assert rollup.fold() == 1
+    assert rollup.verify() == []
+
+
 def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixture[str]) -> None:
     append(15, 15, 7)
     rollup.fold()
