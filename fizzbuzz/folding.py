@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from django.db import DatabaseError
 
 from fizzbuzz import metrics, rollup
 
 FOLD_EVERY = 1_000  # rows
+PATIENCE = 5.0  # seconds that `catch_up` goes on for at most
 
 log = logging.getLogger(__name__)
 
@@ -40,3 +42,14 @@ class Folder:
 
 
 recorded = Folder().recorded
+
+
+def catch_up() -> None:
+    """Folds until the tail is short: for those who append faster than others fold.
+
+    It waits out the folds and writes of others like itself, but no transaction that stays open.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while (folded := rollup.fold()) in {None, rollup.MOST_ROWS} and time.monotonic() < deadline:
+        if folded is None:
+            time.sleep(0.01)
