@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from fizzbuzz import metrics, rollup
 
 FOLD_EVERY = 1_000  # rows
-PATIENCE = 5.0  # seconds that `catch_up` goes on for at most
+PATIENCE = 5.0  # seconds that who appends a lot waits at most for others, so that the tail stays short
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,9 @@ class Folder:
 recorded = Folder().recorded
 
 
-def catch_up() -> None:
-    """Folds until the tail is short: for those who append faster than others fold.
-
-    It waits out the folds and writes of others like itself, but no transaction that stays open.
-    """
+def catch_up(newest: int) -> None:
+    """Folds up to this id, which `rollup.settle` gave, and lets others fold meanwhile: for who appends a lot."""
     deadline = time.monotonic() + PATIENCE
-    while (folded := rollup.fold()) in {None, rollup.MOST_ROWS} and time.monotonic() < deadline:
+    while (folded := rollup.fold_settled(newest)) in {None, rollup.MOST_ROWS} and time.monotonic() < deadline:
         if folded is None:
             time.sleep(0.01)

@@ -7,12 +7,13 @@ import csv
 import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import IO, NamedTuple
 
-from django.db import transaction
+from django.db import connection, transaction
 
-from fizzbuzz import folding, recording, rules
+from fizzbuzz import folding, recording, rollup, rules
 from fizzbuzz.models import Import
 
 CHUNK = 50_000  # rows in one transaction
@@ -69,12 +70,30 @@ def begun(checked: Checked) -> Import | None:
 
 
 def load(checked: Checked) -> Iterator[int]:
-    """Records what is not yet recorded; says after each chunk how many of the numbers are by now."""
+    """Records what is not yet recorded; says after each chunk how many of the numbers are by now.
+
+    A chunk is folded while the next is loaded, but settled before: settling waits for all who write.
+    """
     done = 0
-    while done < checked.rows:
-        done = _load_chunk(checked)
-        folding.catch_up()
-        yield done
+    folded: Future[None] | None = None
+    with ThreadPoolExecutor(1) as beside:
+        while done < checked.rows:
+            done = _load_chunk(checked)
+            if folded:
+                folded.result()
+            newest = rollup.settle(folding.PATIENCE)
+            if newest is not None:
+                folded = beside.submit(_fold, newest)
+            yield done
+        if folded:
+            folded.result()
+
+
+def _fold(newest: int) -> None:
+    try:
+        folding.catch_up(newest)
+    finally:
+        connection.close()  # this thread's own
 
 
 def _load_chunk(checked: Checked) -> int:

@@ -13,10 +13,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from fizzbuzz import importing, recording, rollup, rules
-from fizzbuzz.models import Import, Submission
+from fizzbuzz import folding, importing, recording, rollup, rules
+from fizzbuzz.models import Import, NumberCount, Submission
 from tests.inputs import REFUSED_AS_TEXT
-from tests.log import assert_exact, elsewhere
+from tests.log import INSERT, another, assert_exact, elsewhere
 from tests.service import eventually, manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -215,6 +215,22 @@ def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatc
     assert log() == list(range(10))
     assert Import.objects.get().rows == 10
     assert assert_exact() == 10
+
+
+def test_transaction_that_stays_open_holds_up_the_folds_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("15\n-3\n7\n15\n")
+    monkeypatch.setattr(importing, "CHUNK", 2)
+    monkeypatch.setattr(folding, "PATIENCE", 0.05)
+
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        call_command("import_numbers", str(file))
+
+        assert NumberCount.objects.count() == 0
+        assert assert_exact() == 4
+        late.commit()
+    assert rollup.fold() == 5
+    assert assert_exact() == 5
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
