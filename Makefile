@@ -24,7 +24,7 @@ run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; PORT, HOST 
 	@exec $(VENV) manage.py serve --migrate
 
 test: .venv/dev ## run the whole test suite
-	$(VENV) -m pytest
+	$(VENV) -m pytest --cov
 
 lint: .venv/dev ## check style, types, the rooms' walls, settings, container files
 	.venv/bin/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from django.db import DatabaseError
 
@@ -11,6 +12,7 @@ from fizzbuzz import metrics, rollup
 
 # Rows. Half of what a fold may take, so that the folds catch up with any backlog.
 FOLD_EVERY = rollup.MOST_ROWS // 2
+PATIENCE = 5.0  # seconds that who appends a lot waits at most for others, so that the tail stays short
 
 log = logging.getLogger(__name__)
 
@@ -48,3 +50,11 @@ class Folder:
 
 
 recorded = Folder().recorded
+
+
+def catch_up(newest: int) -> None:
+    """Folds up to this id, which `rollup.settle` gave, and lets others fold meanwhile: for who appends a lot."""
+    deadline = time.monotonic() + PATIENCE
+    while (folded := rollup.fold_settled(newest)) in {None, rollup.MOST_ROWS} and time.monotonic() < deadline:
+        if folded is None:
+            time.sleep(0.01)

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Cast, Now
 
 from fizzbuzz import rules
+
+_DIVISORS = sorted({divisor for each in rules.DIVISORS.values() for divisor in each})
 
 
 class NumberWithCount(NamedTuple):
@@ -30,13 +32,31 @@ class NumberWithCount(NamedTuple):
 class SubmissionQuerySet(models.QuerySet["Submission"]):
     def of_kind(self, kind: rules.Kind) -> SubmissionQuerySet:
         """The submissions that `rules.classify` gives this kind, decided in SQL."""
-        divisors = {divisor for each in rules.DIVISORS.values() for divisor in each}
         wanted = set(rules.DIVISORS.get(kind, ()))
-        query = self
-        for divisor in sorted(divisors):
-            query = query.alias(**{f"modulo_{divisor}": models.F("number") % divisor})
+        query = self._with_modulos()
+        for divisor in _DIVISORS:
             condition = models.Q(**{f"modulo_{divisor}": 0})
             query = query.filter(condition if divisor in wanted else ~condition)
+        return query
+
+    def explained(self) -> SubmissionQuerySet:
+        """With what `rules` calls the number, decided in SQL: `sql_kind` and `sql_result`."""
+        kind = models.Case(
+            *(
+                models.When(**{f"modulo_{divisor}": 0 for divisor in divisors}, then=models.Value(kind.value))
+                for kind, divisors in rules.DIVISORS.items()
+            ),
+            default=models.Value(rules.Kind.NUMBER.value),
+            output_field=models.TextField(),
+        )
+        number = models.When(sql_kind=rules.Kind.NUMBER.value, then=Cast("number", models.TextField()))
+        query = self._with_modulos().annotate(sql_kind=kind)
+        return query.annotate(sql_result=models.Case(number, default="sql_kind"))
+
+    def _with_modulos(self) -> SubmissionQuerySet:
+        query: SubmissionQuerySet = self.alias(
+            **{f"modulo_{divisor}": models.F("number") % divisor for divisor in _DIVISORS}
+        )
         return query
 
     def between(self, since: datetime | None, until: datetime | None) -> SubmissionQuerySet:
@@ -108,3 +128,17 @@ class Watermark(models.Model):
 
     def __str__(self) -> str:
         return f"through {self.through}"
+
+
+class Import(models.Model):
+    """How much of a file is in the log: this many of its first numbers. Committed with them; importing.py writes it."""
+
+    digest = models.CharField(primary_key=True, max_length=64)
+    rows = models.BigIntegerField()
+    started_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(rows__gte=0), name="import_rows_not_negative")]
+
+    def __str__(self) -> str:
+        return f"{self.rows} of {self.digest}"

@@ -136,13 +136,13 @@ def count_of(number: int) -> int:
     return count
 
 
-def settle() -> int | None:
+def settle(patience: float = PATIENCE) -> int | None:
     """An id up to which every row is visible by now or never will be; None if a writer is at it for too long.
 
     An INSERT locks the table before it draws an id. So whoever drew one below `newest` holds the lock
     when we look, or is done: `newest` must be read before.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     with connection.cursor() as cursor:
         newest: int = _value(cursor, _NEWEST)
         writers = _writers(cursor)
@@ -160,8 +160,11 @@ def fold() -> int | None:
     None: skipped, for another process folds, or a writer or a lock is in the way. That is normal.
     """
     newest = settle()
-    if newest is None:
-        return None
+    return None if newest is None else fold_settled(newest)
+
+
+def fold_settled(newest: int) -> int | None:
+    """As `fold`, up to an id that `settle` gave, however long ago."""
     try:
         with transaction.atomic(durable=True), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE * 1000:.0f}ms"])

@@ -1,0 +1,44 @@
+"""The log as a file. Every download is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Literal, get_args
+
+from django.db import connection
+from django.db.models import F, Func, TextField, Value
+
+from fizzbuzz.models import SubmissionQuerySet
+
+Format = Literal["csv", "jsonl"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+BLOCK = 1 << 16  # bytes, about, that are handed on at once
+
+_COPY = """
+    COPY (
+        SELECT {what} FROM ({rows}) AS submission (id, number, result, kind, created_at)
+    ) TO STDOUT {options}
+"""
+_FORMS: dict[Format, dict[str, str]] = {
+    "csv": {"what": "*", "options": "(FORMAT csv, HEADER)"},
+    # As text, since no backslash occurs in these values that COPY would double.
+    "jsonl": {"what": "row_to_json(submission)", "options": ""},
+}
+
+
+def export(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, None, None]:
+    """These submissions as they are in one snapshot, oldest first, a block after another."""
+    utc = Func(Value("UTC"), F("created_at"), function="timezone")
+    iso_8601 = Func(utc, Value('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), function="to_char", output_field=TextField())
+    rows = submissions.order_by("id").explained().values_list("id", "number", "sql_result", "sql_kind", iso_8601)
+    statement, params = rows.query.sql_with_params()
+    block = bytearray()
+    copy_out = _COPY.format(rows=statement, **_FORMS[form])
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(copy_out, params) as copy:
+        for row in copy:
+            block += row
+            if len(block) >= BLOCK:
+                yield bytes(block)
+                block.clear()
+    yield bytes(block)

@@ -1,0 +1,165 @@
+"""Files of numbers become rows of the log: a file whole and once, however often its import is interrupted."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import IO, NamedTuple
+
+from django.db import connection, transaction
+
+from fizzbuzz import folding, recording, rollup, rules
+from fizzbuzz.models import Import
+
+CHUNK = 50_000  # rows in one transaction
+PIECE = 1 << 20  # bytes that are read at once; no line may be longer
+SHOWN = 40  # characters of a bad line
+
+_WIDTH = array("q").itemsize
+
+
+class BadLine(ValueError):
+    """What stands in this line is no number. Its text is ASCII and short, whatever the line is."""
+
+    def __init__(self, line: int, found: str | bytes, problem: str = rules.EXPECTED) -> None:
+        shown = ascii(found[:SHOWN]) + ("..." if len(found) > SHOWN else "")
+        super().__init__(f"line {line}: {shown}: {problem}")
+
+
+class Checked(NamedTuple):
+    """Numbers that were all found good, put aside: so what is recorded is what was checked."""
+
+    digest: str
+    rows: int
+    spool: IO[bytes]
+
+    def chunk(self, start: int) -> array[int]:
+        self.spool.seek(start * _WIDTH)
+        return array("q", self.spool.read(CHUNK * _WIDTH))
+
+
+def check(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Callable[[int], object]) -> Checked:
+    """Reads one number a line, or a column of a CSV, and tells `progress` how many bytes. Raises BadLine."""
+    digest = hashlib.sha256()
+
+    def pieces() -> Iterator[bytes]:
+        while piece := file.read(PIECE) + file.readline(PIECE):
+            digest.update(piece)
+            progress(len(piece))
+            yield piece
+
+    lines = _lines(pieces())
+    numbers = _numbers(_plain(lines) if column is None else _column(lines, column))
+    rows = 0
+    while chunk := array("q", islice(numbers, CHUNK)):
+        chunk.tofile(spool)
+        rows += len(chunk)
+    if column is not None:  # another column of the same file is another import
+        digest.update(b"\0" + column.encode(errors="surrogateescape"))
+    return Checked(digest.hexdigest(), rows, spool)
+
+
+def begun(checked: Checked) -> Import | None:
+    """An earlier import of the same."""
+    return Import.objects.filter(digest=checked.digest).first()
+
+
+def load(checked: Checked) -> Iterator[int]:
+    """Records what is not yet recorded; says after each chunk how many of the numbers are by now.
+
+    A chunk is folded while the next is loaded, but settled before: settling waits for all who write.
+    """
+    done = 0
+    folded: Future[None] | None = None
+    with ThreadPoolExecutor(1) as beside:
+        while done < checked.rows:
+            done = _load_chunk(checked)
+            if folded:
+                folded.result()
+            newest = rollup.settle(folding.PATIENCE)
+            if newest is not None:
+                folded = beside.submit(_fold, newest)
+            yield done
+        if folded:
+            folded.result()
+
+
+def _fold(newest: int) -> None:
+    try:
+        folding.catch_up(newest)
+    finally:
+        connection.close()  # this thread's own
+
+
+def _load_chunk(checked: Checked) -> int:
+    with transaction.atomic(durable=True):
+        Import.objects.bulk_create([Import(digest=checked.digest, rows=0)], ignore_conflicts=True)
+        # Another process may be at the same file: who gets the row goes on where the other stopped.
+        held = Import.objects.select_for_update().get(digest=checked.digest)
+        chunk = checked.chunk(held.rows)
+        recording.load(chunk)
+        held.rows += len(chunk)
+        held.save(update_fields=["rows"])
+    return held.rows
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of these pieces, without their ends. Each piece but the last must end a line."""
+    first = 1  # line of the piece
+    for piece in pieces:
+        if first == 1:
+            piece = piece.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
+        start = piece.rfind(b"\n", 0, -1) + 1
+        if len(piece) - start > PIECE:
+            raise BadLine(first + piece.count(b"\n", 0, start), piece[start:], f"No line may be over {PIECE} bytes.")
+        try:
+            text = piece.decode()
+        except UnicodeDecodeError as error:
+            start = piece.rfind(b"\n", 0, error.start) + 1
+            line = first + piece.count(b"\n", 0, start)
+            raise BadLine(line, piece[start:].partition(b"\n")[0], "This is not UTF-8.") from None
+        lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+        yield from lines
+        first += len(lines)
+
+
+# Where a number is looked for: the line, and its text there, or None in a blank line.
+_Cells = Iterable[tuple[int, str | None]]
+
+
+def _plain(lines: Iterable[str]) -> _Cells:
+    return ((line, text or None) for line, text in enumerate(lines, 1))
+
+
+def _column(lines: Iterable[str], column: str) -> _Cells:
+    rows = csv.reader((line + "\n" for line in lines), strict=True)
+    try:
+        header = next(rows, [])
+        if header.count(column) != 1:
+            raise BadLine(1, ",".join(header), f"The header must name the column {column!a} once.")
+        index = header.index(column)
+        for row in rows:
+            text = row[index] if index < len(row) else ""
+            yield rows.line_num, text if row else None
+    except csv.Error as error:
+        raise BadLine(rows.line_num, "", f"This is no CSV: {error}.") from None
+
+
+def _numbers(cells: _Cells) -> Iterator[int]:
+    """Blank lines may stand at the end alone."""
+    blank = 0
+    for line, text in cells:
+        if text is None:
+            blank = blank or line
+        elif blank:
+            raise BadLine(blank, "")
+        else:
+            try:
+                yield rules.parse_number(text)
+            except rules.InvalidNumber:
+                raise BadLine(line, text) from None

@@ -1,0 +1,52 @@
+"""`manage.py export_submissions`: the log as a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import closing
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from fizzbuzz import exporting, rules
+from fizzbuzz.models import Submission
+
+
+def number(text: str) -> int:
+    try:
+        return rules.parse_number(text)
+    except rules.InvalidNumber as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+class Command(BaseCommand):
+    help = "Prints the submissions, oldest first."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--format", choices=exporting.FORMATS, default="csv", help="default: csv")
+        parser.add_argument("--number", type=number, metavar="N", help="only submissions of this number")
+        parser.add_argument("--kind", choices=[kind.value for kind in rules.Kind], help="only those of this kind")
+
+    def handle(
+        self,
+        *,
+        format: exporting.Format,  # noqa: A002 - the option's name
+        number: int | None,
+        kind: str | None,
+        **options: Any,
+    ) -> None:
+        submissions = Submission.objects.all()
+        if number is not None:
+            submissions = submissions.filter(number=number)
+        if kind is not None:
+            submissions = submissions.of_kind(rules.Kind(kind))
+        try:
+            with closing(exporting.export(submissions, format)) as blocks:
+                for block in blocks:
+                    self.stdout.write(block.decode(), ending="")
+                self.stdout.flush()
+        except BrokenPipeError:
+            # The reader has seen enough. Python flushes once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from fizzbuzz import exporting, rules
+from fizzbuzz.models import Submission
+from tests.log import append
+from tests.service import manage
+
+pytestmark = pytest.mark.django_db
+
+ROWS = [(-3, 15), (-2, -7), (-1, rules.LARGEST)]  # ids that no submission is given
+AT = "2026-01-31T12:00:00.120000Z"
+
+
+@pytest.fixture(autouse=True)
+def _log() -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO fizzbuzz_submission (id, number, created_at) OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s)",
+            [(*row, AT) for row in ROWS],
+        )
+
+
+def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("export_submissions")
+
+    assert capsys.readouterr().out == (
+        "id,number,result,kind,created_at\n"
+        f"-3,15,FizzBuzz,FizzBuzz,{AT}\n"
+        f"-2,-7,-7,Number,{AT}\n"
+        f"-1,9223372036854775807,9223372036854775807,Number,{AT}\n"
+    )
+
+
+def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("export_submissions", "--format=jsonl")
+
+    assert capsys.readouterr().out == (
+        f'{{"id":-3,"number":15,"result":"FizzBuzz","kind":"FizzBuzz","created_at":"{AT}"}}\n'
+        f'{{"id":-2,"number":-7,"result":"-7","kind":"Number","created_at":"{AT}"}}\n'
+        '{"id":-1,"number":9223372036854775807,"result":"9223372036854775807","kind":"Number",'
+        f'"created_at":"{AT}"}}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        (["--number", "-7"], [-2]),
+        (["--number=1"], []),
+        (["--kind=Number"], [-2, -1]),
+        (["--kind=FizzBuzz", "--number=15"], [-3]),
+    ],
+)
+def test_filters(capsys: pytest.CaptureFixture[str], options: list[str], ids: list[int]) -> None:
+    call_command("export_submissions", *options)
+
+    _, *rows = capsys.readouterr().out.splitlines()
+    assert [int(row.partition(",")[0]) for row in rows] == ids
+
+
+def test_kind_and_result_are_what_the_rules_say() -> None:
+    numbers = [*range(-31, 32), rules.SMALLEST]
+    append(*numbers)
+
+    text = b"".join(exporting.export(Submission.objects.filter(id__gt=0), "csv")).decode()
+
+    said = [(row["number"], row["kind"], row["result"]) for row in csv.DictReader(io.StringIO(text))]
+    assert said == [(str(number), rules.classify(number), rules.result(number)) for number in numbers]
+
+
+def test_bad_number_is_an_error_in_words() -> None:
+    with pytest.raises(CommandError) as error:
+        call_command("export_submissions", "--number=x")
+
+    assert str(error.value) == f"Error: argument --number: {rules.EXPECTED}"
+
+
+def test_blocks_are_small_and_whole() -> None:
+    append(*range(10_000))
+
+    blocks = list(exporting.export(Submission.objects.all(), "csv"))
+
+    assert len(blocks) > 5
+    assert all(len(block) < exporting.BLOCK + 200 for block in blocks)
+    assert b"".join(blocks).count(b"\n") == 10_004
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reader_that_leaves_early_frees_the_connection() -> None:
+    append(*range(10_000))
+    blocks = exporting.export(Submission.objects.all(), "csv")
+    next(blocks)
+
+    blocks.close()
+
+    assert Submission.objects.count() == 10_003
+
+
+@pytest.mark.django_db(transaction=True)
+def test_export_can_be_imported(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    with file.open("w") as out:
+        call_command("export_submissions", stdout=out)
+
+    call_command("import_numbers", str(file), "--column=number")
+
+    numbers = Submission.objects.order_by("id").values_list("number", flat=True)
+    assert sorted(numbers) == sorted(2 * [number for _, number in ROWS])
+
+
+def test_broken_pipe_ends_quietly(data_dir: Path) -> None:
+    for command in (["migrate", "--verbosity=0"], ["shell", "-v0", "-c", FILL]):
+        assert manage(*command, DATA_DIR=str(data_dir)).communicate() == ("", "")
+
+    with manage("export_submissions", DATA_DIR=str(data_dir)) as export:
+        assert export.stdout
+        assert export.stderr
+        assert export.stdout.readline() == "id,number,result,kind,created_at\n"
+        export.stdout.close()
+
+        assert (export.wait(), export.stderr.read()) == (0, "")
+
+
+FILL = "from fizzbuzz import recording; recording.record(range(50_000), 'batch')"

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+
+from fizzbuzz import folding, importing, recording, rollup, rules
+from fizzbuzz.models import Import, NumberCount, Submission
+from tests.inputs import REFUSED_AS_TEXT
+from tests.log import INSERT, another, assert_exact, elsewhere
+from tests.service import eventually, manage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NUMBERS = [15, -3, 7, 15]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "numbers"
+
+
+def log() -> list[int]:
+    return list(Submission.objects.order_by("id").values_list("number", flat=True))
+
+
+def refused(file: Path, content: bytes, *options: str) -> str:
+    """What is said of this content, of which nothing may be recorded."""
+    file.write_bytes(content)
+    with pytest.raises(CommandError) as error:
+        call_command("import_numbers", str(file), *options)
+    assert log() == []
+    assert not Import.objects.exists()
+    problem, nothing = str(error.value).split("\n")
+    assert nothing == "Nothing was recorded."
+    return problem
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"15\n-3\n7\n15\n", b"15\n-3\n7\n15", b"15\r\n-3\r\n7\r\n15\r\n", b"15\n-3\n7\n15\n\n\r\n\n",
+        b"\xef\xbb\xbf15\n-3\n7\n15\n", b"+15\n-03\n0007\n015\n",
+    ],
+)  # fmt: skip
+def test_lines_are_recorded_in_their_order(file: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_bytes(content)
+
+    call_command("import_numbers", str(file))
+
+    assert capsys.readouterr() == ("4 numbers recorded.\n", "")
+    assert log() == NUMBERS
+    assert rollup.fold() == 0
+    assert assert_exact() == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"at,number\n1,15\n2,-3\n3,7\n4,15\n",
+        b'\xef\xbb\xbf"number","of, what"\r\n15,a\r\n"-3","b\r\nb"\r\n7\r\n15,\r\n\r\n',
+    ],
+)
+def test_column_of_a_csv_is_recorded(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+    call_command("import_numbers", str(file), "--column=number")
+
+    assert log() == NUMBERS
+
+
+def test_extremes_are_recorded(file: Path) -> None:
+    file.write_text(f"{rules.SMALLEST}\n{rules.LARGEST}\n{'0' * 1000}5\n")
+
+    call_command("import_numbers", str(file))
+
+    assert log() == [rules.SMALLEST, rules.LARGEST, 5]
+
+
+@pytest.mark.parametrize("text", [text for text in REFUSED_AS_TEXT if "\n" not in text], ids=ascii)
+def test_bad_line_is_named(file: Path, text: str) -> None:
+    shown = ascii(text[:40]) + ("..." if len(text) > 40 else "")
+
+    assert refused(file, f"15\n{text}\n7\n".encode()) == f"line 2: {shown}: {rules.EXPECTED}"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"15\n7\n\xff\xfe\n", r"line 3: b'\xff\xfe': This is not UTF-8."),
+        (b"1\n" + b"0" * 3 * importing.PIECE, f"line 2: b{'0' * 40!r}...: No line may be over 1048576 bytes."),
+        (b"1\n" * importing.PIECE + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
+    ],
+    ids=["bytes", "long", "far"],
+)
+def test_line_that_is_no_text_is_named(file: Path, content: bytes, problem: str) -> None:
+    assert refused(file, content) == problem
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "line 1: '': The header must name the column 'n' once."),
+        (b"a,b\n1,2\n", "line 1: 'a,b': The header must name the column 'n' once."),
+        (b"n,n\n1,2\n", "line 1: 'n,n': The header must name the column 'n' once."),
+        (b"a,n\n1,2\n1\n", f"line 3: '': {rules.EXPECTED}"),
+        (b'a,n\n"1\n2",x\n', f"line 3: 'x': {rules.EXPECTED}"),
+        (b'a,n\n"1,2\n', "line 2: '': This is no CSV: unexpected end of data."),
+    ],
+)
+def test_bad_csv_is_named(file: Path, content: bytes, problem: str) -> None:
+    assert refused(file, content, "--column=n") == problem
+
+
+def test_file_that_is_missing_is_an_error_in_words(file: Path) -> None:
+    with pytest.raises(CommandError, match=r"numbers: No such file or directory$"):
+        call_command("import_numbers", str(file))
+
+
+def test_empty_file_records_nothing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.touch()
+
+    call_command("import_numbers", str(file))
+
+    assert capsys.readouterr().out == "0 numbers recorded.\n"
+    assert not Import.objects.exists()
+
+
+def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"15\n-3\n7\n15\n")))
+
+    call_command("import_numbers", "-")
+
+    assert log() == NUMBERS
+
+
+def test_content_is_recorded_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("15\n7\n")
+    call_command("import_numbers", str(file))
+    at = Import.objects.get().started_at
+    capsys.readouterr()
+
+    call_command("import_numbers", str(file))
+
+    assert capsys.readouterr().out == (
+        f"All 2 numbers are recorded already, by an import of {at:%Y-%m-%d %H:%M} UTC. "
+        "A content is recorded once; to record it again, add a blank line at its end.\n"
+    )
+    assert log() == [15, 7]
+    file.write_text("15\n7\n\n")
+    call_command("import_numbers", str(file))
+    assert log() == [15, 7, 15, 7]
+
+
+def test_another_column_is_another_import(file: Path) -> None:
+    file.write_text("a,b\n1,2\n")
+
+    call_command("import_numbers", str(file), "--column=a")
+    call_command("import_numbers", str(file), "--column=b")
+
+    assert log() == [1, 2]
+
+
+def test_failure_in_the_middle_is_made_up_for(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chunks = iter([True, True, False])
+
+    def load(numbers: Any) -> None:
+        usual(numbers)
+        if not next(chunks):
+            raise OperationalError("the server went away")
+
+    usual = recording.load
+    file.write_text("".join(f"{number}\n" for number in range(10)))
+    monkeypatch.setattr(importing, "CHUNK", 3)
+    monkeypatch.setattr(recording, "load", load)
+    with pytest.raises(CommandError) as error:
+        call_command("import_numbers", str(file))
+    assert str(error.value) == (
+        "The database failed: the server went away\nThe same command goes on where this one stopped."
+    )
+    monkeypatch.setattr(recording, "load", usual)
+
+    call_command("import_numbers", str(file))
+
+    assert capsys.readouterr().out == (
+        "6 of 10 numbers are recorded already; going on from there.\n10 numbers recorded.\n"
+    )
+    assert log() == list(range(10))
+    assert rollup.verify() == []
+
+
+def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chunk_elsewhere(checked: importing.Checked) -> int:
+        elsewhere(lambda: usual(checked))
+        return usual(checked)
+
+    usual = importing._load_chunk
+    file.write_text("".join(f"{number}\n" for number in range(10)))
+    monkeypatch.setattr(importing, "CHUNK", 3)
+    monkeypatch.setattr(importing, "_load_chunk", chunk_elsewhere)
+
+    call_command("import_numbers", str(file))
+
+    assert log() == list(range(10))
+    assert Import.objects.get().rows == 10
+    assert assert_exact() == 10
+
+
+def test_transaction_that_stays_open_holds_up_the_folds_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("15\n-3\n7\n15\n")
+    monkeypatch.setattr(importing, "CHUNK", 2)
+    monkeypatch.setattr(folding, "PATIENCE", 0.05)
+
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        call_command("import_numbers", str(file))
+
+        assert NumberCount.objects.count() == 0
+        assert assert_exact() == 4
+        late.commit()
+    assert rollup.fold() == 5
+    assert assert_exact() == 5
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "PIECE", 10_000)
+    monkeypatch.setattr(importing, "CHUNK", 1_000)
+
+    def peak(lines: int) -> int:
+        with io.BytesIO(b"1234567\n" * lines) as source, Path(os.devnull).open("r+b") as spool:
+            tracemalloc.start()
+            importing.check(source, None, spool, lambda size: None)
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        return most
+
+    assert peak(100_000) < 1.1 * peak(10_000)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    return output
+
+
+def test_two_at_once_and_a_kill_in_the_middle_count_each_number_once(data_dir: Path, file: Path) -> None:
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        return manage(*arguments, DATA_DIR=str(data_dir))
+
+    numbers = [number % 1000 for number in range(400_000)]
+    file.write_text("".join(f"{number}\n" for number in numbers))
+    finish(run("migrate", "--verbosity=0"))
+
+    killed, other = run("import_numbers", str(file)), run("import_numbers", str(file))
+    assert eventually(lambda: finish(run("shell", "-v0", "-c", COUNT)) != "0\n")
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert finish(other).endswith("400,000 numbers recorded.\n")
+
+    assert finish(run("top_numbers", "--limit=1", "--format=csv")) == "number,result,count\n0,FizzBuzz,400\n"
+    assert finish(run("shell", "-v0", "-c", COUNT)) == "400000\n"
+    assert finish(run("top_numbers", "--verify")) == "Every count is what the log says.\n"
+    assert finish(run("import_numbers", str(file))).startswith("All 400,000 numbers are recorded already")
+
+
+COUNT = "from fizzbuzz.models import Submission; print(Submission.objects.count())"
