@@ -74,7 +74,7 @@ def serving(**environment: str) -> Iterator[Service]:
 def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """`manage.py` with these arguments, by the settings of production and this environment alone."""
     inherited = {
-        name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "COVERAGE_PROCESS_START"}
+        name: value for name, value in os.environ.items() if name in {"PATH", "HOME"} or name.startswith("COVERAGE")
     }
     return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],

@@ -116,7 +116,7 @@ class Command(BaseCommand):
 
     def _rebuild(self) -> None:
         mended = rollup.rebuild(self._progress)
-        while rollup.fold():
+        while rollup.fold() == rollup.MOST_ROWS:
             pass  # what came in meanwhile
         self.stdout.write(f"{mended} counts mended.")
 
