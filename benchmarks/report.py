@@ -27,6 +27,7 @@ FIGURES = {
     "p99_ms": ("p99 ms", 2),
     "cpu_ms": ("CPU ms a request", 2),
     "postgres_cpu_ms": ("PostgreSQL's", 2),
+    "refused": ("errors", 0),
     "mb_per_worker": ("MB a worker", 0),
     "seconds_to_start": ("s to start", 1),
 }
