@@ -59,7 +59,7 @@ class Gatherer(Generic[Item, Row]):
         return waiter.row
 
     def _lead(self) -> None:
-        time.sleep(0)  # lets those who are ready to run come aboard; nobody is, nothing is lost
+        time.sleep(0)  # those who are ready to run come aboard; alone, it costs nothing
         batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         try:
             rows = self._insert([each.item for each in batch])
