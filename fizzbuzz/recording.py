@@ -64,7 +64,7 @@ class _Writer:
     def insert(self, numbers: Sequence[int]) -> list[Submission]:
         try:
             return _insert(self._ready(), numbers)
-        except psycopg.Error:
+        except BaseException:
             self.close()  # what it was at is unknown
             raise
 

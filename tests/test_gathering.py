@@ -40,7 +40,7 @@ class Crowd:
         return [self._insert(item) for item in items]
 
     def _insert(self, item: int) -> Future[int]:
-        leads = not self.gatherer._turn.locked()
+        leads = not self.gatherer._led
         before = len(self.database.statements if leads else self.gatherer._waiting)
         future = self._pool.submit(self.gatherer.insert, item)
         assert eventually(lambda: len(self.database.statements if leads else self.gatherer._waiting) > before)
@@ -118,3 +118,25 @@ def test_who_is_on_the_way_is_waited_for() -> None:
     database.answer()
 
     assert (second.result(), third.result()) == (20, 30)
+
+
+def test_who_is_stopped_while_inserting_hands_over() -> None:
+    stopped, waiting = threading.Event(), threading.Event()
+
+    def insert(items: list[int]) -> list[int]:
+        if items == [1]:
+            stopped.set()
+            waiting.wait()
+            raise SystemExit
+        return items
+
+    gatherer = Gatherer(insert, 60)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(gatherer.insert, 1)
+        stopped.wait()
+        second = pool.submit(gatherer.insert, 2)
+        assert eventually(lambda: bool(gatherer._waiting))
+        waiting.set()
+
+        assert isinstance(first.exception(), SystemExit)
+        assert second.result() == 2
