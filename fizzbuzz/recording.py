@@ -10,6 +10,7 @@ from functools import partial
 import psycopg
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django_prometheus.db.common import ExportingCursorWrapper
 
 from fizzbuzz import folding, metrics
 from fizzbuzz.gathering import Gatherer
@@ -83,6 +84,9 @@ class _Writer:
                 self.close()
         if not self._connection:
             self._connection = impatient.connect(SECONDS)
+            # Bound and prepared by the server, and counted like Django's.
+            cursor = ExportingCursorWrapper(psycopg.Cursor, connection.alias, connection.vendor)
+            self._connection.cursor_factory, self._connection.prepare_threshold = cursor, 0
             self._connection.execute("SET TIME ZONE 'UTC'")  # Django reads times as such
         return self._connection
 

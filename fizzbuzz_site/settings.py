@@ -89,7 +89,7 @@ MIDDLEWARE = [
     "fizzbuzz_site.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "fizzbuzz.errors.UnavailableMiddleware",
-    "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "fizzbuzz_site.middleware.PrometheusAfter",
 ]
 
 ROOT_URLCONF = "fizzbuzz_site.urls"

@@ -18,10 +18,10 @@ api.register("numbers", NumberViewSet, "number")
 api.register("most_common", MostCommonViewSet, "most-common")
 
 urlpatterns = [
-    path("", views.home, name="home"),
-    path("numbers/<str:text>", views.number, name="number"),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/", include(api.urls)),
+    path("", views.home, name="home"),
+    path("numbers/<str:text>", views.number, name="number"),
     path("docs", TemplateView.as_view(template_name="docs.html"), name="docs"),
     path("info", info, name="info"),
     path("metrics", metrics.export, name="metrics"),

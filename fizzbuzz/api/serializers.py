@@ -73,13 +73,20 @@ class FixedSerializer(serializers.Serializer):
         return _fields_of(type(self))
 
 
+class AttributesSerializer(FixedSerializer):
+    """Gives attributes as they are: the renderer knows how to write them. Its fields are for the documents."""
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        return {name: getattr(instance, name) for name in self._declared_fields}
+
+
 @cache
 def _fields_of(serializer: type[serializers.Serializer]) -> BindingDict:
     fields: BindingDict = serializers.Serializer.fields.func(serializer())  # type: ignore[attr-defined]  # a cached_property
     return fields
 
 
-class SubmissionSerializer(FixedSerializer):
+class SubmissionSerializer(AttributesSerializer):
     id = IntegerField()
     number = IntegerField()
     result = serializers.CharField(read_only=True)
@@ -104,13 +111,13 @@ class BatchSerializer(FixedSerializer):
         return recording.record(validated_data["numbers"], "batch")
 
 
-class MostCommonSerializer(FixedSerializer):
+class MostCommonSerializer(AttributesSerializer):
     number = IntegerField()
     result = serializers.CharField(read_only=True)
     count = IntegerField()
 
 
-class NumberSerializer(FixedSerializer):
+class NumberSerializer(AttributesSerializer):
     number = IntegerField()
     result = serializers.CharField(read_only=True)
     kind = KindField()
