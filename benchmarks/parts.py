@@ -119,7 +119,7 @@ def mixed(postgres: Postgres, plan: Plan) -> Runs:
         for turn in range(plan.rounds):
             for system in _shifted(systems, turn):
                 # Long enough for the peers to answer the questions they are asked in the first moment.
-                figures = wrk(postgres, system, 16, plan.seconds * 5, hot=0, reads=0.1)
+                figures = wrk(postgres, system, 16, plan.seconds * 15, hot=0, reads=0.1)
                 yield Run(f"{plan.most_rows:,} rows, 16 connections", system.name, turn, figures)
 
 
