@@ -93,6 +93,9 @@ def postgres() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="fizzbuzz-bench-") as folder:
         Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
         server = Server(Path(folder))
+        with psycopg.connect(dbname="postgres", user=USER, host=server.join(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET max_connections = 200")  # pgbench's 64 come on top of all the pools
+        server.leave()
         running = Postgres(server.join(), server._binaries())  # noqa: SLF001, pgbench and psql are among them
         try:
             with running.connect() as connection:
