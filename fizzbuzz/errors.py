@@ -10,6 +10,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
 from fizzbuzz.api.problems import problem_response
+from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
+
+RETRY = {"Retry-After": "5"}  # seconds
+AWAY = "The database can't be reached right now. Try again in a moment."
+NOT_RECORDED = "Nothing was recorded: the database can't take it right now. Send it again in a moment."
+OUTCOME_UNKNOWN = "The database was lost on the way: it may have been recorded or not. Look before you send it again."
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +49,17 @@ class UnavailableMiddleware:
         if not isinstance(exception, OperationalError | InterfaceError):
             return None
         log.error("The database is away: %s", exception)
-        return _error(
-            request, 503, "The database can't be reached right now. Try again in a moment.", {"Retry-After": "5"}
-        )
+        if isinstance(exception, NotRecorded):
+            return _error(request, 503, NOT_RECORDED, RETRY, outcome="not-recorded")
+        if isinstance(exception, OutcomeUnknown):
+            return _error(request, 503, OUTCOME_UNKNOWN, RETRY, outcome="outcome-unknown")
+        return _error(request, 503, AWAY, RETRY)
 
 
-def _error(request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None) -> HttpResponse:
+def _error(
+    request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None, **more: str
+) -> HttpResponse:
     if request.path.startswith("/api/"):
-        return problem_response(status, detail, request.path, headers)
+        return problem_response(status, detail, request.path, headers, **more)
     body = render_to_string("error.html", {"status": status, "detail": detail}, request)
     return HttpResponse(body, status=status, headers=headers)

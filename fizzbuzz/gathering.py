@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from django.db import OperationalError
+from fizzbuzz.outcomes import NotRecorded
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
@@ -44,8 +44,7 @@ class Gatherer(Generic[Item, Row]):
     def insert(self, item: Item) -> Row:
         """The item's row, once it is committed.
 
-        Raises what the statement raised that held it, or OperationalError after `seconds` without a turn;
-        then nothing was sent.
+        Raises what the statement raised that held it, or NotRecorded after `seconds` without a turn.
         """
         waiter = _Waiter[Item, Row](item)
         with self._guard:
@@ -65,7 +64,7 @@ class Gatherer(Generic[Item, Row]):
         with self._guard:
             if not waiter.leads and waiter in self._waiting:
                 self._waiting.remove(waiter)
-                raise OperationalError(f"no turn to insert within {self._seconds} s")
+                raise NotRecorded(f"no turn to insert within {self._seconds} s")
         waiter.called.acquire()  # it is on its way, and will be told what became of it
 
     def _lead(self) -> None:

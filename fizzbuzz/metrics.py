@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import psycopg
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
 from prometheus_client import Counter, Histogram, generate_latest
@@ -38,6 +40,12 @@ def count_submissions(numbers: Iterable[int], channel: Channel) -> None:
 @require_safe
 def export(request: HttpRequest) -> HttpResponse:
     """What all workers counted, and how far the folds are behind."""
+    if settings.METRICS_TOKEN:
+        if not constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {settings.METRICS_TOKEN}"):
+            text = "Send the header Authorization: Bearer, and METRICS_TOKEN.\n"
+            return HttpResponse(text, "text/plain", 401, headers={"WWW-Authenticate": "Bearer"})
+    elif not settings.METRICS_PUBLIC:
+        return HttpResponse("Who runs this service must set METRICS_TOKEN, or METRICS_PUBLIC=1.\n", "text/plain", 403)
     response: HttpResponse = ExportToDjangoView(request)
     response.content += generate_latest(_Rollup())
     return response

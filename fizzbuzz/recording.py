@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django_prometheus.db.common import ExportingCursorWrapper
 
-from fizzbuzz import folding, metrics
+from fizzbuzz import folding, metrics, outcomes
 from fizzbuzz.gathering import Gatherer
 from fizzbuzz.models import Submission
 from fizzbuzz_site.postgresql import impatient
@@ -30,13 +30,15 @@ def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]
     """The submissions of these numbers, in their order, once they are committed; all or none.
 
     Inside a transaction of the caller's they are committed, and counted in the metrics, with it.
+    Raises outcomes.NotRecorded or outcomes.OutcomeUnknown.
     """
     if len(numbers) == 1 and not connection.in_atomic_block:
-        with connection.wrap_database_errors:
-            submissions = [_gatherer.insert(numbers[0])]
+        submissions = [_gatherer.insert(numbers[0])]
         _committed(numbers, channel)
     else:
-        with connection.cursor() as cursor:
+        with outcomes.before_it_is_sent():
+            connection.ensure_connection()
+        with outcomes.after_it_was_sent(), connection.cursor() as cursor:
             submissions = _insert(cursor, numbers)
         transaction.on_commit(partial(_committed, numbers, channel), robust=True)
     return submissions
@@ -64,7 +66,10 @@ class _Writer:
 
     def insert(self, numbers: Sequence[int]) -> list[Submission]:
         try:
-            return _insert(self._ready(), numbers)
+            with outcomes.before_it_is_sent():
+                database = self._ready()
+            with outcomes.after_it_was_sent():
+                return _insert(database, numbers)
         except BaseException:
             self.close()  # what it was at is unknown
             raise

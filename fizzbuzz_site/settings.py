@@ -13,6 +13,7 @@ from environs import FileAwareEnv, validate
 
 from fizzbuzz_site import __version__
 from fizzbuzz_site.embedded import DATABASE, USER, Server
+from fizzbuzz_site.postgresql.impatient import ImpatientConnection
 from fizzbuzz_site.secret_key import kept_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -37,6 +38,9 @@ HTTPS: bool = env.bool("HTTPS", False)
 REVISION: str = env.str("REVISION", "unknown")
 
 EMBEDDED = None if DATABASE_URL else Server(DATA_DIR)
+# Who may read /metrics: who sends the token; without one nobody, unless it is public, as with the embedded database.
+METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
+METRICS_PUBLIC: bool = env.bool("METRICS_PUBLIC", False) or EMBEDDED is not None
 # Set by `manage.py serve` for its workers.
 SERVED_AT: str = env.str("FIZZBUZZ_SERVED_AT", "")
 
@@ -124,7 +128,12 @@ DATABASES["default"] |= {"ENGINE": "fizzbuzz_site.postgresql", "CONN_HEALTH_CHEC
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)  # seconds
 if SERVED_AT:
     # Many requests share a few connections; who waits longer than this many seconds for one is told so.
-    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
+    DATABASES["default"]["OPTIONS"]["pool"] = {
+        "min_size": 1,
+        "max_size": DATABASE_POOL_SIZE,
+        "timeout": 5,
+        "connection_class": ImpatientConnection,
+    }
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from fizzbuzz_site.embedded import DATABASE, USER, Server
@@ -177,6 +179,23 @@ def database_url(data_dir: Path) -> Iterator[str]:
     server = Server(data_dir)
     yield f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
     server.leave()
+
+
+def test_slow_query_holds_up_no_other_request(database_url: str) -> None:
+    environment = {"DATABASE_URL": database_url, "SECRET_KEY": "of a test", "WEB_CONCURRENCY": "1"}
+    finish("migrate", "--verbosity", "0", **environment)
+
+    with serving(**environment) as service, ThreadPoolExecutor() as pool, psycopg.connect(database_url) as database:
+        database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
+        slow = pool.submit(service.request, "/api/most_common")
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        assert eventually(lambda: database.execute(waits).fetchone() == (1,))
+
+        assert service.request("/api/schema").status == 200
+        assert service.request("/api/fizzbuzz?limit=1").status == 200
+        assert not slow.done()
+        database.rollback()
+        assert slow.result().status == 200
 
 
 def test_external_server_is_used_and_not_migrated_unasked(database_url: str) -> None:

@@ -39,6 +39,11 @@ class ProblemSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     instance = serializers.CharField(help_text="The path that was asked for.")
+    outcome = serializers.ChoiceField(
+        choices=["not-recorded", "outcome-unknown"],
+        required=False,
+        help_text="With 503: what became of what was sent.",
+    )
     errors = ErrorSerializer(many=True, required=False)  # type: ignore[assignment]  # hides a property of no use here
 
 
@@ -54,9 +59,11 @@ def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     }
 
 
-def problem_response(status: int, detail: str, path: str, headers: dict[str, str] | None = None) -> JsonResponse:
+def problem_response(
+    status: int, detail: str, path: str, headers: dict[str, str] | None = None, **more: Any
+) -> JsonResponse:
     """For errors outside of DRF's views."""
-    body = problem(status, detail, path)
+    body = problem(status, detail, path, **more)
     return JsonResponse(body, status=status, content_type=CONTENT_TYPE, headers=headers)
 
 

@@ -16,7 +16,7 @@ CONNECT_TIMEOUT = 2  # seconds; libpq waits no less
 class ImpatientConnection(psycopg.Connection[tuple[Any, ...]]):
     """Gives up on this side: a server that hangs can't run its own statement_timeout."""
 
-    seconds: float
+    seconds = 10.0  # that each step may take
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         return super().wait(gen, interval, timeout or self.seconds)
