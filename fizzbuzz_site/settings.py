@@ -176,7 +176,10 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "FizzBuzz",
-    "DESCRIPTION": "Classifies whole numbers, records every one, and knows the most common.",
+    "DESCRIPTION": (
+        "Classifies whole numbers, records every one, and knows the most common. "
+        "Errors are problem details (RFC 9457); [their types are explained](/docs/problems)."
+    ),
     "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

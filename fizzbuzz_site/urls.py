@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
 from fizzbuzz import metrics, views
+from fizzbuzz.api.problem_types import PROBLEM_TYPES
 from fizzbuzz.api.viewsets import MostCommonViewSet, NumberViewSet, SubmissionViewSet
 from fizzbuzz_site.info import info
 
@@ -23,6 +24,11 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("numbers/<str:text>", views.number, name="number"),
     path("docs", TemplateView.as_view(template_name="docs.html"), name="docs"),
+    path(
+        "docs/problems",
+        TemplateView.as_view(template_name="problems.html", extra_context={"types": PROBLEM_TYPES}),
+        name="problems",
+    ),
     path("info", info, name="info"),
     path("metrics", metrics.export, name="metrics"),
     path("admin/", admin.site.urls),

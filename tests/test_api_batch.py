@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 def problem(detail: str, *errors: dict[str, str]) -> dict[str, Any]:
     return {
-        "type": "about:blank",
+        "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
         "detail": detail,

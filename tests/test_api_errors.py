@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from django.test import Client
+from pytest_django.asserts import assertInHTML
 
+from fizzbuzz.api.problem_types import OF_SLUG, PROBLEM_TYPES
 from fizzbuzz.models import Submission
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +43,7 @@ def test_malformed_json_is_refused(client: Client, path: str, body: bytes, detai
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
         "detail": detail,
@@ -71,8 +73,8 @@ def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str
     assert response.status_code == 413
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
-        "title": "Request Entity Too Large",
+        "type": "/docs/problems#content-too-large",
+        "title": "Content Too Large",
         "status": 413,
         "detail": "The body is larger than 1048576 bytes.",
         "instance": "/api/fizzbuzz",
@@ -87,7 +89,7 @@ def test_other_content_types_are_refused(client: Client, content_type: str) -> N
     assert response.status_code == 415
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#unsupported-media-type",
         "title": "Unsupported Media Type",
         "status": 415,
         "detail": f'Unsupported media type "{content_type}" in request.',
@@ -105,7 +107,7 @@ def test_other_accepts_are_refused(client: Client, path: str) -> None:
     assert response.status_code == 406
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#not-acceptable",
         "title": "Not Acceptable",
         "status": 406,
         "detail": "Could not satisfy the request Accept header.",
@@ -138,7 +140,7 @@ def test_unknown_addresses_answer_problem_details(client: Client, path: str) -> 
     assert response.status_code == 404
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#not-found",
         "title": "Not Found",
         "status": 404,
         "detail": "There is nothing at this address.",
@@ -151,7 +153,7 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
 
     assert response.status_code == 400
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
         "detail": "The request can't be understood.",
@@ -198,9 +200,17 @@ def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.M
     assert response.status_code == 500
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#internal-error",
         "title": "Internal Server Error",
         "status": 500,
         "detail": "Something broke on our side. Try again; if it stays, tell who runs this service.",
         "instance": "/api/numbers/15",
     }
+
+
+def test_each_type_leads_to_its_explanation(client: Client) -> None:
+    page = client.get("/docs/problems")
+
+    for slug, _, title, meaning in PROBLEM_TYPES:
+        assertInHTML(f"<h2>{OF_SLUG[slug].status} {title}</h2><p>{meaning}</p>".replace("'", "&#x27;"), page.text)
+        assert page.text.count(f'id="{slug}"') == 1

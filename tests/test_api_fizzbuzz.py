@@ -123,7 +123,7 @@ def test_refusal_says_where_and_why(client: Client, body: str, pointer: str, det
     response = client.generic("POST", "/api/fizzbuzz", body, "application/json")
 
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
         "detail": detail,
@@ -195,7 +195,7 @@ def test_bad_cursors_are_not_found(client: Client, value: str) -> None:
 
     assert response.status_code == 404
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#not-found",
         "title": "Not Found",
         "status": 404,
         "detail": "Invalid cursor",
@@ -270,7 +270,7 @@ def test_kind_filter_refuses(client: Client, kind: str) -> None:
 
     detail = f'"{kind}" is not a valid choice.'
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
         "detail": detail,
@@ -312,7 +312,7 @@ def test_log_is_append_only(client: Client, method: str) -> None:
 
         assert response.status_code == 405
         assert response.json() == {
-            "type": "about:blank",
+            "type": "/docs/problems#method-not-allowed",
             "title": "Method Not Allowed",
             "status": 405,
             "detail": f'Method "{method}" not allowed.',

@@ -64,7 +64,7 @@ def test_bad_limits_are_refused(client: Client, limit: str) -> None:
     assert response["Content-Type"] == "application/problem+json"
     assert detail.startswith("Enter a whole number from 1 to 100. This is ")
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
         "detail": detail,

@@ -49,7 +49,7 @@ def test_what_is_no_number_is_not_found(client: Client, text: str) -> None:
     assert response.status_code == 404
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#not-found",
         "title": "Not Found",
         "status": 404,
         "detail": rules.EXPECTED,

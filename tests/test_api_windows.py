@@ -84,7 +84,7 @@ def test_a_window_too_wide_is_refused_with_the_limit(client: Client, monkeypatch
 
     assert response.status_code == 400
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
         "detail": detail,

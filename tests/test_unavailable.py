@@ -45,7 +45,7 @@ def test_api_answers_503(client: Client, path: str) -> None:
     assert response["Retry-After"] == "5"
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
+        "type": "/docs/problems#unavailable",
         "title": "Service Unavailable",
         "status": 503,
         "detail": DETAIL,

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import JsonResponse
+from django.urls import reverse
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -16,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from fizzbuzz.api.parsers import BodyTooLarge
+from fizzbuzz.api.problem_types import OF_SLUG, OF_STATUS
 
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS = 20  # of one request's that are told
@@ -34,7 +36,7 @@ class ErrorSerializer(serializers.Serializer):
 class ProblemSerializer(serializers.Serializer):
     """What each error answers; for the OpenAPI document."""
 
-    type = serializers.CharField(default="about:blank")
+    type = serializers.CharField(help_text="Address of an explanation.")
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField()
@@ -48,15 +50,17 @@ class ProblemSerializer(serializers.Serializer):
 
 
 def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
-    title = HTTPStatus(status).phrase
-    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path, **more}
+    kind = OF_SLUG.get(more.get("outcome", "")) or OF_STATUS.get(status)
+    told = {
+        "type": f"{reverse('problems')}#{kind.slug}" if kind else "about:blank",
+        "title": kind.title if kind else HTTPStatus(status).phrase,
+    }
+    return {**told, "status": status, "detail": detail, "instance": path, **more}
 
 
 def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     """These errors' entries among the responses of an OpenAPI operation."""
-    return {
-        (status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, HTTPStatus(status).phrase) for status in statuses
-    }
+    return {(status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, OF_STATUS[status].title) for status in statuses}
 
 
 def problem_response(
