@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
 from fizzbuzz.api.problems import problem_response
+from fizzbuzz.idempotency import KeyInProgress
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
 
 RETRY = {"Retry-After": "5"}  # seconds
@@ -46,6 +47,8 @@ class UnavailableMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, KeyInProgress):
+            return _error(request, 409, str(exception))
         if not isinstance(exception, OperationalError | InterfaceError):
             return None
         log.error("The database is away: %s", exception)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 
@@ -30,3 +31,5 @@ class SubmissionForm(forms.Form):
             attrs={"autofocus": True, "autocomplete": "off", "spellcheck": "false", "enterkeyhint": "go"}
         )
     )
+    # Of this page: a double click counts once.
+    key = forms.UUIDField(required=False, initial=uuid4, widget=forms.HiddenInput)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Cast, Now
@@ -142,3 +143,14 @@ class Import(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rows} of {self.digest}"
+
+
+class IdempotencyKey(models.Model):
+    """What was recorded with a client's key, in the order it was sent. Committed with it; idempotency.py writes it."""
+
+    key = models.CharField(primary_key=True, max_length=300)
+    submissions = ArrayField(models.BigIntegerField())
+    created_at = models.DateTimeField(db_default=Now(), editable=False, db_index=True)
+
+    def __str__(self) -> str:
+        return self.key

@@ -31,6 +31,8 @@ def after_it_was_sent() -> Iterator[None]:
     """Turns errors of the database into the one that is true of them."""
     try:
         yield
+    except NotRecorded:
+        raise
     except (psycopg.Error, DatabaseError, InterfaceError) as error:
         # An error that leaves the session alive undid the statement; what ends the session may come after its commit.
         cause = error if isinstance(error, psycopg.Error) else error.__cause__

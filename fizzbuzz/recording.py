@@ -38,7 +38,8 @@ def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]
     else:
         with outcomes.before_it_is_sent():
             connection.ensure_connection()
-        with outcomes.after_it_was_sent(), connection.cursor() as cursor:
+        fate = outcomes.before_it_is_sent if connection.in_atomic_block else outcomes.after_it_was_sent
+        with fate(), connection.cursor() as cursor:
             submissions = _insert(cursor, numbers)
         transaction.on_commit(partial(_committed, numbers, channel), robust=True)
     return submissions

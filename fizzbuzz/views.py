@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from fizzbuzz import recording, rollup, rules
+from fizzbuzz import idempotency, recording, rollup, rules
 from fizzbuzz.forms import SubmissionForm
 from fizzbuzz.models import NumberWithCount
 
@@ -19,8 +19,13 @@ def home(request: HttpRequest) -> HttpResponse:
     """The form and the most common numbers. What was recorded is shown at the number's own page."""
     form = SubmissionForm(request.POST if request.method == "POST" else None)
     if form.is_bound and form.is_valid():
-        (submission,) = recording.record([form.cleaned_data["number"]], "form")
-        return HttpResponse(status=303, headers={"Location": reverse("number", args=[submission.number])})
+        number, key = form.cleaned_data["number"], form.cleaned_data["key"]
+        if key:
+            # With another number, after a step back, it is another submission.
+            idempotency.record_once([number], "form", f"{key}:{number}")
+        else:
+            recording.record([number], "form")
+        return HttpResponse(status=303, headers={"Location": reverse("number", args=[number])})
     context = {"form": form, "top": rollup.top(TOP)}
     return render(request, "home.html", context, status=422 if form.is_bound else 200)
 

@@ -23,3 +23,12 @@ MOST_COMMON = OpenApiExample(
 )
 
 NUMBER_PARAMETER = OpenApiParameter("number", INTEGER, OpenApiParameter.PATH, description="A whole number.")
+KEY_PARAMETER = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": '^"?[!#-~]{1,255}"?$'},
+    OpenApiParameter.HEADER,
+    description=(
+        "Sent again with the same key within 24 hours, it counts once: the answer is that of the first time, with "
+        "the header `Idempotency-Replayed`. Anybody who knows a key can learn what it recorded: take a random one."
+    ),
+)

@@ -41,6 +41,12 @@ PROBLEM_TYPES = [
         "The header Accept asks for something else than JSON or HTML. Nothing was recorded.",
     ),
     ProblemType(
+        "key-in-progress",
+        409,
+        "Key In Progress",
+        "Another request with the same Idempotency-Key is not done yet. Send it again with the same key in a moment.",
+    ),
+    ProblemType(
         "content-too-large",
         413,
         "Content Too Large",
@@ -51,6 +57,12 @@ PROBLEM_TYPES = [
         415,
         "Unsupported Media Type",
         "The header Content-Type names none that this address reads. Nothing was recorded; send application/json.",
+    ),
+    ProblemType(
+        "key-reused",
+        422,
+        "Key Reused",
+        "The same Idempotency-Key came before with another body. Nothing was recorded; a key belongs to one request.",
     ),
     ProblemType(
         "internal-error",
@@ -76,7 +88,7 @@ PROBLEM_TYPES = [
         503,
         "Outcome Unknown",
         "The database was lost between the submission and its answer: it was recorded, or not. Sent again, it may "
-        "count twice; GET /api/fizzbuzz?number= shows whether it is there.",
+        "count twice; with the Idempotency-Key that it came with, it counts once.",
     ),
 ]
 

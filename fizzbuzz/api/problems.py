@@ -11,14 +11,16 @@ from django.http import JsonResponse
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from fizzbuzz import idempotency
 from fizzbuzz.api.parsers import BodyTooLarge
 from fizzbuzz.api.problem_types import OF_SLUG, OF_STATUS
 
+_STATUSES = {idempotency.InvalidKey: 400, idempotency.KeyInProgress: 409, idempotency.KeyReused: 422}
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS = 20  # of one request's that are told
 
@@ -75,6 +77,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """DRF's, with its answer put into problem details; the browsable pages show the same."""
     if isinstance(error, RequestDataTooBig):  # Django's own bound, for forms
         error = BodyTooLarge()
+    for kind, status in _STATUSES.items():
+        if isinstance(error, kind):
+            error = APIException(str(error))
+            error.status_code = status
     response = drf_exception_handler(error, context)
     if response is None:
         return None

@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
-from fizzbuzz import recording, rules
+from fizzbuzz import rules
 from fizzbuzz.models import Submission
 
 MOST_NUMBERS = 10_000  # in one batch
@@ -97,18 +97,12 @@ class SubmissionSerializer(AttributesSerializer):
 class SubmitSerializer(FixedSerializer):
     number = NumberField()
 
-    def create(self, validated_data: dict[str, Any]) -> Submission:
-        return recording.record([validated_data["number"]], "api")[0]
-
     def to_representation(self, submission: Submission) -> dict[str, Any]:
         return SubmissionSerializer(submission).data
 
 
 class BatchSerializer(FixedSerializer):
     numbers = serializers.ListField(child=NumberField(), min_length=1, max_length=MOST_NUMBERS)
-
-    def create(self, validated_data: dict[str, Any]) -> list[Submission]:
-        return recording.record(validated_data["numbers"], "batch")
 
 
 class MostCommonSerializer(AttributesSerializer):

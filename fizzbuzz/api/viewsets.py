@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.db.models import QuerySet
@@ -13,10 +15,10 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
+from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
-from fizzbuzz import rollup, rules, windows
+from fizzbuzz import idempotency, metrics, recording, rollup, rules, windows
 from fizzbuzz.api import examples
 from fizzbuzz.api.parsers import StrictJSONParser
 from fizzbuzz.api.problems import InvalidQuery, problems
@@ -70,9 +72,10 @@ class NewestFirst(CursorPagination):
         summary="Submit a number",
         description="Classifies the number and records it. It is on disk when the answer arrives.",
         examples=[examples.SUBMIT],
+        parameters=[examples.KEY_PARAMETER],
         responses={
             201: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
-            **problems(400, 406, 413, 415, 503),
+            **problems(400, 406, 409, 413, 415, 422, 503),
         },
     ),
     list=extend_schema(
@@ -100,12 +103,25 @@ class SubmissionViewSet(
     serializer_class = SubmissionSerializer
     pagination_class = NewestFirst
     lookup_value_regex = "[0-9]{1,19}"
+    replayed: Mapping[str, str] = MappingProxyType({})
 
     def get_serializer_class(self) -> type[Serializer]:
         return SubmitSerializer if self.action == "create" else self.serializer_class
 
+    def perform_create(self, serializer: BaseSerializer) -> None:
+        (serializer.instance,) = self._record([serializer.validated_data["number"]], "api")
+
     def get_success_headers(self, data: Any) -> dict[str, str]:
-        return {"Location": f"{self.request.path}/{data['id']}"}
+        return {"Location": f"{self.request.path}/{data['id']}", **self.replayed}
+
+    def _record(self, numbers: list[int], channel: metrics.Channel) -> list[Submission]:
+        key = self.request.META.get("HTTP_IDEMPOTENCY_KEY")
+        if key is None:
+            return recording.record(numbers, channel)
+        submissions, replayed = idempotency.record_once(numbers, channel, key)
+        if replayed:
+            self.replayed = {"Idempotency-Replayed": "true"}
+        return submissions
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.action != "list":
@@ -122,7 +138,8 @@ class SubmissionViewSet(
         summary="Submit many numbers",
         description="All are recorded, or none. The answer has them in their order.",
         examples=[examples.BATCH],
-        responses={201: SubmissionSerializer(many=True), **problems(400, 406, 413, 415, 503)},
+        parameters=[examples.KEY_PARAMETER],
+        responses={201: SubmissionSerializer(many=True), **problems(400, 406, 409, 413, 415, 422, 503)},
         filters=False,
     )
     @action(
@@ -135,8 +152,8 @@ class SubmissionViewSet(
     def batch(self, request: Request) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        submissions = SubmissionSerializer(serializer.save(), many=True)
-        return Response(submissions.data, status=status.HTTP_201_CREATED)
+        submissions = SubmissionSerializer(self._record(serializer.validated_data["numbers"], "batch"), many=True)
+        return Response(submissions.data, status.HTTP_201_CREATED, headers=self.replayed)
 
 
 class NumberViewSet(ViewSet):

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.test import Client
+
+from fizzbuzz import idempotency
+from fizzbuzz.models import IdempotencyKey, Submission
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ONE = ("/api/fizzbuzz", {"number": 15})
+MANY = ("/api/fizzbuzz/batch", {"numbers": [3, 5, 3, 7]})
+
+
+def send(client: Client, path: str, body: Any, key: str) -> Any:
+    return client.post(path, body, "application/json", headers={"Idempotency-Key": key})
+
+
+def age(hours: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE fizzbuzz_idempotencykey SET created_at = created_at - %s * interval '1 hour'", [hours])
+
+
+def submit(key: str) -> tuple[int, Any]:
+    """From a thread of its own."""
+    try:
+        answer = send(Client(), *ONE, key)
+        return answer.status_code, answer.json()["id"]
+    finally:
+        connection.close()
+
+
+@contextmanager
+def in_progress(key: str) -> Iterator[None]:
+    """Another request holds this key."""
+    with closing(connection.copy()) as other:
+        other.set_autocommit(False)
+        other.cursor().execute("INSERT INTO fizzbuzz_idempotencykey (key, submissions) VALUES (%s, '{}')", [key])
+        yield
+
+
+@pytest.mark.parametrize(("path", "body"), [ONE, MANY])
+def test_sent_again_it_counts_once_and_is_answered_alike(client: Client, path: str, body: Any) -> None:
+    first = send(client, path, body, "k")
+    again = send(client, path, body, '"k"')  # as the draft quotes it
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.content == again.content
+    assert first.get("Location") == again.get("Location")
+    assert (first.get("Idempotency-Replayed"), again.get("Idempotency-Replayed")) == (None, "true")
+    assert Submission.objects.count() == len(body.get("numbers", [0]))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "other"), [(*ONE, {"number": 16}), (*MANY, {"numbers": [3, 5, 7, 3]}), (*MANY, {"numbers": [3]})]
+)
+def test_key_belongs_to_one_body(client: Client, path: str, body: Any, other: Any) -> None:
+    send(client, path, body, "k")
+    recorded = Submission.objects.count()
+
+    refused = send(client, path, other, "k")
+
+    assert refused.status_code == 422
+    assert refused.json() == {
+        "type": "/docs/problems#key-reused",
+        "title": "Key Reused",
+        "status": 422,
+        "detail": "This key came before with something else. Nothing was recorded; take a new key for it.",
+        "instance": path,
+    }
+    assert Submission.objects.count() == recorded
+
+
+def test_addresses_keep_their_keys_apart(client: Client) -> None:
+    assert send(client, "/api/fizzbuzz", {"number": 15}, "k").status_code == 201
+    assert send(client, "/api/fizzbuzz/batch", {"numbers": [15]}, "k").status_code == 201
+    assert Submission.objects.count() == 2
+
+
+@pytest.mark.parametrize("key", ["", '""', "a b", 'a"b', "é", "x" * 256, "a\x7f"])
+def test_other_keys_are_refused(client: Client, key: str) -> None:
+    refused = send(client, *ONE, key)
+
+    assert refused.status_code == 400
+    assert refused.json()["detail"].startswith("A key is 1 to 255 visible ASCII characters")
+    assert not Submission.objects.exists()
+
+
+def test_refused_submission_leaves_its_key_free(client: Client) -> None:
+    assert send(client, "/api/fizzbuzz", {"number": "x"}, "k").status_code == 400
+    assert send(client, "/api/fizzbuzz", {"number": 15}, "k").status_code == 201
+
+
+def test_who_comes_second_waits_no_longer_than_a_while(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "PATIENCE", 0.2)
+
+    with in_progress("api:k"):
+        refused = send(client, *ONE, "k")
+
+    assert refused.status_code == 409
+    assert refused.json()["type"] == "/docs/problems#key-in-progress"
+    assert not Submission.objects.exists()
+    assert send(client, *ONE, "k").status_code == 201
+
+
+def test_who_comes_second_holds_up_no_fold(client: Client) -> None:
+    with in_progress("api:k"), ThreadPoolExecutor() as pool:
+        pool.submit(submit, "k")
+        with connection.cursor() as cursor:
+            waiting = 0
+            while not waiting:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                (waiting,) = cursor.fetchone()
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE relation = 'fizzbuzz_submission'::regclass")
+            assert cursor.fetchone() == (0,)
+
+
+def test_many_at_once_count_once() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = set(pool.map(submit, ["k"] * 8))
+
+    assert answers == {(201, Submission.objects.get().id)}
+
+
+def test_key_and_rows_are_committed_together(client: Client) -> None:
+    with transaction.atomic():
+        send(client, *ONE, "k")
+        transaction.set_rollback(True)
+
+    assert not Submission.objects.exists()
+    assert not IdempotencyKey.objects.exists()
+
+
+def test_key_expires(client: Client) -> None:
+    send(client, *ONE, "k")
+    age(hours=24)
+
+    other = send(client, "/api/fizzbuzz", {"number": 7}, "k")
+
+    assert (other.status_code, other.json()["number"]) == (201, 7)
+    assert IdempotencyKey.objects.count() == 1
+
+
+def test_expired_keys_go_with_new_ones(client: Client) -> None:
+    for key in "abcde":
+        send(client, *ONE, key)
+    age(hours=24)
+
+    send(client, *ONE, "new")
+
+    assert IdempotencyKey.objects.count() == 5 - idempotency.PRUNED + 1
+
+
+def test_command_prunes(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    send(client, *ONE, "old")
+    age(hours=24)
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO fizzbuzz_idempotencykey (key, submissions) VALUES ('api:young', '{}')")
+
+    call_command("prune_idempotency_keys")
+
+    assert capsys.readouterr().out == "1 deleted\n"
+    assert IdempotencyKey.objects.get().key == "api:young"
+
+
+def test_requests_without_a_key_pay_nothing(client: Client) -> None:
+    client.post(*ONE, "application/json")
+
+    assert not IdempotencyKey.objects.exists()
+
+
+def key_of(page: str) -> str:
+    found = re.search(r'<input type="hidden" name="key" value="([0-9a-f-]{36})"', page)
+    assert found
+    return found[1]
+
+
+def test_double_click_counts_once_and_another_number_anew(client: Client) -> None:
+    key = key_of(client.get("/").text)
+
+    answers = [client.post("/", {"number": number, "key": key}) for number in ("15", " 15", "16", "15")]
+
+    assert [(answer.status_code, answer["Location"]) for answer in answers] == [
+        (303, f"/numbers/{number}") for number in (15, 15, 16, 15)
+    ]
+    assert list(Submission.objects.order_by("id").values_list("number", flat=True)) == [15, 16]
+
+
+def test_each_page_has_a_key_of_its_own(client: Client) -> None:
+    assert key_of(client.get("/").text) != key_of(client.get("/").text)
+
+
+def test_corrected_form_keeps_its_key(client: Client) -> None:
+    key = key_of(client.get("/").text)
+
+    assert key_of(client.post("/", {"number": "x", "key": key}).text) == key
+
+
+def test_form_without_a_key_is_taken_and_with_a_wrong_one_not(client: Client) -> None:
+    assert client.post("/", {"number": "15"}).status_code == 303
+    assert client.post("/", {"number": "15", "key": "x"}).status_code == 422
+    assert Submission.objects.count() == 1
+
+
+def test_form_in_progress_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "PATIENCE", 0.2)
+    key = key_of(client.get("/").text)
+
+    with in_progress(f"form:{key}:15"):
+        answer = client.post("/", {"number": "15", "key": key})
+
+    assert answer.status_code == 409
+    assert "still in progress" in answer.text
