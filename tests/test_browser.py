@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,12 @@ def page(service: Service, javascript: bool) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         page = browser.new_page(base_url=service.address, java_script_enabled=javascript)
-        page.on("pageerror", lambda error: pytest.fail(str(error)))
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.extend(re.findall(".*Content Security.*", message.text)))
         yield page
         browser.close()
+    assert faults == []
 
 
 def test_submitted_number_is_classified_and_counted(page: Page, service: Service) -> None:
@@ -101,3 +105,22 @@ def test_browsable_api_takes_a_form(page: Page) -> None:
 
     expect(page.locator(".response-info")).to_contain_text('"number": 9007199254740993')
     expect(page.locator(".response-info")).to_contain_text("201 Created")
+
+
+@with_javascript
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/numbers/15",
+        "/docs",
+        "/docs/problems",
+        "/nowhere",
+        "/admin/",
+        "/api/",
+        "/api/fizzbuzz",
+        "/api/most_common",
+    ],
+)
+def test_pages_keep_to_their_content_security_policy(page: Page, path: str) -> None:
+    page.goto(path, wait_until="networkidle")
