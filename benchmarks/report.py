@@ -172,15 +172,15 @@ def _picture(runs: list[Run]) -> str:
         y, width = 52 + 34 * place, 330 * value / most
         style = "ours" if system == OURS else "peer"
         bars.append(
-            f'  <text x="250" y="{y + 15}" text-anchor="end">{TITLES[system]}</text>\n'
-            f'  <rect class="{style}" x="262" y="{y}" width="{width:.0f}" height="22" rx="3"/>\n'
-            f'  <text x="{270 + width:.0f}" y="{y + 15}">{value:,.0f}</text>'
+            f'  <text x="290" y="{y + 15}" text-anchor="end">{TITLES[system]}</text>\n'
+            f'  <rect class="{style}" x="302" y="{y}" width="{width:.0f}" height="22" rx="3"/>\n'
+            f'  <text x="{310 + width:.0f}" y="{y + 15}">{value:,.0f}</text>'
         )
     title = "Durable submissions a second, 16 clients"
     return _SVG.format(height=60 + 34 * len(bars), title=title, bars="\n".join(bars))
 
 
-_SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 {height}" role="img" aria-label="{title}">
+_SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" role="img" aria-label="{title}">
   <style>
     text {{ font: 14px system-ui, sans-serif; fill: #1f2328 }}
     .title {{ font-weight: 600 }}

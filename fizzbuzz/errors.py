@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -27,6 +28,14 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _error(request, 403, "This is not for you.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return _error(
+        request,
+        403,
+        "This came without the cookie of its page. Allow cookies, go to the first page, and send it again.",
+    )
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -64,5 +73,6 @@ def _error(
 ) -> HttpResponse:
     if request.path.startswith("/api/"):
         return problem_response(status, detail, request.path, headers, **more)
-    body = render_to_string("error.html", {"status": status, "detail": detail}, request)
+    context = {"status": status, "detail": detail, "feedback_url": settings.FEEDBACK_URL}
+    body = render_to_string("error.html", context, request)
     return HttpResponse(body, status=status, headers=headers)

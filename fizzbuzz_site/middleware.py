@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from csp.middleware import CSPMiddleware
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -32,6 +33,15 @@ class Authentication(_ForPeople, AuthenticationMiddleware):
 
 class Messages(_ForPeople, MessageMiddleware):
     pass
+
+
+class ContentSecurityPolicy(CSPMiddleware):
+    """For pages; an answer in JSON runs nothing, and goes without the price of it."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if response.get("Content-Type", "").startswith("text/html"):
+            return super().process_response(request, response)
+        return response
 
 
 class PermissionsPolicy(MiddlewareMixin):

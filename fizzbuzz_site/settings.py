@@ -34,6 +34,8 @@ SECRET_KEY: str = env.str("SECRET_KEY", "")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
 # On: people reach the service by https through a proxy that sets X-Forwarded-Proto.
 HTTPS: bool = env.bool("HTTPS", False)
+# Where people report a problem; error pages link to it.
+FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 # What was deployed, such as a commit; shown by /info.
 REVISION: str = env.str("REVISION", "unknown")
 
@@ -85,7 +87,7 @@ MIDDLEWARE = [
     "fizzbuzz_site.probes.ProbesMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "fizzbuzz_site.middleware.ContentSecurityPolicy",
     "fizzbuzz_site.middleware.PermissionsPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "fizzbuzz_site.middleware.Sessions",
@@ -170,6 +172,7 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 SESSION_COOKIE_SAMESITE = "Strict"
+CSRF_FAILURE_VIEW = "fizzbuzz.errors.csrf_failure"
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None

@@ -26,3 +26,4 @@ STORAGES = {
 }
 # The strongest hash takes longer than the tests of the admin.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+METRICS_PUBLIC = True

@@ -222,3 +222,11 @@ def test_surprises_are_pages_too(client: Client, monkeypatch: pytest.MonkeyPatch
 
     assert (response.status_code, response["Content-Type"]) == (500, HTML)
     assertInHTML("<h1 class='answer'>500</h1>", response.text)
+
+
+def test_error_pages_say_where_to_report_a_problem(client: Client, settings: Any) -> None:
+    assert "Report a problem" not in client.get("/nowhere").text
+
+    settings.FEEDBACK_URL = "https://example.com/?a=1&b=2"
+
+    assertInHTML('<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a></p>', client.get("/nowhere").text)

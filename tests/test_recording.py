@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import DataError, connection, transaction
+from django.db import connection, transaction
 from django.test import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from fizzbuzz import recording, rules
 from fizzbuzz.models import Submission
+from fizzbuzz.outcomes import NotRecorded
 
 pytestmark = pytest.mark.django_db
 
@@ -48,7 +49,7 @@ def test_equal_numbers_get_ids_in_order() -> None:
 def test_all_are_recorded_or_none() -> None:
     before = counted("FizzBuzz", "batch")
 
-    with pytest.raises(DataError):
+    with pytest.raises(NotRecorded):
         recording.record([15, 15, 2**63], "batch")
 
     assert not Submission.objects.exists()

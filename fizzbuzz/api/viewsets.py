@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from django.db.models import QuerySet
@@ -103,7 +101,7 @@ class SubmissionViewSet(
     serializer_class = SubmissionSerializer
     pagination_class = NewestFirst
     lookup_value_regex = "[0-9]{1,19}"
-    replayed: Mapping[str, str] = MappingProxyType({})
+    replayed: dict[str, str] = {}
 
     def get_serializer_class(self) -> type[Serializer]:
         return SubmitSerializer if self.action == "create" else self.serializer_class
