@@ -5,6 +5,7 @@ Each may also come from a file: NAME_FILE names it.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import dj_database_url
@@ -18,6 +19,16 @@ from fizzbuzz_site.secret_key import kept_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = FileAwareEnv(strip_whitespace=True)
+
+
+def _networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [ip_network(text) for text in texts]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"TRUSTED_PROXIES: {error}; write addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8"
+        ) from error
+
 
 # What `manage.py serve` listens on, and with how many processes.
 HOST: str = env.str("HOST", "127.0.0.1")
@@ -34,6 +45,8 @@ SECRET_KEY: str = env.str("SECRET_KEY", "")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
 # On: people reach the service by https through a proxy that sets X-Forwarded-Proto.
 HTTPS: bool = env.bool("HTTPS", False)
+# Networks of the proxies in front: what they say of the client, and of the request's id, is believed.
+TRUSTED_PROXIES = _networks(env.list("TRUSTED_PROXIES", []))
 # Where people report a problem; error pages link to it.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 # What was deployed, such as a commit; shown by /info.

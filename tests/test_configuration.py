@@ -69,6 +69,13 @@ def test_readme_lists_every_variable_with_its_default() -> None:
             "The value of SECRET_KEY_FILE must be a readable file path.",
         ),
         (
+            SERVER | {"TRUSTED_PROXIES": "10.0.0.0/8,proxy"},
+            (
+                "TRUSTED_PROXIES: 'proxy' does not appear to be an IPv4 or IPv6 network; "
+                "write addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8"
+            ),
+        ),
+        (
             {"DATA_DIR": "/proc/nowhere"},
             (
                 "The data folder /proc/nowhere can't be used (No such file or directory): "
@@ -76,7 +83,14 @@ def test_readme_lists_every_variable_with_its_default() -> None:
             ),
         ),
     ],
-    ids=["secret key missing", "port no number", "not postgresql", "secret key file missing", "data folder unusable"],
+    ids=[
+        "secret key missing",
+        "port no number",
+        "not postgresql",
+        "secret key file missing",
+        "no network",
+        "data folder unusable",
+    ],
 )
 def test_settings_refuse_in_one_line(variables: dict[str, str], message: str) -> None:
     check = run("manage.py", "check", **variables)

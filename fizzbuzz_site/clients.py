@@ -1,0 +1,43 @@
+"""Who asks."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from django.conf import settings
+from django.http import HttpRequest
+
+Address = IPv4Address | IPv6Address
+
+
+def behind_proxy(request: HttpRequest) -> bool:
+    """Whether the request came through a proxy of ours, whose headers can be believed."""
+    return bool(settings.TRUSTED_PROXIES) and _trusted(_parsed(request.META["REMOTE_ADDR"]))
+
+
+def address(request: HttpRequest) -> str:
+    """The client's address: the last in X-Forwarded-For that none of our proxies has.
+
+    Whoever sends the header can write what they like into it, but not behind what a proxy of ours appends.
+    """
+    client: str = request.META["REMOTE_ADDR"]
+    if behind_proxy(request):
+        for hop in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+            if not (parsed := _parsed(hop.strip())):
+                break
+            client = str(parsed)
+            if not _trusted(parsed):
+                break
+    return client
+
+
+def _parsed(text: str) -> Address | None:
+    try:
+        parsed = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def _trusted(parsed: Address | None) -> bool:
+    return parsed is not None and any(parsed in network for network in settings.TRUSTED_PROXIES)

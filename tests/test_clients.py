@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from django.test import RequestFactory
+
+from fizzbuzz_site import clients
+
+PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+
+
+def request(peer: str, forwarded: str | None = None) -> Any:
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    return RequestFactory().get("/", headers=headers, REMOTE_ADDR=peer)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("198.51.100.7", None, "198.51.100.7"),
+        ("198.51.100.7", "203.0.113.9", "198.51.100.7"),
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "192.0.2.1, 203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "192.0.2.1,203.0.113.9,10.9.9.9", "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9, unknown", "10.0.0.1"),
+        ("10.0.0.1", "203.0.113.9, unknown, 10.2.2.2", "10.2.2.2"),
+        ("10.0.0.1", "10.1.1.1, 10.2.2.2", "10.1.1.1"),
+        ("::ffff:10.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ("fd00::1", "2001:DB8:0:0::1", "2001:db8::1"),
+    ],
+)
+def test_the_client_is_who_our_proxies_saw(settings: Any, peer: str, forwarded: str | None, client: str) -> None:
+    settings.TRUSTED_PROXIES = PROXIES
+
+    assert clients.address(request(peer, forwarded)) == client
+
+
+def test_without_proxies_of_ours_nobody_is_believed() -> None:
+    assert clients.address(request("10.0.0.1", "203.0.113.9")) == "10.0.0.1"
