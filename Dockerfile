@@ -3,7 +3,7 @@ WORKDIR /app
 RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH
 COPY requirements.txt ./
-RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt
+RUN pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements.txt
 COPY manage.py ./
 COPY fizzbuzz fizzbuzz/
 COPY fizzbuzz_site fizzbuzz_site/

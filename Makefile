@@ -1,4 +1,5 @@
 # Each recipe is a line or two that can be typed by hand; README.md shows them for machines without make.
+# --no-deps: the pinned lists are whole, and some versions of pip would look for newer releases of their extras.
 PYTHON ?= python3
 VENV = .venv/bin/python
 
@@ -10,11 +11,11 @@ VENV = .venv/bin/python
 	$(PYTHON) -m venv .venv
 
 .venv/embedded: requirements-embedded.txt | .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-embedded.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-embedded.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt | .venv
-	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
 	@touch $@ .venv/embedded
 
 staticfiles/staticfiles.json: .venv/embedded $(wildcard static/*)
@@ -49,7 +50,7 @@ lock: .venv/dev ## pin the requirements anew; UPGRADE=--upgrade takes the newest
 
 .venv-bench: benchmarks/requirements.txt | .venv
 	$(PYTHON) -m venv $@
-	$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
+	$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt
 	@touch $@
 
 bench: staticfiles/staticfiles.json .venv-bench ## measure against the peers; BENCH=--quick to try it
