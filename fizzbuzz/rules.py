@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from math import lcm
 
 SMALLEST = -(2**63)
 LARGEST = 2**63 - 1
@@ -29,6 +30,7 @@ DIVISORS: dict[Kind, tuple[int, ...]] = {
     Kind.FIZZ: (3,),
     Kind.BUZZ: (5,),
 }
+_MULTIPLES_OF = {kind: lcm(*divisors) for kind, divisors in DIVISORS.items()}
 
 
 class InvalidNumber(ValueError):
@@ -40,8 +42,8 @@ class InvalidNumber(ValueError):
 
 def classify(number: int) -> Kind:
     """The kind of a number; zero is a FizzBuzz."""
-    for kind, divisors in DIVISORS.items():
-        if all(number % divisor == 0 for divisor in divisors):
+    for kind, divisor in _MULTIPLES_OF.items():
+        if number % divisor == 0:
             return kind
     return Kind.NUMBER
 

@@ -10,6 +10,8 @@ import logging
 import os
 import shutil
 import signal
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,15 @@ def post_worker_init(worker: Any) -> None:
         print(f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop", flush=True)  # noqa: T201 - for who started it
 
 
+def pre_request(worker: Any, request: Any) -> None:
+    """Holds the head of the answer back until its body is there: one system call and one packet instead of two."""
+    _cork(request, on=True)
+
+
+def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
+    _cork(request, on=False)
+
+
 def child_exit(server: Any, worker: Any) -> None:
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # it has no annotations
 
@@ -61,3 +72,9 @@ def on_exit(server: Any) -> None:
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     if _embedded:
         _embedded.leave()
+
+
+def _cork(request: Any, *, on: bool) -> None:
+    if hasattr(socket, "TCP_CORK"):  # Linux has it
+        with suppress(OSError):  # the client is gone
+            request.unreader.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)

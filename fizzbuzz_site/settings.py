@@ -98,10 +98,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "fizzbuzz_site.probes.ProbesMiddleware",
-    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "fizzbuzz_site.http_metrics.RequestMetrics",
     "django.middleware.security.SecurityMiddleware",
-    "fizzbuzz_site.middleware.ContentSecurityPolicy",
-    "fizzbuzz_site.middleware.PermissionsPolicy",
+    "fizzbuzz_site.middleware.Policies",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "fizzbuzz_site.middleware.Sessions",
     "django.middleware.common.CommonMiddleware",
@@ -110,7 +109,6 @@ MIDDLEWARE = [
     "fizzbuzz_site.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "fizzbuzz.errors.UnavailableMiddleware",
-    "fizzbuzz_site.middleware.PrometheusAfter",
 ]
 
 ROOT_URLCONF = "fizzbuzz_site.urls"

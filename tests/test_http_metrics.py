@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from prometheus_client import REGISTRY
 
 
 def series(client: Client) -> set[str]:
@@ -15,6 +16,55 @@ def invent(client: Client, word: str) -> None:
     client.get(f"/{word}")
     client.get(f"/api/{word}")
     client.get("/docs", headers={"host": f"{word}.example"})
+
+
+def counted() -> dict[tuple[Any, ...], float]:
+    """The samples of requests that are counters; of the histograms, how many were observed and their sum."""
+    return {
+        (sample.name.removeprefix("django_http_"), *sample.labels.values()): sample.value
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name.startswith("django_http_") and sample.name.endswith(("_total", "_count", "_bytes_sum"))
+    }
+
+
+def raised(before: dict[tuple[Any, ...], float]) -> dict[tuple[Any, ...], float]:
+    return {key: value - before.get(key, 0) for key, value in counted().items() if value != before.get(key, 0)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_raises_what_django_prometheus_does(client: Client) -> None:
+    before = counted()
+
+    response = client.post("/api/fizzbuzz", '{"number": 15}', "application/json")
+
+    assert raised(before) == {
+        ("requests_before_middlewares_total",): 1,
+        ("responses_before_middlewares_total",): 1,
+        ("requests_latency_including_middlewares_seconds_count",): 1,
+        ("requests_latency_seconds_by_view_method_count", "submission-list", "POST"): 1,
+        ("requests_total_by_method_total", "POST"): 1,
+        ("requests_total_by_transport_total", "http"): 1,
+        ("requests_total_by_view_transport_method_total", "submission-list", "http", "POST"): 1,
+        ("requests_body_total_bytes_count",): 1,
+        ("requests_body_total_bytes_sum",): 14,
+        ("responses_total_by_status_total", "201"): 1,
+        ("responses_total_by_status_view_method_total", "201", "submission-list", "POST"): 1,
+        ("responses_total_by_charset_total", "utf-8"): 1,
+        ("responses_body_total_bytes_count",): 1,
+        ("responses_body_total_bytes_sum",): len(response.content),
+    }
+
+
+def test_an_address_that_is_none_has_no_view(client: Client) -> None:
+    before = counted()
+
+    client.get("/nothing")
+
+    assert {key: value for key, value in raised(before).items() if "view" in key[0]} == {
+        ("requests_latency_seconds_by_view_method_count", "<unnamed view>", "GET"): 1,
+        ("responses_total_by_status_view_method_total", "404", "<unnamed view>", "GET"): 1,
+    }
 
 
 @pytest.mark.django_db(transaction=True)

@@ -68,6 +68,7 @@ def nobody_listens() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(connection.settings_dict, "PORT", "1")
         connection.close()
+        recording.writer.close()
         yield
     connection.close()
 
@@ -84,7 +85,7 @@ def nowhere_to_put_it() -> Iterator[None]:
 def held_up() -> Iterator[None]:
     """Longer than anybody waits for."""
     with closing(connection.copy()) as other, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording, "SECONDS", 0.5)
+        patch.setattr(recording.writer._ready(), "seconds", 0.5)
         patch.setattr(connection.connection, "wait", partial(connection.connection.wait, timeout=0.5), raising=False)
         other.set_autocommit(False)
         other.cursor().execute(LOCK)
@@ -127,6 +128,7 @@ def test_submission_is_told_what_became_of_it(
     client: Client, path: str, body: Any, fault: Callable[[], AbstractContextManager[None]], outcome: str
 ) -> None:
     connection.ensure_connection()
+    recording.writer._ready()
     with fault():
         response = client.post(path, body, "application/json")
 

@@ -76,8 +76,12 @@ class FixedSerializer(serializers.Serializer):
 class AttributesSerializer(FixedSerializer):
     """Gives attributes as they are: the renderer knows how to write them. Its fields are for the documents."""
 
+    @classmethod
+    def represent(cls, instance: Any) -> dict[str, Any]:
+        return {name: getattr(instance, name) for name in cls._declared_fields}
+
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        return {name: getattr(instance, name) for name in self._declared_fields}
+        return self.represent(instance)
 
 
 @cache
@@ -98,7 +102,7 @@ class SubmitSerializer(FixedSerializer):
     number = NumberField()
 
     def to_representation(self, submission: Submission) -> dict[str, Any]:
-        return SubmissionSerializer(submission).data
+        return SubmissionSerializer.represent(submission)
 
 
 class BatchSerializer(FixedSerializer):
