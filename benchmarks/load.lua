@@ -1,12 +1,12 @@
--- wrk -s load.lua URL -- SEED HOT READS
+-- wrk -s load.lua URL -- SEED HOT READS PATH [ETAG]
 -- HOT: the share of submissions that send one and the same number; the others are uniform over a million.
--- READS: the share of requests that ask for the most common numbers.
+-- READS: the share of requests that ask for PATH; with an ETAG, by who has that already.
 local hot, reads, read, headers
 
 function init(arguments)
   math.randomseed(tonumber(arguments[1]))
   hot, reads = tonumber(arguments[2]), tonumber(arguments[3])
-  read = wrk.format("GET", "/api/most_common")
+  read = wrk.format("GET", arguments[4], { ["If-None-Match"] = arguments[5] })
   headers = { ["Content-Type"] = "application/json" }
 end
 

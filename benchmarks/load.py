@@ -19,11 +19,21 @@ LONGEST_ANSWER = 120  # seconds
 Figures = dict[str, float]
 
 
-def wrk(postgres: Postgres, system: Running, connections: int, seconds: int, *, hot: float, reads: float) -> Figures:
+def wrk(
+    postgres: Postgres,
+    system: Running,
+    connections: int,
+    seconds: int,
+    *,
+    hot: float = 0,
+    reads: float = 0,
+    path: str = "/api/most_common",
+    etag: str = "",
+) -> Figures:
     """Requests as fast as `connections` clients can send one after another; those that get an error don't count."""
     command = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--latency"]
     script = [f"--timeout={LONGEST_ANSWER}s", f"--script={HERE / 'load.lua'}", f"http://127.0.0.1:{system.port}", "--"]
-    arguments = [str(time.time_ns() % 2**31), str(hot), str(reads)]
+    arguments = [str(time.time_ns() % 2**31), str(hot), str(reads), path, *([etag] if etag else [])]
     before = cpu_seconds(system.pid), cpu_seconds(postgres.pid)
     output = subprocess.run([*command, *script, *arguments], check=True, capture_output=True, text=True).stdout
     after = cpu_seconds(system.pid), cpu_seconds(postgres.pid)
@@ -68,6 +78,14 @@ def ask(system: Running, path: str, seconds: float) -> list[float]:
             raise RuntimeError(f"{system.name} answered {response.status}")
         taken.append(1000 * (time.perf_counter() - begun))
     return taken
+
+
+def etag(system: Running, path: str) -> str:
+    connection = HTTPConnection("127.0.0.1", system.port, timeout=LONGEST_ANSWER)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    return response.headers["ETag"]
 
 
 def _found(pattern: str, text: str) -> float:

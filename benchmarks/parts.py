@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import time
@@ -13,12 +14,13 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.load import Figures, ask, pgbench, wrk
+from benchmarks.load import Figures, ask, etag, pgbench, wrk
 from benchmarks.postgres import Postgres
 from benchmarks.processes import memory_of_workers
 from benchmarks.systems import BARE, COPY, LIMIT, OURS, SERVED, Running, running
 
 LOADS = {"spread": 0.0, "hot": 0.9}  # the share of the one popular number
+LIVE, POLLED_EVERY = "/live", 10  # seconds; what each open page asks for
 MILLION = 1_000_000
 
 
@@ -54,13 +56,13 @@ def post(postgres: Postgres, plan: Plan) -> Runs:
     with ExitStack() as stack:
         systems = [stack.enter_context(running(postgres, name, databases[name])) for name in SERVED]
         for system in systems:
-            wrk(postgres, system, 16, 2, hot=0, reads=0)  # warms it up
+            wrk(postgres, system, 16, 2)  # warms it up
         for connections in plan.connections:
             for turn in range(plan.rounds):
                 for load, hot in LOADS.items():
                     case = f"{connections} connections, {load}"
                     for system in _shifted(systems, turn):
-                        figures = wrk(postgres, system, connections, plan.seconds, hot=hot, reads=0)
+                        figures = wrk(postgres, system, connections, plan.seconds, hot=hot)
                         yield Run(case, system.name, turn, figures)
                     limit = pgbench(postgres, databases[LIMIT], connections, plan.seconds, hot=hot)
                     yield Run(case, LIMIT, turn, limit)
@@ -115,11 +117,11 @@ def mixed(postgres: Postgres, plan: Plan) -> Runs:
     with ExitStack() as stack:
         systems = [stack.enter_context(running(postgres, name, databases[name])) for name in SERVED]
         for system in systems:
-            wrk(postgres, system, 16, 2, hot=0, reads=0)  # warms it up
+            wrk(postgres, system, 16, 2)  # warms it up
         for turn in range(plan.rounds):
             for system in _shifted(systems, turn):
                 # Long enough for the peers to answer the questions they are asked in the first moment.
-                figures = wrk(postgres, system, 16, plan.seconds * 15, hot=0, reads=0.1)
+                figures = wrk(postgres, system, 16, plan.seconds * 15, reads=0.1)
                 yield Run(f"{plan.most_rows:,} rows, 16 connections", system.name, turn, figures)
 
 
@@ -157,13 +159,35 @@ def _rate(system: str, rows: int, turn: int, begun: float) -> Run:
     return Run(f"{rows:,} numbers", system, turn, {"rows_per_second": rows / (time.perf_counter() - begun)})
 
 
+def live(postgres: Postgres, plan: Plan) -> Runs:
+    """The figures of the first page, as open pages ask for them: who has none yet, and who has them already."""
+    databases = postgres.make_databases(OURS, rows=plan.rows[1])
+    with running(postgres, OURS, databases[OURS]) as system:
+        known = {"200": "", "304": etag(system, LIVE)}
+        for turn in range(plan.rounds):
+            for status, tag in known.items():
+                figures = wrk(postgres, system, 16, plan.seconds, reads=1, path=LIVE, etag=tag)
+                busy = figures["cpu_ms"] + figures["postgres_cpu_ms"]
+                figures["pages_per_core"] = 1000 * POLLED_EVERY / busy
+                yield Run(f"{status}, 16 connections", OURS, turn, figures)
+
+
+def cost(postgres: Postgres, plan: Plan) -> Runs:
+    """What each middleware adds to the CPU time of a submission, without gunicorn around it."""
+    databases = postgres.make_databases(OURS)
+    taken = json.loads(postgres.python(databases[OURS], "-m", "benchmarks.middleware", str(plan.rounds * 6)))
+    for name, all_but_one in taken.items():
+        for turn, (everything, rest) in enumerate(zip(taken["all"], all_but_one, strict=True)):
+            yield Run(name, OURS, turn, {"cpu_us": everything if name == "all" else everything - rest})
+
+
 def memory(postgres: Postgres, plan: Plan) -> Runs:
     """Of a worker that has been at work, and how long a start takes until the first answer."""
     databases = postgres.make_databases(*SERVED)
     for turn in range(plan.rounds):
         for name in SERVED:
             with running(postgres, name, databases[name]) as system:
-                wrk(postgres, system, 16, plan.seconds, hot=0, reads=0)
+                wrk(postgres, system, 16, plan.seconds)
                 workers = memory_of_workers(system.pid)
                 figures = {"mb_per_worker": sum(workers) / len(workers), "seconds_to_start": system.started_in}
                 yield Run("2 workers", name, turn, figures)
@@ -180,5 +204,7 @@ PARTS: dict[str, Callable[[Postgres, Plan], Runs]] = {
     "read": read,
     "mixed": mixed,
     "import": load_file,
+    "live": live,
+    "cost": cost,
     "memory": memory,
 }

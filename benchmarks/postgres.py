@@ -75,9 +75,13 @@ class Postgres:
 
     def manage(self, database: str, *arguments: str) -> str:
         """What a command of the service prints."""
-        command = [sys.executable, "manage.py", *arguments]
+        return self.python(database, "manage.py", *arguments)
+
+    def python(self, database: str, *arguments: str) -> str:
+        """What Python prints in the service's environment."""
+        environment = self.environment(database) | {"DJANGO_SETTINGS_MODULE": "fizzbuzz_site.settings"}
         return subprocess.run(
-            command, cwd=ROOT, env=self.environment(database), check=True, stdout=subprocess.PIPE, text=True
+            [sys.executable, *arguments], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
         ).stdout
 
     def can(self, database: str, command: str, option: str = "") -> bool:

@@ -27,7 +27,9 @@ FIGURES = {
     "p99_ms": ("p99 ms", 2),
     "cpu_ms": ("CPU ms a request", 2),
     "postgres_cpu_ms": ("PostgreSQL's", 2),
+    "cpu_us": ("CPU µs a request", 0),
     "refused": ("errors", 0),
+    "pages_per_core": ("open pages a core", 0),
     "mb_per_worker": ("MB a worker", 0),
     "seconds_to_start": ("s to start", 1),
 }
@@ -51,6 +53,20 @@ PARTS = {
     "import": (
         "Importing a file",
         r"`import_numbers` against psql's `\copy`, each into an empty table with the same indexes.",
+    ),
+    "live": (
+        "The live figures of the first page",
+        (
+            "Each open page asks for them every 10 s. 200: whose figures are old; 304: whose figures are the newest. "
+            "Open pages a core: how many would keep one core busy, PostgreSQL's work included, without a cache between."
+        ),
+    ),
+    "cost": (
+        "What each middleware costs a submission",
+        (
+            "One process answers POST /api/fizzbuzz by WSGI, without gunicorn and without gathering, with all "
+            "middleware and with all but one in turns; the difference is that one's."
+        ),
     ),
     "memory": ("Memory and start", "PSS after some seconds of submissions, and the time until the first answer."),
 }
