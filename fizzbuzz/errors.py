@@ -38,6 +38,11 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     )
 
 
+def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
+    detail = f"That is more than one client may send. Nothing was recorded; send it again in {seconds} s."
+    return _error(request, 429, detail, {"Retry-After": str(seconds)})
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _error(request, 404, "There is nothing at this address.")
 

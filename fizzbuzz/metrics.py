@@ -24,6 +24,9 @@ Channel = Literal["form", "api", "batch"]
 
 _submissions = Counter("fizzbuzz_submissions_total", "Numbers recorded.", ["kind", "channel"])
 folds = Counter("fizzbuzz_folds_total", "Folds of the log's tail into the rollup.", ["outcome"])
+unlimited = Counter(
+    "fizzbuzz_rate_limit_unavailable_total", "Requests that the rate limit let by, its cache being away."
+)
 fold_seconds = Histogram(
     "fizzbuzz_fold_seconds",
     "What a fold took, waiting for writers included.",

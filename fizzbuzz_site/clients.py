@@ -12,7 +12,7 @@ Address = IPv4Address | IPv6Address
 
 def behind_proxy(request: HttpRequest) -> bool:
     """Whether the request came through a proxy of ours, whose headers can be believed."""
-    return bool(settings.TRUSTED_PROXIES) and _trusted(_parsed(request.META["REMOTE_ADDR"]))
+    return bool(settings.TRUSTED_PROXIES) and _trusted(_parsed(_peer(request)))
 
 
 def address(request: HttpRequest) -> str:
@@ -20,7 +20,7 @@ def address(request: HttpRequest) -> str:
 
     Whoever sends the header can write what they like into it, but not behind what a proxy of ours appends.
     """
-    client: str = request.META["REMOTE_ADDR"]
+    client = _peer(request)
     if behind_proxy(request):
         for hop in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
             if not (parsed := _parsed(hop.strip())):
@@ -29,6 +29,20 @@ def address(request: HttpRequest) -> str:
             if not _trusted(parsed):
                 break
     return client
+
+
+def household(request: HttpRequest) -> str:
+    """The client as limits know it: its address, or the /64 of one in IPv6, for whoever has one has all of it."""
+    client = address(request)
+    parsed = _parsed(client)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Address(int(parsed) >> 64 << 64))
+    return str(parsed or client)
+
+
+def _peer(request: HttpRequest) -> str:
+    """Who is at the other end of the connection; nobody, where Django makes up a request, as its test client does."""
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _parsed(text: str) -> Address | None:

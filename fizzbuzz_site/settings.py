@@ -5,8 +5,10 @@ Each may also come from a file: NAME_FILE names it.
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -30,6 +32,19 @@ def _networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
         ) from error
 
 
+def _rate(text: str) -> tuple[int, int] | None:
+    """How many requests, in how many seconds."""
+    periods = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+    if not text:
+        return None
+    if not (found := re.fullmatch(r"([1-9][0-9]{0,8})/(\w+)", text, re.ASCII)) or found[2] not in periods:
+        raise ImproperlyConfigured(
+            f"RATE_LIMIT: {text!r} is no rate; write a number of requests and a period, such as 600/minute; "
+            f"the periods are {', '.join(periods)}"
+        )
+    return int(found[1]), periods[found[2]]
+
+
 # What `manage.py serve` listens on, and with how many processes.
 HOST: str = env.str("HOST", "127.0.0.1")
 PORT: int = env.int("PORT", 8080)
@@ -47,6 +62,10 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
 HTTPS: bool = env.bool("HTTPS", False)
 # Networks of the proxies in front: what they say of the client, and of the request's id, is believed.
 TRUSTED_PROXIES = _networks(env.list("TRUSTED_PROXIES", []))
+# How often one client may write, such as 600/minute; unset, as often as it likes.
+RATE_LIMIT = _rate(env.str("RATE_LIMIT", ""))
+# The Redis or Valkey that counts for RATE_LIMIT, for all processes and machines.
+CACHE_URL: str = env.str("CACHE_URL", "")
 # Where people report a problem; error pages link to it.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 # What was deployed, such as a commit; shown by /info.
@@ -73,6 +92,12 @@ if not SECRET_KEY:
             f"The data folder {DATA_DIR} can't be used ({error.strerror}): "
             "set DATA_DIR to another, or DATABASE_URL to a server of your own."
         ) from error
+
+if RATE_LIMIT and urlsplit(CACHE_URL).scheme not in {"redis", "rediss", "unix"}:
+    raise ImproperlyConfigured(
+        "RATE_LIMIT needs CACHE_URL, the Redis or Valkey that counts for all processes: set it to "
+        "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or leave RATE_LIMIT unset."
+    )
 
 if not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
@@ -109,6 +134,7 @@ MIDDLEWARE = [
     "fizzbuzz_site.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "fizzbuzz.errors.UnavailableMiddleware",
+    *(["fizzbuzz.limiting.RateLimitMiddleware"] if RATE_LIMIT else []),
 ]
 
 ROOT_URLCONF = "fizzbuzz_site.urls"

@@ -19,6 +19,10 @@ NO_SECRET_KEY = (
     "SECRET_KEY is not set, and DATABASE_URL is: set it (or SECRET_KEY_FILE) to a long random text, the same "
     "for all instances, such as the output of: python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
 )
+NO_CACHE = (
+    "RATE_LIMIT needs CACHE_URL, the Redis or Valkey that counts for all processes: set it to "
+    "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or leave RATE_LIMIT unset."
+)
 
 
 def declared() -> dict[str, str]:
@@ -76,6 +80,22 @@ def test_readme_lists_every_variable_with_its_default() -> None:
             ),
         ),
         (
+            SERVER | {"RATE_LIMIT": "600 a minute", "CACHE_URL": "redis://localhost"},
+            (
+                "RATE_LIMIT: '600 a minute' is no rate; write a number of requests and a period, such as 600/minute; "
+                "the periods are second, minute, hour, day"
+            ),
+        ),
+        (
+            SERVER | {"RATE_LIMIT": "0/minute", "CACHE_URL": "redis://localhost"},
+            (
+                "RATE_LIMIT: '0/minute' is no rate; write a number of requests and a period, such as 600/minute; "
+                "the periods are second, minute, hour, day"
+            ),
+        ),
+        (SERVER | {"RATE_LIMIT": "600/minute"}, NO_CACHE),
+        (SERVER | {"RATE_LIMIT": "600/minute", "CACHE_URL": "localhost:6379"}, NO_CACHE),
+        (
             {"DATA_DIR": "/proc/nowhere"},
             (
                 "The data folder /proc/nowhere can't be used (No such file or directory): "
@@ -89,6 +109,10 @@ def test_readme_lists_every_variable_with_its_default() -> None:
         "not postgresql",
         "secret key file missing",
         "no network",
+        "no rate",
+        "no request",
+        "no cache",
+        "no Redis",
         "data folder unusable",
     ],
 )

@@ -65,6 +65,13 @@ PROBLEM_TYPES = [
         "The same Idempotency-Key came before with another body. Nothing was recorded; a key belongs to one request.",
     ),
     ProblemType(
+        "too-many-requests",
+        429,
+        "Too Many Requests",
+        "This client sent more than RateLimit-Policy allows. Nothing was recorded; send it again after the seconds "
+        "that Retry-After names.",
+    ),
+    ProblemType(
         "internal-error",
         500,
         "Internal Server Error",

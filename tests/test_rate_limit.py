@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+
+from fizzbuzz import limiting
+from fizzbuzz.models import Submission
+from tests.cache import Cache, caching, needs_redis
+from tests.service import Answer, Service, eventually, serving
+
+pytestmark = [needs_redis, pytest.mark.django_db]
+
+LIMITING = "fizzbuzz.limiting.RateLimitMiddleware"
+UNAVAILABLE = "fizzbuzz_rate_limit_unavailable_total"
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[Cache]:
+    with caching() as cache:
+        yield cache
+
+
+@pytest.fixture
+def limited(settings: Any, cache: Cache) -> Client:
+    """A client of a service that takes three POSTs an hour."""
+    cache.client.flushall()
+    settings.CACHE_URL = cache.url
+    settings.RATE_LIMIT = (3, 3600)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, LIMITING]
+    return Client()
+
+
+def submit(client: Client, address: str = "192.0.2.1", **headers: str) -> Any:
+    return client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers, REMOTE_ADDR=address)
+
+
+def test_answers_tell_what_is_left(limited: Client) -> None:
+    answers = [submit(limited) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert [answer["RateLimit-Policy"] for answer in answers] == ['"default";q=3;w=3600'] * 3
+    assert [answer["RateLimit"].partition(";t=")[0] for answer in answers] == [
+        '"default";r=2',
+        '"default";r=1',
+        '"default";r=0',
+    ]
+    assert all(3500 < int(answer["RateLimit"].partition(";t=")[2]) <= 3600 for answer in answers)
+
+
+def test_one_too_many_is_a_problem_and_not_recorded(limited: Client) -> None:
+    *_, refused = [submit(limited) for _ in range(4)]
+
+    seconds = refused["Retry-After"]
+    assert (refused.status_code, refused["Content-Type"]) == (429, "application/problem+json")
+    assert refused.json() == {
+        "type": "/docs/problems#too-many-requests",
+        "title": "Too Many Requests",
+        "status": 429,
+        "detail": f"That is more than one client may send. Nothing was recorded; send it again in {seconds} s.",
+        "instance": "/api/fizzbuzz",
+    }
+    assert refused["RateLimit"] == f'"default";r=0;t={seconds}'
+    assert Submission.objects.count() == 3
+
+
+def test_one_too_many_by_the_form_is_a_page(limited: Client) -> None:
+    *_, refused = [limited.post("/", {"number": "15"}) for _ in range(4)]
+
+    assert (refused.status_code, refused["Content-Type"]) == (429, "text/html; charset=utf-8")
+    assert '<h1 class="answer">429</h1>' in refused.text
+    assert f"Nothing was recorded; send it again in {refused['Retry-After']} s." in refused.text
+    assert Submission.objects.count() == 3
+
+
+def test_every_way_to_write_counts_as_one_and_reading_as_none(limited: Client) -> None:
+    limited.post("/api/fizzbuzz/batch", {"numbers": [3, 5, 15, 7]}, "application/json")
+    limited.post("/", {"number": "x"})
+    for path in ("/", "/api/fizzbuzz", "/api/most_common", "/admin/login/"):
+        assert "RateLimit" not in limited.get(path)
+
+    last = limited.post("/admin/login/", {"username": "root", "password": "guess"})
+
+    assert last["RateLimit"].startswith('"default";r=0;')
+    assert submit(limited, "127.0.0.1").status_code == 429
+
+
+def test_window_ends_by_the_clock_of_redis(limited: Client, cache: Cache) -> None:
+    for _ in range(4):
+        submit(limited)
+    (key,) = cache.client.keys()
+
+    cache.client.pexpire(key, 1)
+
+    assert eventually(lambda: submit(limited).status_code == 201)
+
+
+@pytest.mark.parametrize(
+    ("same", "other"),
+    [
+        (["192.0.2.1", "::ffff:192.0.2.1"], "192.0.2.2"),
+        (["2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6"], "2001:db8:1:3::1"),
+    ],
+    ids=["IPv4", "IPv6 by /64"],
+)
+def test_each_client_has_its_own(limited: Client, same: list[str], other: str) -> None:
+    statuses = [submit(limited, address).status_code for address in same * 2]
+
+    assert statuses == [201, 201, 201, 429]
+    assert submit(limited, other).status_code == 201
+
+
+def test_client_is_who_a_trusted_proxy_saw(limited: Client, settings: Any) -> None:
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
+
+    behind = [submit(limited, "10.0.0.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
+    beside = [submit(limited, "192.0.2.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
+
+    assert [answer.status_code for answer in behind] == [201] * 5
+    assert [answer.status_code for answer in beside] == [201, 201, 201, 429, 429]
+
+
+def test_cache_that_is_away_stops_nobody(settings: Any, limited: Client, tmp_path: Path) -> None:
+    settings.CACHE_URL = f"unix://{tmp_path}/nowhere"
+    before = unavailable(limited.get("/metrics").text)
+
+    answers = [submit(Client()) for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [201] * 5
+    assert "RateLimit" not in answers[0]
+    assert unavailable(limited.get("/metrics").text) == before + 5
+
+
+def unavailable(metrics: str) -> float:
+    """How often the rate limit let by what it couldn't count."""
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(UNAVAILABLE))
+
+
+def flood(requests: int, *services: Service, **headers: str) -> list[Answer]:
+    """So many submissions, eight at a time, to each service in turn."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(
+            pool.map(
+                lambda turn: services[turn % len(services)].request("/api/fizzbuzz", {"number": 15}, **headers),
+                range(requests),
+            )
+        )
+
+
+def statuses(answers: list[Answer]) -> dict[int, int]:
+    return dict(Counter(answer.status for answer in answers))
+
+
+@pytest.fixture
+def environment(cache: Cache, shared_data_dir: Path) -> dict[str, str]:
+    cache.client.flushall()
+    return {
+        "DATA_DIR": str(shared_data_dir),
+        "RATE_LIMIT": "20/hour",
+        # A machine that is busy with other tests may keep it waiting.
+        "CACHE_URL": f"{cache.url}?socket_timeout=60",
+        "TRUSTED_PROXIES": "127.0.0.1",
+    }
+
+
+def test_two_instances_let_exactly_so_many_through(environment: dict[str, str]) -> None:
+    with serving(**environment) as one, serving(**environment) as two:
+        before = one.request("/api/numbers/15").json()["count"]
+        answers = flood(60, one, two)
+        others = flood(30, one, two, **{"X-Forwarded-For": "2001:db8::1"})
+        after = one.request("/api/numbers/15").json()["count"]
+
+    assert statuses(answers) == {201: 20, 429: 40}
+    assert statuses(others) == {201: 20, 429: 10}
+    assert after - before == 40
+
+
+def test_without_trusted_proxies_a_header_makes_no_other_client(environment: dict[str, str]) -> None:
+    with serving(**environment | {"TRUSTED_PROXIES": ""}) as service:
+        answers = [
+            service.request("/api/fizzbuzz", {"number": 15}, **{"X-Forwarded-For": f"203.0.113.{last}"})
+            for last in range(25)
+        ]
+
+    assert statuses(answers) == {201: 20, 429: 5}
+
+
+def test_submissions_go_on_while_redis_is_killed_and_are_limited_again_after(environment: dict[str, str]) -> None:
+    with caching() as cache, serving(**environment | {"CACHE_URL": cache.url}) as service:
+        assert statuses(flood(30, service)) == {201: 20, 429: 10}
+
+        cache.kill()
+        assert statuses(flood(30, service)) == {201: 30}
+        assert unavailable(service.request("/metrics").body) == 30
+
+        cache.start()
+        assert eventually(lambda: 429 in statuses(flood(8, service)))
+
+
+def test_redis_that_hangs_holds_nobody_for_long(environment: dict[str, str]) -> None:
+    with caching() as cache, serving(**environment | {"CACHE_URL": cache.url}) as service:
+        flood(30, service)
+
+        cache.suspend()
+        answers = flood(40, service)
+        cache.resume()
+
+        assert statuses(answers) == {201: 40}
+        assert unavailable(service.request("/metrics").body) == 40
+        assert eventually(lambda: 429 in statuses(flood(8, service)))
+
+
+def test_process_asks_a_redis_that_hangs_once_in_a_while(limited: Client, cache: Cache, settings: Any) -> None:
+    settings.RATE_LIMIT = (1_000, 3600)
+    middleware = limiting.RateLimitMiddleware(lambda request: HttpResponse())
+    assert middleware._counted("client") == (1, 3600)
+
+    cache.client.client_pause(1500)
+    counted = [middleware._counted("client") for _ in range(100)]
+
+    assert counted == [None] * 100
+    middleware._left_alone_until = 1e-9  # the pause is over
+    assert eventually(cache.client.ping)
+    assert middleware._counted("client") is not None
+    assert middleware._left_alone_until == 0
