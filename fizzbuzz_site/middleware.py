@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from corsheaders.middleware import CorsMiddleware
 from csp.middleware import CSPMiddleware
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -32,6 +34,13 @@ class Authentication(_ForPeople, AuthenticationMiddleware):
 
 class Messages(_ForPeople, MessageMiddleware):
     pass
+
+
+class Cors(CorsMiddleware):
+    """For reading alone: what another origin's form sends is not stopped by CORS, but its answer stays unread."""
+
+    def is_enabled(self, request: HttpRequest) -> bool:
+        return request.method in settings.CORS_ALLOW_METHODS and super().is_enabled(request)
 
 
 class Policies(CSPMiddleware):

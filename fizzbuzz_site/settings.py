@@ -45,6 +45,16 @@ def _rate(text: str) -> tuple[int, int] | None:
     return int(found[1]), periods[found[2]]
 
 
+def _origins(texts: list[str]) -> list[str]:
+    for text in texts:
+        if texts != ["*"] and not re.fullmatch(r"https?://[^/?#\s]+", text):
+            raise ImproperlyConfigured(
+                f"CORS_ORIGINS: {text!r} is no origin; write origins separated by commas, such as "
+                "https://example.org,http://localhost:3000, or * alone for all"
+            )
+    return texts
+
+
 # What `manage.py serve` listens on, and with how many processes.
 HOST: str = env.str("HOST", "127.0.0.1")
 PORT: int = env.int("PORT", 8080)
@@ -66,6 +76,8 @@ TRUSTED_PROXIES = _networks(env.list("TRUSTED_PROXIES", []))
 RATE_LIMIT = _rate(env.str("RATE_LIMIT", ""))
 # The Redis or Valkey that counts for RATE_LIMIT, for all processes and machines.
 CACHE_URL: str = env.str("CACHE_URL", "")
+# Pages of these origins may read the API by script; * is every page.
+CORS_ORIGINS = _origins(env.list("CORS_ORIGINS", []))
 # Where people report a problem; error pages link to it.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 # What was deployed, such as a commit; shown by /info.
@@ -125,6 +137,7 @@ MIDDLEWARE = [
     "fizzbuzz_site.probes.ProbesMiddleware",
     "fizzbuzz_site.http_metrics.RequestMetrics",
     "django.middleware.security.SecurityMiddleware",
+    *(["fizzbuzz_site.middleware.Cors"] if CORS_ORIGINS else []),
     "fizzbuzz_site.middleware.Policies",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "fizzbuzz_site.middleware.Sessions",
@@ -197,6 +210,13 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+CORS_ALLOW_ALL_ORIGINS = CORS_ORIGINS == ["*"]
+CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else CORS_ORIGINS
+CORS_URLS_REGEX = "^/api/"
+CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS"]
+# No Content-Type: browsers ask about it before they POST JSON, and are told no.
+CORS_ALLOW_HEADERS: list[str] = []
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -96,6 +96,13 @@ def test_readme_lists_every_variable_with_its_default() -> None:
         (SERVER | {"RATE_LIMIT": "600/minute"}, NO_CACHE),
         (SERVER | {"RATE_LIMIT": "600/minute", "CACHE_URL": "localhost:6379"}, NO_CACHE),
         (
+            SERVER | {"CORS_ORIGINS": "https://example.org,example.com"},
+            (
+                "CORS_ORIGINS: 'example.com' is no origin; write origins separated by commas, such as "
+                "https://example.org,http://localhost:3000, or * alone for all"
+            ),
+        ),
+        (
             {"DATA_DIR": "/proc/nowhere"},
             (
                 "The data folder /proc/nowhere can't be used (No such file or directory): "
@@ -113,6 +120,7 @@ def test_readme_lists_every_variable_with_its_default() -> None:
         "no request",
         "no cache",
         "no Redis",
+        "no origin",
         "data folder unusable",
     ],
 )

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from fizzbuzz.models import Submission
+
+pytestmark = pytest.mark.django_db
+
+FRIEND = "https://friend.example"
+
+
+@pytest.fixture
+def shared(settings: Any) -> Client:
+    """A client of a service whose API pages of one other origin may read."""
+    settings.MIDDLEWARE = ["fizzbuzz_site.middleware.Cors", *settings.MIDDLEWARE]
+    settings.CORS_ALLOWED_ORIGINS = [FRIEND]
+    return Client()
+
+
+def cors(response: Any) -> dict[str, str]:
+    return {
+        name.lower(): value for name, value in response.headers.items() if name.lower().startswith("access-control-")
+    }
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/fizzbuzz", "/api/numbers/15", "/api/most_common", "/api/nowhere"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_origin_may_read_the_api(shared: Client, method: str, path: str) -> None:
+    response = shared.generic(method, path, headers={"origin": FRIEND})
+
+    assert cors(response) == {"access-control-allow-origin": FRIEND}
+    assert "origin" in response["Vary"]
+
+
+@pytest.mark.parametrize("path", ["/", "/numbers/15", "/info", "/metrics", "/docs", "/admin/login/", "/apis"])
+def test_nothing_else_may_be_read(shared: Client, path: str) -> None:
+    assert cors(shared.get(path, headers={"origin": FRIEND})) == {}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://friend.example",
+        "https://friend.example:8443",
+        "https://friend.example.evil.example",
+        "https://evil.friend.example",
+        "null",
+        "",
+        "[",
+    ],
+)
+def test_no_other_origin_may_read(shared: Client, origin: str) -> None:
+    response = shared.get("/api/numbers/15", headers={"origin": origin})
+
+    assert (response.status_code, cors(response)) == (200, {})
+
+
+def test_preflight_permits_no_json(shared: Client) -> None:
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+
+    preflight = shared.options("/api/fizzbuzz", headers={"origin": FRIEND, **asked})
+
+    assert cors(preflight) == {
+        "access-control-allow-origin": FRIEND,
+        "access-control-allow-headers": "",
+        "access-control-allow-methods": "GET, HEAD, OPTIONS",
+        "access-control-max-age": "86400",
+    }
+
+
+def test_answer_to_a_form_of_elsewhere_stays_unread(shared: Client) -> None:
+    # A browser sends it without asking, as it always did; like any program's, it is recorded.
+    response = shared.post(
+        "/api/fizzbuzz", "number=15", "application/x-www-form-urlencoded", headers={"origin": FRIEND}
+    )
+
+    assert (response.status_code, cors(response)) == (201, {})
+    assert Submission.objects.count() == 1
+
+
+def test_star_is_for_all_and_without_cookies(shared: Client, settings: Any) -> None:
+    settings.CORS_ALLOW_ALL_ORIGINS = True
+
+    response = shared.get("/api/numbers/15", headers={"origin": "https://anybody.example"})
+
+    assert cors(response) == {"access-control-allow-origin": "*"}
+
+
+def test_without_origins_nobody_may_read_elsewhere(client: Client) -> None:
+    response = client.get("/api/numbers/15", headers={"origin": FRIEND})
+
+    assert cors(response) == {}
+    assert "origin" not in response["Vary"].lower()
