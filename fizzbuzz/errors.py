@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -41,6 +43,13 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
     detail = f"That is more than one client may send. Nothing was recorded; send it again in {seconds} s."
     return _error(request, 429, detail, {"Retry-After": str(seconds)})
+
+
+def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any]) -> HttpResponse:
+    """In place of axes' answer to whoever guessed too often."""
+    minutes = settings.AXES_COOLOFF_TIME // timedelta(minutes=1)
+    detail = f"Too many wrong passwords for this account from here. Try again in {minutes} minutes."
+    return _error(request, 429, detail, {"Retry-After": str(minutes * 60)})
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -40,6 +40,11 @@ def household(request: HttpRequest) -> str:
     return str(parsed or client)
 
 
+def account(request: HttpRequest, credentials: dict[str, str] | None) -> str:
+    """The name that somebody signs in with, as much of it as axes' column holds."""
+    return str((credentials or request.POST).get("username") or "")[:255]
+
+
 def _peer(request: HttpRequest) -> str:
     """Who is at the other end of the connection; nobody, where Django makes up a request, as its test client does."""
     return str(request.META.get("REMOTE_ADDR", ""))

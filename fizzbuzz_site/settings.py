@@ -6,6 +6,7 @@ Each may also come from a file: NAME_FILE names it.
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -129,6 +130,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_prometheus",
+    "axes",
     "fizzbuzz_site",
     "fizzbuzz",
 ]
@@ -211,6 +213,20 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# Who guesses passwords is locked out, from where it guesses alone: nobody can lock out another elsewhere.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "fizzbuzz_site.clients.household"
+AXES_USERNAME_CALLABLE = "fizzbuzz_site.clients.account"
+AXES_LOCKOUT_CALLABLE = "fizzbuzz.errors.locked_out"
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
 CORS_ALLOW_ALL_ORIGINS = CORS_ORIGINS == ["*"]
 CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else CORS_ORIGINS
 CORS_URLS_REGEX = "^/api/"
@@ -229,13 +245,15 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 SESSION_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_AGE = 12 * 3600  # a working day
 CSRF_FAILURE_VIEW = "fizzbuzz.errors.csrf_failure"
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
-# HSTS for subdomains and preloading bind hosts that are not this service's.
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# HSTS for subdomains and preloading bind hosts that are not this service's. Axes' middleware is around
+# the admin's login alone (urls.py), where it costs no other address.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "axes.W002"]
 
 REST_FRAMEWORK = {
     # No cookie, no session: a browser's API requests carry no authority that CSRF could abuse.

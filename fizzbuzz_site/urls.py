@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from axes.middleware import AxesMiddleware
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import TemplateView
@@ -31,6 +32,7 @@ urlpatterns = [
     ),
     path("info", info, name="info"),
     path("metrics", metrics.export, name="metrics"),
+    path("admin/login/", AxesMiddleware(admin.site.login), name="login"),
     path("admin/", admin.site.urls),
 ]
 

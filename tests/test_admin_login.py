@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from axes.models import AccessAttempt, AccessLog
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import F
+from django.test import Client
+
+from fizzbuzz.models import Submission
+
+pytestmark = pytest.mark.django_db
+
+LOGIN = "/admin/login/"
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(autouse=True)
+def _root() -> None:
+    User.objects.create_superuser("root", password=PASSWORD)
+
+
+def sign_in(password: str, username: str = "root", address: str = "192.0.2.1", **headers: str) -> Any:
+    """In a browser of its own."""
+    return Client().post(
+        LOGIN, {"username": username, "password": password, "next": "/admin/"}, headers=headers, REMOTE_ADDR=address
+    )
+
+
+def guess(times: int, **by: str) -> list[int]:
+    return [sign_in(f"guess {turn}", **by).status_code for turn in range(times)]
+
+
+def test_fifth_wrong_password_locks_even_the_right_one_out() -> None:
+    assert guess(6) == [200, 200, 200, 200, 429, 429]
+
+    locked = sign_in(PASSWORD)
+
+    assert locked.status_code == 429
+    assert locked["Retry-After"] == "900"
+    assert '<h1 class="answer">429</h1>' in locked.text
+    assert "Too many wrong passwords for this account from here. Try again in 15 minutes." in locked.text
+    assert "sessionid" not in locked.cookies
+
+
+def test_nobody_can_lock_the_admin_out_from_elsewhere() -> None:
+    guess(10, address="203.0.113.66")
+
+    assert sign_in(PASSWORD).status_code == 302
+
+
+def test_one_account_locked_leaves_the_others_open() -> None:
+    guess(10, username="somebody")
+
+    assert sign_in(PASSWORD).status_code == 302
+
+
+def test_right_password_forgets_the_wrong_ones() -> None:
+    assert guess(4) == [200] * 4
+    assert sign_in(PASSWORD).status_code == 302
+    assert guess(4) == [200] * 4
+
+
+def test_lock_ends_by_itself_however_often_it_was_tried_meanwhile() -> None:
+    guess(10)
+    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=14))
+    assert sign_in(PASSWORD).status_code == 429
+
+    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=2))
+
+    assert sign_in(PASSWORD).status_code == 302
+
+
+def test_other_browsers_and_headers_make_no_other_client() -> None:
+    turns = [
+        sign_in("guess", **{"User-Agent": f"browser {turn}", "X-Forwarded-For": f"203.0.113.{turn}"})
+        for turn in range(6)
+    ]
+
+    assert [each.status_code for each in turns] == [200] * 4 + [429] * 2
+
+
+def test_proxy_of_ours_tells_clients_apart(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
+
+    def through_proxy(password: str, client: str) -> int:
+        return int(sign_in(password, address="10.0.0.1", **{"X-Forwarded-For": client}).status_code)
+
+    for _ in range(6):
+        through_proxy("guess", "203.0.113.66")
+
+    assert through_proxy(PASSWORD, "203.0.113.66") == 429
+    assert through_proxy(PASSWORD, "203.0.113.7") == 302
+
+
+def test_ipv6_client_is_its_whole_network() -> None:
+    turns = [sign_in("guess", address=f"2001:db8::{turn}").status_code for turn in range(6)]
+
+    assert turns == [200] * 4 + [429] * 2
+    assert sign_in(PASSWORD, address="2001:db8:0:1::1").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "username",
+    ["", "\x00", "root\x00", "x" * 300, "x" * 100_000, "\u202eroot", "'; DROP TABLE auth_user; --", "{{ 7 }}"],
+)
+def test_hostile_names_are_wrong_names(username: str) -> None:
+    assert set(guess(6, username=username)) <= {200, 429}
+    assert sign_in(PASSWORD).status_code == 302
+
+
+def test_passwords_are_not_kept() -> None:
+    sign_in("a secret of another service")
+
+    (attempt,) = AccessAttempt.objects.values()
+    assert "secret" not in str(attempt)
+    assert attempt["ip_address"] == "192.0.2.1"
+
+
+def test_session_cookie_is_strict_and_ends_with_the_day() -> None:
+    cookie = sign_in(PASSWORD).cookies["sessionid"]
+
+    assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Strict", 12 * 3600)
+
+
+def test_signing_in_leaves_no_trace_but_the_session() -> None:
+    sign_in(PASSWORD)
+
+    assert not AccessAttempt.objects.exists()
+    assert not AccessLog.objects.exists()
+
+
+def test_admin_holds_the_log_and_the_accounts_alone() -> None:
+    assert {model.__name__ for model in admin.site._registry} == {"Submission", "User", "Group"}
+
+
+def test_login_sends_nobody_elsewhere() -> None:
+    for place in ("https://evil.example/", "//evil.example/", "/\\evil.example/", "javascript:alert(1)", "\t//evil"):
+        response = Client().post(LOGIN, {"username": "root", "password": PASSWORD, "next": place})
+        assert (response.status_code, response["Location"]) == (302, "/accounts/profile/"), place
+
+
+def test_login_asks_for_its_token() -> None:
+    response = Client(enforce_csrf_checks=True).post(LOGIN, {"username": "root", "password": PASSWORD})
+
+    assert response.status_code == 403
+    assert not Submission.objects.exists()
