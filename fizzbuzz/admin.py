@@ -7,14 +7,19 @@ from typing import Any
 import psycopg
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import OperationalError, connection, transaction
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import URLPattern, path
 from django.utils.functional import cached_property
+from django.views.decorators.http import require_GET
 
-from fizzbuzz import rules
+from fizzbuzz import exporting, rules
 from fizzbuzz.models import Submission, SubmissionQuerySet
 
 MOST_ROWS = 10_000  # that a list leads to; what lies deeper is found by search and filters
@@ -28,6 +33,15 @@ class BoundedPaginator(Paginator):
     def count(self) -> int:
         rows: QuerySet[Submission] = self.object_list  # type: ignore[assignment]  # of any list
         return rows.order_by()[:MOST_ROWS].count()
+
+
+class Selection(ChangeList):
+    """All that search and filters leave. A download shows no page of it, and so counts none."""
+
+    queryset: SubmissionQuerySet
+
+    def get_results(self, request: HttpRequest) -> None:
+        pass
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -81,6 +95,26 @@ class SubmissionAdmin(admin.ModelAdmin):
                 request, f"That list took longer than {SECONDS} s: narrow it to one number or a shorter time."
             )
             return redirect("admin:index")
+
+    def get_urls(self) -> list[URLPattern]:
+        download = self.admin_site.admin_view(require_GET(self.download))
+        return [path("download/", download, name="fizzbuzz_submission_download"), *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Selection if request.path.endswith("/download/") else super().get_changelist(request, **kwargs)
+
+    def download(self, request: HttpRequest) -> HttpResponseBase:
+        """What the list shows, and all that lies deeper, as CSV. It holds a connection of the pool while it lasts."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            submissions = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            submissions = Submission.objects.none()
+        if submissions.query.is_empty():  # the list says why
+            return redirect("../")
+        name = {"Content-Disposition": 'attachment; filename="submissions.csv"'}
+        return StreamingHttpResponse(exporting.export(submissions, "csv"), content_type="text/csv", headers=name)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

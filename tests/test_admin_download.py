@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from http.client import HTTPResponse
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+from pytest_django.asserts import assertRedirects
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission
+from tests.service import SECONDS, Service, manage, processes, serving
+
+LOG = "/admin/fizzbuzz/submission/"
+DOWNLOAD = f"{LOG}download/"
+HEADER = ["id", "number", "result", "kind", "created_at"]
+
+in_database = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff_client(client: Client) -> Client:
+    """Signed in as staff who may view submissions, and nothing else."""
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_submission"))
+    client.force_login(user)
+    return client
+
+
+def submit(*numbers: int) -> list[Submission]:
+    return [Submission.objects.create(number=number) for number in numbers]
+
+
+def table(response: Any) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(response.getvalue().decode())))
+
+
+@in_database
+def test_download_is_the_log_oldest_first(staff_client: Client) -> None:
+    submissions = submit(15, 7, -3)
+
+    response = staff_client.get(DOWNLOAD)
+
+    assert response["Content-Type"] == "text/csv"
+    assert response["Content-Disposition"] == 'attachment; filename="submissions.csv"'
+    assert table(response) == [
+        HEADER,
+        *(
+            [
+                str(row.id),
+                str(row.number),
+                row.result,
+                row.kind.value,
+                Submission.objects.get(id=row.id).created_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            ]
+            for row in submissions
+        ),
+    ]
+
+
+@in_database
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ({}, ["3", "5", "15", "3", "-3"]),
+        ({"q": "3"}, ["3", "3"]),
+        ({"kind": "Fizz"}, ["3", "3", "-3"]),
+        ({"kind": "Fizz", "q": "+03"}, ["3", "3"]),
+        ({"kind": "Number"}, []),
+        ({"kind": "Fizz", "o": "-1", "p": "7", "all": ""}, ["3", "3", "-3"]),
+    ],
+)
+def test_download_is_what_search_and_filters_leave(
+    staff_client: Client, query: dict[str, str], numbers: list[str]
+) -> None:
+    submit(3, 5, 15, 3, -3)
+
+    rows = table(staff_client.get(DOWNLOAD, query))
+
+    assert rows[0] == HEADER
+    assert [row[1] for row in rows[1:]] == numbers
+
+
+@in_database
+def test_download_honours_the_date(staff_client: Client) -> None:
+    old, _ = submit(3, 5)
+    Submission.objects.filter(id=old.id).update(created_at=timezone.now() - timedelta(days=3))
+
+    rows = table(staff_client.get(DOWNLOAD, {"created_at__gte": str(timezone.now() - timedelta(days=1))}))
+
+    assert [row[1] for row in rows[1:]] == ["5"]
+
+
+@in_database
+def test_list_leads_to_the_download_of_what_it_shows(staff_client: Client) -> None:
+    page = staff_client.get(LOG, {"kind": "Fizz", "q": "3"})
+
+    assert f'<a href="{DOWNLOAD}?kind=Fizz&amp;q=3">Download CSV</a>' in page.text
+
+
+@in_database
+@pytest.mark.parametrize(
+    ("query", "messages"), [({"q": "=1+1"}, [rules.EXPECTED]), ({"kind": "x"}, []), ({"x": "1"}, [])]
+)
+def test_selection_that_is_none_leads_back(staff_client: Client, query: dict[str, str], messages: list[str]) -> None:
+    response = staff_client.get(DOWNLOAD, query, follow=True)
+
+    assert response.redirect_chain == [("../", 302)]
+    assert response.request["PATH_INFO"] == LOG
+    assert [str(message) for message in response.context["messages"]] == messages
+
+
+@in_database
+def test_download_costs_one_query_of_the_log(staff_client: Client, django_assert_num_queries: Any) -> None:
+    submit(3, 5, 15)
+
+    with django_assert_num_queries(4):  # the session, the user, and two for the permission
+        response = staff_client.get(DOWNLOAD, {"kind": "Fizz"})
+
+    assert response.status_code == 200
+
+
+@in_database
+def test_download_is_for_staff_who_may_view(client: Client) -> None:
+    assertRedirects(client.get(DOWNLOAD), f"/admin/login/?next={DOWNLOAD}")
+    client.force_login(User.objects.create_user("visitor"))
+    assertRedirects(client.get(DOWNLOAD), f"/admin/login/?next={DOWNLOAD}")
+
+    client.force_login(User.objects.create_user("other", is_staff=True))
+
+    assert client.get(DOWNLOAD).status_code == 403
+
+
+@in_database
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE"])
+def test_download_is_asked_for_by_get_alone(staff_client: Client, method: str) -> None:
+    response = staff_client.generic(method, DOWNLOAD)
+
+    assert (response.status_code, response["Allow"]) == (405, "GET")
+
+
+@in_database
+def test_no_cell_is_a_formula(staff_client: Client) -> None:
+    # What comes in is a number, and so is what a spreadsheet gets: a cell that starts with - is a negative one.
+    submit(*range(-20, 20), -(2**63), 2**63 - 1)
+
+    cells = {cell for row in table(staff_client.get(DOWNLOAD))[1:] for cell in row}
+
+    harmless = re.compile(r"-?[0-9]{1,19}|Fizz|Buzz|FizzBuzz|Number|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+    assert [cell for cell in cells if not harmless.fullmatch(cell)] == []
+    assert "-9223372036854775808" in cells
+
+
+ROWS = 600_000
+
+
+@pytest.fixture(scope="module")
+def service(shared_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One worker, with a log of 600,000 rows: some 30 MB as CSV."""
+    numbers = tmp_path_factory.mktemp("numbers") / "numbers.txt"
+    numbers.write_text("".join(f"{number}\n" for number in range(ROWS)))
+    environment = {"DATA_DIR": str(shared_data_dir)}
+    with serving(**environment, WEB_CONCURRENCY="1") as service:
+        for command in (["import_numbers", str(numbers)], ["createsuperuser", "--noinput"]):
+            credentials = {"DJANGO_SUPERUSER_PASSWORD": "x", "DJANGO_SUPERUSER_USERNAME": "root"}
+            process = manage(*command, **environment, **credentials, DJANGO_SUPERUSER_EMAIL="root@localhost")
+            _, errors = process.communicate(timeout=SECONDS)
+            assert (process.returncode, errors) == (0, "")
+        yield service
+
+
+@pytest.fixture(scope="module")
+def browser(service: Service) -> urllib.request.OpenerDirector:
+    """Signed in."""
+    jar = CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    browser.open(f"{service.address}/admin/login/", timeout=SECONDS).close()
+    (token,) = [cookie.value or "" for cookie in jar if cookie.name == "csrftoken"]
+    form = {"csrfmiddlewaretoken": token, "username": "root", "password": "x", "next": "/info"}
+    with browser.open(f"{service.address}/admin/login/", urlencode(form).encode(), timeout=SECONDS) as response:
+        assert response.url == f"{service.address}/info"
+    return browser
+
+
+def download(browser: urllib.request.OpenerDirector, service: Service) -> HTTPResponse:
+    response: HTTPResponse = browser.open(service.address + DOWNLOAD, timeout=SECONDS)
+    return response
+
+
+def length(response: HTTPResponse) -> int:
+    """How many lines it has; none is kept."""
+    with response:
+        return sum(block.count(b"\n") for block in iter(lambda: response.read(1 << 16), b""))
+
+
+def peak(data_dir: Path) -> int:
+    """The most memory, in KiB, that any Python of the service has had so far."""
+    found = []
+    for pid in processes(data_dir):
+        text = (Path("/proc") / str(pid) / "status").read_text()
+        if text.startswith("Name:\tpython"):
+            found += [int(kib) for kib in re.findall(r"VmHWM:\s+(\d+) kB", text)]
+    return max(found)
+
+
+def test_download_of_a_long_log_is_whole_and_takes_no_more_memory(
+    service: Service, browser: urllib.request.OpenerDirector, shared_data_dir: Path
+) -> None:
+    service.request("/api/most_common")
+    before = peak(shared_data_dir)
+
+    assert length(download(browser, service)) == ROWS + 1
+    assert peak(shared_data_dir) - before < 10_000
+
+
+def test_others_are_answered_meanwhile(service: Service, browser: urllib.request.OpenerDirector) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(length, download(browser, service))
+        answered = 0
+        while not running.done():
+            assert service.request("/api/numbers/15").status == 200
+            answered += 1
+
+    assert running.result() == ROWS + 1
+    assert answered > 3
+
+
+def test_downloads_that_are_left_hold_nothing(service: Service, browser: urllib.request.OpenerDirector) -> None:
+    for _ in range(20):  # more than the worker has connections
+        with download(browser, service) as response:
+            response.read(1000)
+
+    assert service.request("/api/numbers/15").status == 200
+    assert length(download(browser, service)) == ROWS + 1
