@@ -29,6 +29,9 @@ keepalive = 30
 # Its default is one socket in the home directory, shared by all instances.
 control_socket_disable = True
 loglevel = "warning"
+# Nobody's: what a proxy says is for Django to believe, by HTTPS and TRUSTED_PROXIES. gunicorn would believe all on this
+# machine; with a header SCRIPT_NAME, who is let through to /x/admin/ alone would stand in /admin/.
+forwarded_allow_ips = ""
 # The workers' heartbeat: in memory, where a slow disk can't stop it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a file of its own
 

@@ -179,3 +179,17 @@ def test_https_redirects_secures_cookies_and_trusts_the_proxy() -> None:
 
 def test_http_promises_nothing_and_trusts_no_header() -> None:
     assert visits() == [[200, "http://localhost/api/fizzbuzz", None, [False]]] * 2
+
+
+LOADED = """
+import sys
+from fizzbuzz_site.wsgi import application
+print(*(name in sys.modules for name in ("fizzbuzz.limiting", "redis")))
+"""
+
+
+def test_rate_limit_that_is_off_is_not_loaded() -> None:
+    limit = {"RATE_LIMIT": "600/minute", "CACHE_URL": "redis://localhost"}
+
+    assert run("-c", LOADED, **SERVER).stdout == "False False\n"
+    assert run("-c", LOADED, **SERVER, **limit).stdout == "True True\n"

@@ -1,0 +1,315 @@
+"""What attackers try first, tried against the real thing as it stands behind a proxy that ends https."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from django.test import Client
+
+from fizzbuzz.models import Submission
+from tests.service import SECONDS, Answer, Service, manage, serving
+
+HOST = "fizzbuzz.example"
+POLICY = {
+    "default-src 'self'",
+    "img-src 'self' data:",
+    "object-src 'none'",
+    "base-uri 'none'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+}
+CLOSED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Strict-Transport-Security": "max-age=31536000",
+}
+
+
+@pytest.fixture(scope="module")
+def service(shared_data_dir: Path) -> Iterator[Service]:
+    environment = {"DATA_DIR": str(shared_data_dir)}
+    with serving(**environment, ALLOWED_HOSTS=HOST, HTTPS="1") as service:
+        account = {"DJANGO_SUPERUSER_USERNAME": "root", "DJANGO_SUPERUSER_PASSWORD": "x"}
+        process = manage("createsuperuser", "--noinput", "--email", "root@localhost", **account, **environment)
+        assert process.communicate(timeout=SECONDS)[1] == ""
+        yield service
+
+
+def send(service: Service, method: str, path: str, body: str = "", **headers: str) -> Answer:
+    """As a proxy hands it on; redirects are not followed."""
+    connection = HTTPConnection(urlsplit(service.address).netloc, timeout=SECONDS)
+    try:
+        connection.request(method, path, body, {"Host": HOST, "X-Forwarded-Proto": "https", **headers})
+        response = connection.getresponse()
+        headers = {name: ", ".join(response.headers.get_all(name, [])) for name in response.headers}
+        return Answer(response.status, headers, response.read().decode())
+    finally:
+        connection.close()
+
+
+def raw(service: Service, *lines: bytes) -> bytes:
+    """The head and the body of what comes back."""
+    address = urlsplit(service.address)
+    with socket.create_connection((address.hostname, address.port), SECONDS) as peer:
+        peer.sendall(b"\r\n".join([*lines, b"X-Forwarded-Proto: https", b"Connection: close", b"", b""]))
+        return b"".join(iter(lambda: peer.recv(1 << 16), b""))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        f"{HOST}.evil.example",
+        f"evil{HOST}",
+        f"{HOST}@evil.example",
+        f"{HOST}:80@evil.example",
+        f"{HOST}, evil.example",
+        f"{HOST}/evil.example",
+        f"{HOST}:http",
+        f"{HOST}#evil",
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        ".",
+        "*",
+        "",
+        "{{7}}",
+    ],
+)
+def test_other_hosts_are_refused(service: Service, host: str) -> None:
+    problem = send(service, "GET", "/api/numbers/15", Host=host)
+    page = send(service, "GET", "/", Host=host)
+
+    assert (problem.status, problem.headers["Content-Type"]) == (400, "application/problem+json")
+    assert problem.json() == {
+        "type": "/docs/problems#bad-request",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "The request can't be understood.",
+        "instance": "/api/numbers/15",
+    }
+    assert (page.status, page.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+    assert '<h1 class="answer">400</h1>' in page.body
+    assert "evil" not in page.body
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"GET /api/ HTTP/1.1", b"Host: fizzbuzz.example", b"Host: evil.example"],
+        [b"GET /api/ HTTP/1.1", b"Host: evil.example", b"Host: fizzbuzz.example"],
+        [b"GET /api/ HTTP/1.1", b"Host : evil.example"],
+        [b"GET /api/ HTTP/1.1", b" Host: evil.example"],
+        [b"GET /api/ HTTP/1.1", b"Host: fizzbuzz.example\x00evil.example"],
+        [b"GET /api/ HTTP/1.1", b"Host: fizzbuzz.example\revil.example"],
+        [b"GET /api/ HTTP/1.1"],
+    ],
+    ids=["two", "two, the other first", "space", "folded", "NUL", "CR", "none"],
+)
+def test_hosts_that_two_readers_may_read_differently_are_refused(service: Service, lines: list[bytes]) -> None:
+    answer = raw(service, *lines)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"https://evil" not in answer
+
+
+def test_links_name_the_host_that_was_asked_and_no_other(service: Service) -> None:
+    headers = {
+        "X-Forwarded-Host": "evil.example",
+        "X-Host": "evil.example",
+        "X-Original-URL": "/admin/",
+        "X-Rewrite-URL": "/admin/",
+        "X-Forwarded-Server": "evil.example",
+        "X-Forwarded-Port": "666",
+        "X-Forwarded-Prefix": "/evil",
+        "Forwarded": "host=evil.example;proto=http",
+        "Script-Name": "/evil",
+        "SCRIPT_NAME": "//evil.example",
+        "PATH_INFO": "/admin/",
+        "REMOTE_ADDR": "192.0.2.1",
+    }
+
+    assert send(service, "GET", "/api/", **headers).json() == {
+        "fizzbuzz": f"https://{HOST}/api/fizzbuzz",
+        "most_common": f"https://{HOST}/api/most_common",
+    }
+    assert send(service, "GET", "/numbers/+15", **headers).headers["Location"] == "/numbers/15"
+    assert send(service, "GET", "//evil.example/numbers/+15", **headers).status == 404
+    assert send(service, "GET", "/x/admin/login/", **headers | {"SCRIPT_NAME": "/x"}).status == 404
+    assert "evil" not in send(service, "GET", "/docs", **headers).body
+    absolute = raw(service, b"GET http://evil.example/api/ HTTP/1.1", b"Host: fizzbuzz.example")
+    assert b"evil" not in absolute
+
+
+def test_http_leads_to_https_of_the_same_host(service: Service) -> None:
+    moved = send(service, "GET", "//evil.example/?next=//evil.example", **{"X-Forwarded-Proto": "http"})
+
+    assert (moved.status, moved.headers["Location"]) == (301, f"https://{HOST}//evil.example/?next=//evil.example")
+    assert send(service, "GET", "/", Host="evil.example", **{"X-Forwarded-Proto": "http"}).status == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.example/",
+        "//evil.example",
+        "/\\evil.example/",
+        "/%2f%2fevil.example",
+        "/%5cevil.example",
+        "/numbers//evil.example",
+        "/numbers/%2F%2Fevil.example",
+        "/numbers/\\evil.example",
+        "/numbers/https:evil.example",
+        "/numbers/15%0d%0aLocation:%20https:%2f%2fevil.example",
+        "/numbers/+015?next=//evil.example",
+        "/docs/?next=//evil.example",
+        "/admin/login/?next=//evil.example",
+        "/admin?next=//evil.example",
+        "/admin//evil.example/",
+        "/admin/r/1/1/",
+        "/api//evil.example",
+        "/static//evil.example",
+        "/static/../evil.example",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_address_leads_elsewhere(service: Service, method: str, path: str) -> None:
+    answer = send(service, method, path)
+
+    place = answer.headers.get("Location", "/")
+    assert re.match(rf"(https://{re.escape(HOST)})?/(?![/\\])", place), place
+    assert "Set-Cookie" not in answer.headers or "evil" not in answer.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/numbers/15", 200),
+        ("/numbers/x", 404),
+        ("/docs", 200),
+        ("/docs/problems", 200),
+        ("/nowhere", 404),
+        ("/admin/login/", 200),
+        ("/api/", 200),
+        ("/api/fizzbuzz", 200),
+        ("/api/numbers/15", 200),
+        ("/api/most_common", 200),
+        ("/api/most_common?limit=x", 400),
+        ("/api/nowhere", 404),
+        ("/info", 200),
+    ],
+)
+def test_each_answer_is_closed_to_what_is_not_its_own(service: Service, path: str, status: int) -> None:
+    answer = send(service, "GET", path, Accept="text/html")
+
+    assert answer.status == status
+    assert {name: answer.headers.get(name) for name in CLOSED} == CLOSED
+    if answer.headers["Content-Type"].startswith("text/html"):
+        assert set(answer.headers["Content-Security-Policy"].split("; ")) == POLICY
+        assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", answer.body)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path", ["", "auth/user/", "auth/user/add/", "password_change/", "fizzbuzz/submission/", "{log}/change/"]
+)
+def test_pages_of_the_admin_are_closed_too(admin_client: Client, path: str) -> None:
+    row = Submission.objects.create(number=15)
+
+    response: Any = admin_client.get("/admin/" + path.format(log=f"fizzbuzz/submission/{row.id}"))
+
+    assert response.status_code == 200
+    assert set(response["Content-Security-Policy"].split("; ")) == POLICY
+    assert {name: response.headers.get(name) for name in CLOSED} == CLOSED | {"Strict-Transport-Security": None}
+    assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", response.text)
+
+
+def cookies(answer: Answer) -> dict[str, str]:
+    return dict(re.findall(r"(\w+)=([^;]*);", answer.headers["Set-Cookie"]))
+
+
+def test_form_counts_with_the_cookie_and_from_its_own_page_alone(service: Service) -> None:
+    page = send(service, "GET", "/")
+    token = cookies(page)["csrftoken"]
+    count = send(service, "GET", "/api/numbers/4711").json()["count"]
+    form = urlencode({"number": "4711", "csrfmiddlewaretoken": token})
+    urlencoded = {"Content-Type": "application/x-www-form-urlencoded"}
+    own = urlencoded | {"Cookie": f"csrftoken={token}", "Origin": f"https://{HOST}"}
+
+    refused = [
+        send(service, "POST", "/", form, **headers)
+        for headers in (
+            urlencoded | {"Origin": f"https://{HOST}"},
+            own | {"Cookie": "csrftoken=" + "x" * 32},
+            own | {"Origin": "https://evil.example"},
+            own | {"Origin": f"http://{HOST}"},
+            own | {"Origin": f"https://{HOST}.evil.example"},
+            own | {"Origin": "null"},
+            urlencoded | {"Cookie": f"csrftoken={token}", "Referer": "https://evil.example/"},
+            urlencoded | {"Cookie": f"csrftoken={token}"},
+        )
+    ]
+    refused.append(send(service, "POST", "/", "number=4711", **own))
+
+    assert [answer.status for answer in refused] == [403] * 9
+    assert all("Allow cookies, go to the first page, and send it again." in answer.body for answer in refused)
+    assert send(service, "GET", "/api/numbers/4711").json()["count"] == count
+    assert send(service, "POST", "/", form, **own).status == 303
+    assert send(service, "GET", "/api/numbers/4711").json()["count"] == count + 1
+
+
+def test_cookies_are_for_https_and_this_site(service: Service) -> None:
+    page = send(service, "GET", "/admin/login/")
+    token = cookies(page)["csrftoken"]
+    form = urlencode({"username": "root", "password": "x", "next": "//evil.example", "csrfmiddlewaretoken": token})
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Cookie": f"csrftoken={token}",
+        "Origin": f"https://{HOST}",
+    }
+
+    entered = send(service, "POST", "/admin/login/", form, **headers)
+
+    assert entered.status == 302
+    assert "evil" not in entered.headers["Location"]
+    assert re.search(
+        r"sessionid=\w+; expires=[^;]+; HttpOnly; Max-Age=43200; Path=/; SameSite=Strict; Secure$",
+        entered.headers["Set-Cookie"],
+    )
+
+
+def series(service: Service) -> set[str]:
+    text = send(service, "GET", "/metrics").body
+    return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+
+
+def invent(service: Service, word: str) -> None:
+    send(service, word, "/api/fizzbuzz")
+    send(service, word, f"/{word}")
+    send(service, "GET", f"/{word}")
+    send(service, "GET", f"/api/{word}")
+    send(service, "GET", f"/numbers/{word}")
+    send(service, "GET", "/docs", Host=f"{word}.example")
+    send(service, "POST", "/api/fizzbuzz", "{}", **{"Content-Type": f"text/{word}", "Accept": word})
+
+
+def test_what_clients_invent_makes_no_series(service: Service) -> None:
+    for _ in range(4):  # until both workers and each pool have met it
+        invent(service, "INVENTED")
+        series(service)
+    before = series(service)
+
+    for number in range(1_000):
+        invent(service, f"INVENTED{number}")
+
+    assert series(service) == before
