@@ -26,6 +26,8 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis"
         self.url = f"unix://{self.socket}"
+        # A machine that is busy with other tests may keep it waiting.
+        self.patient_url = f"{self.url}?socket_timeout=60"
         self.client = Redis.from_url(self.url)
         self.start()
 
