@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
 
 from fizzbuzz import recording
 
@@ -30,6 +32,15 @@ def shared_data_dir() -> Iterator[Path]:
     """A data folder for all tests of a module."""
     with _data_dir() as folder:
         yield folder
+
+
+@pytest.fixture
+def staff_client(client: Client) -> Client:
+    """Signed in as staff who may view submissions, and nothing else."""
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_submission"))
+    client.force_login(user)
+    return client
 
 
 @contextmanager

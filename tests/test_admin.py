@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,15 +19,6 @@ from fizzbuzz.models import Submission
 pytestmark = pytest.mark.django_db
 
 LOG = "/admin/fizzbuzz/submission/"
-
-
-@pytest.fixture
-def staff_client(client: Client) -> Client:
-    """Signed in as staff who may view submissions, and nothing else."""
-    user = User.objects.create_user("viewer", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_submission"))
-    client.force_login(user)
-    return client
 
 
 def submit(*numbers: int) -> list[Submission]:

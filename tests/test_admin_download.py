@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 from pytest_django.asserts import assertRedirects
@@ -28,15 +28,6 @@ DOWNLOAD = f"{LOG}download/"
 HEADER = ["id", "number", "result", "kind", "created_at"]
 
 in_database = pytest.mark.django_db
-
-
-@pytest.fixture
-def staff_client(client: Client) -> Client:
-    """Signed in as staff who may view submissions, and nothing else."""
-    user = User.objects.create_user("viewer", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_submission"))
-    client.force_login(user)
-    return client
 
 
 def submit(*numbers: int) -> list[Submission]:
