@@ -25,11 +25,11 @@ POLICY = {
     "form-action 'self'",
     "frame-ancestors 'none'",
 }
+POWERS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 CLOSED = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Strict-Transport-Security": "max-age=31536000",
 }
 
@@ -216,6 +216,7 @@ def test_each_answer_is_closed_to_what_is_not_its_own(service: Service, path: st
     assert {name: answer.headers.get(name) for name in CLOSED} == CLOSED
     if answer.headers["Content-Type"].startswith("text/html"):
         assert set(answer.headers["Content-Security-Policy"].split("; ")) == POLICY
+        assert answer.headers["Permissions-Policy"] == POWERS
         assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", answer.body)
 
 
@@ -230,6 +231,7 @@ def test_pages_of_the_admin_are_closed_too(admin_client: Client, path: str) -> N
 
     assert response.status_code == 200
     assert set(response["Content-Security-Policy"].split("; ")) == POLICY
+    assert response["Permissions-Policy"] == POWERS
     assert {name: response.headers.get(name) for name in CLOSED} == CLOSED | {"Strict-Transport-Security": None}
     assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", response.text)
 
