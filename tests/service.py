@@ -98,6 +98,13 @@ def processes(data_dir: Path) -> list[int]:
     return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and _names(each, data_dir)]
 
 
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
 def _names(process: Path, data_dir: Path) -> bool:
     if process.name == str(os.getpid()):
         return False
