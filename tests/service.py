@@ -32,11 +32,11 @@ class Answer(NamedTuple):
 
 
 class Service:
-    """One `manage.py serve` at a port of its own."""
+    """One `manage.py serve`, at a port of its own unless one is given."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, *options: str, **environment: str) -> None:
         _collect_static()
-        self.process = manage("serve", PORT="0", **environment)
+        self.process = manage("serve", *options, **{"PORT": "0", **environment})
         assert self.process.stdout
         found = re.search(r"http://\S+", self.process.stdout.readline())
         if not found:
