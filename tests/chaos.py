@@ -50,8 +50,8 @@ class World:
         self._redis: subprocess.Popen[bytes] | None = None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._redis_port = free.getsockname()[1]
-        self._start_cache()
         self._start_database()
+        self._start_cache()
         self._start_service()
 
     @property
@@ -113,7 +113,7 @@ class World:
             return
         if self._redis:
             self._redis.wait()
-        options = ("--bind", "127.0.0.1", "--port", str(self._redis_port), "--save", "", "--dir", "/")
+        options = ("--bind", "127.0.0.1", "--port", str(self._redis_port), "--save", "", "--dir", str(self._data_dir))
         self._redis = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
 
     def _start_database(self) -> None:
@@ -210,8 +210,12 @@ def main() -> None:
         say("redis-server is not installed: there is no cache to kill")
     base = Path(tempfile.mkdtemp(prefix="fizzbuzz chaos "))
     base.chmod(0o711)  # started by root, PostgreSQL runs as another user
-    wrong = run(base / "var", options.seed, options.seconds, options.steady)
-    shutil.rmtree(base)
+    try:
+        wrong = run(base / "var", options.seed, options.seconds, options.steady)
+    finally:
+        for pid in processes(base):  # none, unless it was interrupted
+            _kill(pid)
+        shutil.rmtree(base, ignore_errors=True)
     say("\n".join(wrong) or "Nothing was lost, nothing counted twice, nothing left behind.")
     sys.exit(bool(wrong))
 

@@ -89,7 +89,7 @@ class Ledger:
 
 
 class Client(threading.Thread):
-    """Sends one submission after another, each until it is acknowledged, on a connection that it keeps."""
+    """Sends one submission after another, each until it is acknowledged, on a connection that it keeps for a while."""
 
     def __init__(self, ledger: Ledger, address: Callable[[], str], seed: str, without_key: int = 2) -> None:
         super().__init__(daemon=True)
@@ -103,6 +103,8 @@ class Client(threading.Thread):
         kinds = (self._single, self._batch, self._form, self._without_key)
         while not self._ledger.closed.is_set():
             self._random.choices(kinds, self._weights)[0]()
+            if self._random.random() < 0.02:  # so that every worker gets some
+                self._hang_up()
         self._hang_up()
 
     def _single(self) -> None:
