@@ -20,7 +20,8 @@ from fizzbuzz_site.embedded import DATABASE, USER, Server
 from tests.service import Answer, Service, children, eventually, manage, serving
 
 NUMBERS = itertools.count(1_000)
-SETTINGS = "max_connections = 12\nautovacuum = off\n"  # connections are scarce, and nobody else takes one
+POOL = 5  # connections of the worker: enough for all that is sent at once
+SETTINGS = "max_connections = 16\nautovacuum = off\n"  # connections are scarce, and nobody else takes one
 
 
 class Cluster:
@@ -68,10 +69,10 @@ def cluster(shared_data_dir: Path) -> Iterator[Cluster]:
 
 @contextmanager
 def service_of(cluster: Cluster) -> Iterator[Service]:
-    """One worker with two connections in its pool, so that a hold-up of one is everybody's."""
+    """One worker, so that a hold-up of one request would be everybody's."""
     environment = {"DATABASE_URL": cluster.url, "SECRET_KEY": "of a test"}
     assert manage("migrate", "--verbosity", "0", **environment).communicate() == ("", "")
-    with serving(**environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE="2") as service:
+    with serving(**environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE=str(POOL)) as service:
         yield service
 
 
@@ -218,16 +219,16 @@ def test_exhausted_pool_holds_up_no_single_submission(service: Service, cluster:
 
     with cluster.connect() as database, database.transaction(), ThreadPoolExecutor() as pool:
         database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
-        readers = [pool.submit(service.request, "/api/most_common") for _ in range(2)]
+        readers = [pool.submit(service.request, "/api/most_common") for _ in range(POOL)]
         waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        assert eventually(lambda: database.execute(waits).fetchone() == (2,))
+        assert eventually(lambda: database.execute(waits).fetchone() == (POOL,))
 
         refused = service.request("/api/fizzbuzz/batch", {"numbers": [batch, batch]})
         taken = service.request("/api/fizzbuzz", {"number": number})
 
         assert told(refused) == "not-recorded"
         assert taken.status == 201
-        assert [told(reader.result()) for reader in readers] == ["unavailable"] * 2
+        assert [told(reader.result()) for reader in readers] == ["unavailable"] * POOL
     assert (cluster.times(number), cluster.times(batch)) == (2, 0)
     assert eventually(lambda: service.request("/api/most_common").status == 200)
 
