@@ -27,6 +27,9 @@ run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; PORT, HOST 
 test: .venv/dev ## run the whole test suite
 	$(VENV) -m pytest --cov
 
+chaos: .venv/dev ## kill every part at random under load, then read the log; CHAOS="--seed 1" repeats a plan
+	$(VENV) -m tests.chaos $(CHAOS)
+
 lint: .venv/dev ## check style, types, the rooms' walls, settings, container files
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -59,4 +62,4 @@ bench: staticfiles/staticfiles.json .venv-bench ## measure against the peers; BE
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test lint lock bench help
+.PHONY: run test chaos lint lock bench help

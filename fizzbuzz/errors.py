@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -17,7 +18,7 @@ from fizzbuzz.idempotency import KeyInProgress
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
 
 RETRY = {"Retry-After": "5"}  # seconds
-AWAY = "The database can't be reached right now. Try again in a moment."
+AWAY = "The database can't answer right now. Try again in a moment."
 NOT_RECORDED = "Nothing was recorded: the database can't take it right now. Send it again in a moment."
 OUTCOME_UNKNOWN = "The database was lost on the way: it may have been recorded or not. Look before you send it again."
 
@@ -72,7 +73,10 @@ class UnavailableMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if isinstance(exception, KeyInProgress):
             return _error(request, 409, str(exception))
-        if not isinstance(exception, OperationalError | InterfaceError):
+        read_only = isinstance(
+            exception.__cause__, psycopg.errors.ReadOnlySqlTransaction
+        )  # a standby, after a failover
+        if not isinstance(exception, OperationalError | InterfaceError) and not read_only:
             return None
         log.error("The database is away: %s", exception)
         if isinstance(exception, NotRecorded):

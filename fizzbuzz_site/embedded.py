@@ -146,10 +146,9 @@ class Server:
             )
         socket_dir = self._socket_dir()
         pid_file = self._cluster / "postmaster.pid"
+        if self._runs_already(pid_file, socket_dir):
+            return
         if pid_file.exists():
-            if _cwd(pid_file.read_text().partition("\n")[0]) == self._cluster:
-                self._wait_until_ready(socket_dir)
-                return
             self._disown_recycled_pid(pid_file, socket_dir)
         log = self._cluster / "server.log"
         options = f"-c listen_addresses= -c unix_socket_directories={socket_dir}"
@@ -191,12 +190,16 @@ class Server:
         self.socket_link.symlink_to(folder)
         return str(folder)
 
-    def _wait_until_ready(self, socket_dir: str) -> None:
+    def _runs_already(self, pid_file: Path, socket_dir: str) -> bool:
+        """Waits for a server that is starting; one that is dying may be seen for a moment yet, and never answers."""
         deadline = time.monotonic() + SECONDS
-        while self._run("pg_isready", "-q", "-h", socket_dir).returncode:
+        while pid_file.exists() and _cwd(pid_file.read_text().partition("\n")[0]) == self._cluster:
+            if self._run("pg_isready", "-q", "-h", socket_dir).returncode == 0:
+                return True
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"The embedded PostgreSQL of {self.home.parent} runs, but does not answer.")
             time.sleep(0.1)
+        return False
 
     def _disown_recycled_pid(self, pid_file: Path, socket_dir: str) -> None:
         """After a crash the pid in the lock files may be another program's, or a zombie's; PostgreSQL believes it.

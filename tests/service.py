@@ -32,11 +32,11 @@ class Answer(NamedTuple):
 
 
 class Service:
-    """One `manage.py serve` at a port of its own."""
+    """One `manage.py serve`, at a port of its own unless one is given."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, *options: str, **environment: str) -> None:
         _collect_static()
-        self.process = manage("serve", PORT="0", **environment)
+        self.process = manage("serve", *options, **{"PORT": "0", **environment})
         assert self.process.stdout
         found = re.search(r"http://\S+", self.process.stdout.readline())
         if not found:
@@ -96,6 +96,13 @@ def _collect_static() -> None:
 def processes(data_dir: Path) -> list[int]:
     """The ids of all live processes that name this folder: gunicorn's and PostgreSQL's."""
     return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and _names(each, data_dir)]
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 def _names(process: Path, data_dir: Path) -> bool:

@@ -53,7 +53,8 @@ def test_malformed_json_is_refused(client: Client, path: str, body: bytes, detai
 
 
 @pytest.mark.parametrize(
-    "body", ["number=%FF", "number=1%005", "number=", "", "number[]=15", "Number=15", "number=+15"]
+    "body",
+    ["number=%FF", "number=1%005", "number=", "", "number[]=15", "Number=15", "number=+15", "number=15&number=15"],
 )
 def test_malformed_forms_are_refused(client: Client, body: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", body, FORM)

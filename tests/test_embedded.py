@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -172,6 +173,25 @@ def test_server_that_starts_is_waited_for(server: Server, monkeypatch: pytest.Mo
 
     assert server.join() == host
     assert postmaster(server) == pid
+
+
+def test_server_that_dies_while_it_is_waited_for_is_started_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = server.join()
+    server._forget()
+    pid = postmaster(server)
+    os.kill(pid, signal.SIGSTOP)
+
+    def die(seconds: float) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr("time.sleep", die)
+
+    assert server.join() == host
+    assert answers(host)
+    assert postmaster(server) != pid
 
 
 def test_server_that_hangs_is_an_error_in_words(

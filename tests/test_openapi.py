@@ -67,7 +67,7 @@ def one_connection() -> Iterator[None]:
 @served.parametrize()
 @pytest.mark.usefixtures("one_connection")
 @settings(
-    max_examples=50,
+    max_examples=350,  # for each of the six operations
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from pytest_django.asserts import assertInHTML
@@ -17,7 +18,7 @@ from fizzbuzz.models import Submission
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DETAIL = "The database can't be reached right now. Try again in a moment."
+DETAIL = "The database can't answer right now. Try again in a moment."
 NOT_RECORDED = "Nothing was recorded: the database can't take it right now. Send it again in a moment."
 OUTCOME_UNKNOWN = "The database was lost on the way: it may have been recorded or not. Look before you send it again."
 LOCK = "LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE"
@@ -60,6 +61,19 @@ def test_pages_answer_503(client: Client, method: str, path: str) -> None:
 
     assert response.status_code == 503
     assert response["Retry-After"] == "5"
+    assertInHTML(f"<p>{DETAIL}</p>".replace("'", "&#x27;"), response.text)
+
+
+def test_page_that_must_write_answers_503_where_it_cannot(client: Client, admin_user: User) -> None:
+    """As after a failover to a standby; the session of who signs in is a row."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    try:
+        response = client.post("/admin/login/", {"username": "admin", "password": "password"})
+    finally:
+        connection.close()
+
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
     assertInHTML(f"<p>{DETAIL}</p>".replace("'", "&#x27;"), response.text)
 
 

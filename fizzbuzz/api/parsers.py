@@ -34,16 +34,22 @@ class StrictJSONParser(JSONParser):
             return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
         except RecursionError:
             raise ParseError("The body is nested too deeply.") from None
-        except ValueError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, _NotJSON) as error:
             raise ParseError(f"The body is not valid JSON: {error}.") from error
+        except ValueError:  # int() refuses so long a text
+            raise ParseError("The body has a number of thousands of digits.") from None
+
+
+class _NotJSON(ValueError):
+    pass
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise _NotJSON("a name stands twice in one object")
     return members
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON value")
+    raise _NotJSON(f"{constant} is not a JSON value")

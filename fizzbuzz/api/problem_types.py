@@ -81,7 +81,7 @@ PROBLEM_TYPES = [
         "unavailable",
         503,
         "Service Unavailable",
-        "The database can't be reached right now. Ask again after the seconds that Retry-After names.",
+        "The database can't answer right now. Ask again after the seconds that Retry-After names.",
     ),
     ProblemType(
         "not-recorded",

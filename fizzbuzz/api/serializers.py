@@ -8,6 +8,7 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.utils import html
 from rest_framework.utils.serializer_helpers import BindingDict
 
 from fizzbuzz import rules
@@ -26,6 +27,12 @@ class NumberField(serializers.Field):
     """A whole number as `rules.parse_number` takes it."""
 
     default_error_messages = {"invalid": rules.EXPECTED + " This is {value}."}
+
+    def get_value(self, dictionary: Any) -> Any:
+        # Of two values in a form, DRF takes the last.
+        if html.is_html_input(dictionary) and len(values := dictionary.getlist(self.field_name)) > 1:
+            return values
+        return super().get_value(dictionary)
 
     def to_internal_value(self, data: Any) -> int:
         try:

@@ -34,6 +34,9 @@ from fizzbuzz.models import NumberWithCount, Submission
 
 def _query(serializer: type[Serializer], request: Request) -> dict[str, Any]:
     """The query parameters as the serializer reads them. Raises InvalidQuery."""
+    # Of two values one would have to be ignored, and the caller can't know which.
+    if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
+        raise InvalidQuery({name: ["Give this parameter once."] for name in twice})
     # As a plain dict, or DRF takes it for a browser's form, where an empty field is one left out.
     query = serializer(data=request.query_params.dict())
     try:

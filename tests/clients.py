@@ -1,0 +1,205 @@
+"""Clients that send again until they are acknowledged, and the ledger of what they are owed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from http.client import HTTPConnection, HTTPException
+from random import Random
+from typing import Any, NamedTuple
+from urllib.parse import urlencode, urlsplit
+from uuid import UUID
+
+import psycopg
+
+from tests.service import Answer
+
+SECONDS = 60  # that a client waits for an answer; every deadline of the service is far below
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+# What may happen to a submission on its way; all else is a fault of the service.
+TRANSIENT = {"refused", "lost", "409 key-in-progress", "503 not-recorded", "503 outcome-unknown", "503 unavailable"}
+NEVER_SENT = {"refused", "503 not-recorded"}
+
+
+class Bounds(NamedTuple):
+    """How often a number may stand in the log."""
+
+    least: int
+    most: int
+
+
+class Ledger:
+    """What was sent, and what came of it. All clients share one; each number belongs to one submission alone."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()  # no new submissions, please
+        self.outcomes: Counter[str] = Counter()
+        self.again = 0  # how often a submission was sent after the first time
+        self.faults: list[str] = []
+        self.owed: dict[int, Bounds] = {}
+        self.ids: list[tuple[int, int]] = []  # given in answers, with their numbers
+        self.keys: dict[str, list[int]] = {}  # as the service keeps them, with their numbers
+        self._numbers = itertools.count(1)
+        self._guard = threading.Lock()
+
+    @property
+    def acknowledged(self) -> int:
+        return sum(self.outcomes[outcome] for outcome in ("201", "201 replayed", "303"))
+
+    def number(self) -> int:
+        return next(self._numbers)
+
+    def count(self, outcome: str) -> None:
+        with self._guard:
+            self.outcomes[outcome] += 1
+
+    def acknowledge(self, key: str, numbers: list[int], ids: Iterable[tuple[int, int]] = ()) -> None:
+        with self._guard:
+            self.keys[key] = numbers
+            self.owed |= {number: Bounds(count, count) for number, count in Counter(numbers).items()}
+            self.ids += ids
+
+    def settle(self, number: int, bounds: Bounds, ids: Iterable[tuple[int, int]] = ()) -> None:
+        """A submission without a key, which is sent once."""
+        with self._guard:
+            self.owed[number] = bounds
+            self.ids += ids
+
+    def compare(self, database: psycopg.Connection[Any]) -> list[str]:
+        """All that is wrong with the log, in words."""
+        log = dict(database.execute("SELECT id, number FROM fizzbuzz_submission").fetchall())
+        counted = Counter(log.values())
+        kept = database.execute("SELECT key, submissions FROM fizzbuzz_idempotencykey").fetchall()
+        of_key = {key: [log.get(id_) for id_ in ids] for key, ids in kept}
+        wrong = {
+            "lost": [number for number, owed in self.owed.items() if counted[number] < owed.least],
+            "more than once": [number for number, owed in self.owed.items() if counted[number] > owed.most],
+            "of no origin": [number for number in counted if number not in self.owed],
+            "acknowledged with a wrong id": [pair for pair in self.ids if log.get(pair[0]) != pair[1]],
+            "ids given twice": [id_ for id_, times in Counter(id_ for id_, _ in self.ids).items() if times > 1],
+            "keys with other rows": [key for key in {*self.keys, *of_key} if self.keys.get(key) != of_key.get(key)],
+        }
+        return [f"{len(each)} {what}, such as {each[:3]}" for what, each in wrong.items() if each] + self.faults
+
+
+class Client(threading.Thread):
+    """Sends one submission after another, each until it is acknowledged, on a connection that it keeps for a while."""
+
+    def __init__(self, ledger: Ledger, address: Callable[[], str], seed: str, without_key: int = 2) -> None:
+        super().__init__(daemon=True)
+        self._ledger = ledger
+        self._address = address
+        self._random = Random(seed)  # noqa: S311 - a plan, no secret
+        self._weights = (5, 1, 1, without_key)
+        self._connection: HTTPConnection | None = None
+
+    def run(self) -> None:
+        kinds = (self._single, self._batch, self._form, self._without_key)
+        while not self._ledger.closed.is_set():
+            self._random.choices(kinds, self._weights)[0]()
+            if self._random.random() < 0.02:  # so that every worker gets some
+                self._hang_up()
+        self._hang_up()
+
+    def _single(self) -> None:
+        number, key = self._ledger.number(), self._key()
+        answer = self._persist("POST", "/api/fizzbuzz", json.dumps({"number": number}), JSON | {"Idempotency-Key": key})
+        if answer:
+            self._ledger.acknowledge(f"api:{key}", [number], _ids([answer.json()]))
+
+    def _batch(self) -> None:
+        own = [self._ledger.number() for _ in range(self._random.randint(1, 20))]
+        numbers, key = [*own, *self._random.choices(own, k=5)], self._key()
+        body = json.dumps({"numbers": numbers})
+        answer = self._persist("POST", "/api/fizzbuzz/batch", body, JSON | {"Idempotency-Key": key})
+        if answer:
+            self._ledger.acknowledge(f"batch:{key}", numbers, _ids(answer.json()))
+
+    def _form(self) -> None:
+        page = self._persist("GET", "/")
+        if not page:
+            return
+        (key,) = re.findall(r'name="key" value="([^"]+)"', page.body)
+        (token,) = re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.body)
+        number, cookie = self._ledger.number(), page.headers["Set-Cookie"].partition(";")[0]
+        body = urlencode({"number": number, "key": key, "csrfmiddlewaretoken": token})
+        if self._persist("POST", "/", body, FORM | {"Cookie": cookie}):
+            self._ledger.acknowledge(f"form:{key}:{number}", [number])
+
+    def _without_key(self) -> None:
+        number = self._ledger.number()
+        outcome, answer = self._attempt("POST", "/api/fizzbuzz", json.dumps({"number": number}), JSON)
+        if answer and outcome == "201":
+            self._ledger.settle(number, Bounds(1, 1), _ids([answer.json()]))
+        else:
+            self._ledger.settle(number, Bounds(0, 0 if outcome in NEVER_SENT else 1))
+            self._pause()
+
+    def _persist(self, method: str, path: str, body: str = "", headers: dict[str, str] | None = None) -> Answer | None:
+        """The answer, once there is one; None if there never will be, which is a fault."""
+        while True:
+            outcome, answer = self._attempt(method, path, body, headers or {})
+            if outcome not in TRANSIENT:
+                return answer
+            self._ledger.again += method == "POST"
+            self._pause()
+
+    def _attempt(self, method: str, path: str, body: str, headers: dict[str, str]) -> tuple[str, Answer | None]:
+        """What came of it, in a word or two, and the answer if it is no fault."""
+        answer = None
+        try:
+            answer = self._send(method, path, body, headers)
+            outcome = _outcome(answer)
+        except ConnectionRefusedError:
+            outcome = "refused"
+        except TimeoutError:
+            outcome = "timed out"
+        except (OSError, HTTPException):
+            outcome = "lost"
+        if answer is None:
+            self._hang_up()
+        self._ledger.count(outcome if method == "POST" else f"page {outcome}")
+        if outcome not in TRANSIENT | {"200", "201", "201 replayed", "303"}:
+            self._ledger.faults.append(f"{method} {path}: {outcome} {answer.body[:300] if answer else ''}")
+            answer = None
+        return outcome, answer
+
+    def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> Answer:
+        if self._connection is None:
+            self._connection = HTTPConnection(urlsplit(self._address()).netloc, timeout=SECONDS)
+            self._connection.connect()
+        self._connection.request(method, path, body, headers)
+        response = self._connection.getresponse()
+        return Answer(response.status, dict(response.headers), response.read().decode())
+
+    def _hang_up(self) -> None:
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+
+    def _key(self) -> str:
+        return str(UUID(int=self._random.getrandbits(128)))
+
+    def _pause(self) -> None:
+        time.sleep(self._random.uniform(0.05, 0.5))  # sooner than Retry-After asks for
+
+
+def _ids(submissions: list[Any]) -> list[tuple[int, int]]:
+    return [(each["id"], each["number"]) for each in submissions]
+
+
+def _outcome(answer: Answer) -> str:
+    if "problem+json" in answer.headers.get("Content-Type", ""):
+        return f"{answer.status} {answer.json()['type'].partition('#')[2]}"
+    if answer.status == 409:
+        return "409 key-in-progress"
+    if answer.status == 503:  # a page
+        told = {"Nothing was recorded": "not-recorded", "The database was lost": "outcome-unknown"}
+        return next((f"503 {outcome}" for words, outcome in told.items() if words in answer.body), "503 unavailable")
+    return f"{answer.status} replayed" if "Idempotency-Replayed" in answer.headers else str(answer.status)

@@ -1,0 +1,285 @@
+"""What a client of the real gunicorn is told while its PostgreSQL is in trouble, and that it passes by itself."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from fizzbuzz_site.embedded import DATABASE, USER, Server
+from tests.service import Answer, Service, children, eventually, manage, serving
+
+NUMBERS = itertools.count(1_000)
+POOL = 5  # connections of the worker: enough for all that is sent at once
+SETTINGS = "max_connections = 16\nautovacuum = off\n"  # connections are scarce, and nobody else takes one
+
+
+class Cluster:
+    """A PostgreSQL that is not the service's own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._server = Server(data_dir)
+        self.start()
+        with (self._data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(SETTINGS)
+        self.stop()
+        self.start()
+        self.url = f"postgresql://{USER}@/{DATABASE}?host={self._server.host}"
+
+    @property
+    def _data(self) -> Path:
+        return self._server.home.resolve() / "data"
+
+    def start(self) -> None:
+        self._server.join()
+
+    def stop(self) -> None:
+        self._server.leave()
+
+    def processes(self) -> list[int]:
+        postmaster = int((self._data / "postmaster.pid").read_text().partition("\n")[0])
+        return [postmaster, *children(postmaster)]
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(self.url, autocommit=True)
+
+    def times(self, number: int) -> int:
+        with self.connect() as database:
+            row = database.execute("SELECT count(*) FROM fizzbuzz_submission WHERE number = %s", [number]).fetchone()
+        assert row
+        return int(row[0])
+
+
+@pytest.fixture(scope="module")
+def cluster(shared_data_dir: Path) -> Iterator[Cluster]:
+    cluster = Cluster(shared_data_dir)
+    yield cluster
+    cluster.stop()
+
+
+@contextmanager
+def service_of(cluster: Cluster) -> Iterator[Service]:
+    """One worker, so that a hold-up of one request would be everybody's."""
+    environment = {"DATABASE_URL": cluster.url, "SECRET_KEY": "of a test"}
+    assert manage("migrate", "--verbosity", "0", **environment).communicate() == ("", "")
+    with serving(**environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE=str(POOL)) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Cluster) -> Iterator[Service]:
+    with service_of(cluster) as service:
+        yield service
+
+
+@contextmanager
+def away(cluster: Cluster) -> Iterator[None]:
+    cluster.stop()
+    yield
+    cluster.start()
+
+
+@contextmanager
+def hung(cluster: Cluster) -> Iterator[None]:
+    stopped = cluster.processes()
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def locked(cluster: Cluster) -> Iterator[None]:
+    with cluster.connect() as database, database.transaction():
+        database.execute("LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def out_of_connections(cluster: Cluster) -> Iterator[None]:
+    """Others took them all."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(psycopg.connect(cluster.url, autocommit=True, application_name="ours"))
+        while True:
+            ended = ours.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND application_name <> 'ours'"
+            ).fetchall()
+            try:
+                stack.enter_context(psycopg.connect(cluster.url, application_name="ours"))
+            except psycopg.OperationalError:
+                if not ended:
+                    break
+        yield
+
+
+@contextmanager
+def read_only(cluster: Cluster) -> Iterator[None]:
+    """As after a failover to a standby."""
+    _alter(cluster, "on")
+    yield
+    _alter(cluster, "off")
+
+
+def _alter(cluster: Cluster, value: str) -> None:
+    with cluster.connect() as database:
+        database.execute("SET default_transaction_read_only = off")
+        database.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        database.execute("SELECT pg_reload_conf()")
+    assert eventually(lambda: _shown(cluster) == value)
+
+
+def _shown(cluster: Cluster) -> str:
+    with cluster.connect() as database:
+        return str(database.execute("SHOW default_transaction_read_only").fetchone()[0])  # type: ignore[index]  # SHOW always has one
+
+
+def told(answer: Answer) -> str:
+    """What a 503 says became of it; its status where it is none."""
+    if answer.status != 503:
+        return str(answer.status)
+    assert answer.headers["Retry-After"] == "5"
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    outcome: str = answer.json().get("outcome", "unavailable")
+    return outcome
+
+
+def submissions(number: int) -> dict[str, tuple[str, Any, dict[str, str]]]:
+    """Each way to send a number to the API."""
+    return {
+        "single": ("/api/fizzbuzz", {"number": number}, {}),
+        "batch": ("/api/fizzbuzz/batch", {"numbers": [number, number]}, {}),
+        "keyed single": ("/api/fizzbuzz", {"number": number}, {"Idempotency-Key": f"key-{number}"}),
+        "keyed batch": ("/api/fizzbuzz/batch", {"numbers": [number, number]}, {"Idempotency-Key": f"key-{number}"}),
+    }
+
+
+UNSENT = dict.fromkeys(["single", "batch", "keyed single", "keyed batch"], "not-recorded")
+FAULTS = [
+    (away, {**UNSENT, "read": "unavailable"}),
+    # The connection that gathers was open, and took the statement; the others were tried before, and found wanting.
+    (hung, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
+    # With a key the commit was never sent.
+    (locked, {**UNSENT, "single": "outcome-unknown", "batch": "outcome-unknown", "read": "unavailable"}),
+    (out_of_connections, {**UNSENT, "read": "unavailable"}),
+    (read_only, {**UNSENT, "read": "200"}),
+]
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+def test_fault_is_told_and_passes(
+    service: Service,
+    cluster: Cluster,
+    fault: Callable[[Cluster], AbstractContextManager[None]],
+    expected: dict[str, str],
+) -> None:
+    warm = [
+        service.request(path, data, **headers).status for path, data, headers in submissions(next(NUMBERS)).values()
+    ]
+    requests = {name: submissions(next(NUMBERS))[name] for name in UNSENT}
+    started_at = service.request("/info").json()["started_at"]
+
+    with fault(cluster), ThreadPoolExecutor() as pool:
+        futures = {
+            name: pool.submit(service.request, path, data, **headers)
+            for name, (path, data, headers) in requests.items()
+        }
+        futures["read"] = pool.submit(service.request, "/api/fizzbuzz?limit=1")
+        while not all(future.done() for future in futures.values()):
+            assert service.request("/health/live").status == 200
+        answers = {name: told(future.result()) for name, future in futures.items()}
+
+    assert warm == [201] * 4
+    assert answers == expected
+    assert eventually(lambda: service.request("/health").status == 200)
+    again = {name: service.request(path, data, **headers).status for name, (path, data, headers) in requests.items()}
+    assert again == dict.fromkeys(requests, 201)
+    for name, (_, data, _) in requests.items():
+        number, *more = data.get("numbers") or data.values()
+        rows = len([number, *more])
+        # Sent again without a key, it counts again if it was recorded.
+        assert cluster.times(number) in ({rows, 2 * rows} if answers[name] == "outcome-unknown" else {rows})
+    assert service.request("/info").json()["started_at"] == started_at
+
+
+def test_exhausted_pool_holds_up_no_single_submission(service: Service, cluster: Cluster) -> None:
+    number, batch = next(NUMBERS), next(NUMBERS)
+    assert service.request("/api/fizzbuzz", {"number": number}).status == 201
+
+    with cluster.connect() as database, database.transaction(), ThreadPoolExecutor() as pool:
+        database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
+        readers = [pool.submit(service.request, "/api/most_common") for _ in range(POOL)]
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        assert eventually(lambda: database.execute(waits).fetchone() == (POOL,))
+
+        refused = service.request("/api/fizzbuzz/batch", {"numbers": [batch, batch]})
+        taken = service.request("/api/fizzbuzz", {"number": number})
+
+        assert told(refused) == "not-recorded"
+        assert taken.status == 201
+        assert [told(reader.result()) for reader in readers] == ["unavailable"] * POOL
+    assert (cluster.times(number), cluster.times(batch)) == (2, 0)
+    assert eventually(lambda: service.request("/api/most_common").status == 200)
+
+
+def test_workers_that_start_without_a_database_find_it_later(service: Service, cluster: Cluster) -> None:
+    before = children(service.process.pid)
+
+    with away(cluster):
+        service.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: not set(before) & set(children(service.process.pid)))
+        assert eventually(lambda: service.request("/health/live").status == 200)
+        refused = service.request("/api/fizzbuzz", {"number": next(NUMBERS)})
+
+    assert told(refused) == "not-recorded"
+    assert eventually(lambda: service.request("/health").status == 200)
+    assert service.request("/api/fizzbuzz", {"number": next(NUMBERS)}).status == 201
+
+
+@pytest.fixture
+def small_disk(data_dir: Path) -> Iterator[Path]:
+    """A file system of 160 MB."""
+    folder = data_dir / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=711", "tmpfs", folder], check=False)
+    if mounted.returncode:
+        pytest.skip("needs a small disk: mount of a tmpfs failed, which takes root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_full_disk_is_told_and_passes(small_disk: Path) -> None:
+    cluster = Cluster(small_disk)
+    (many, one, keyed) = ([next(NUMBERS)] * 10_000, next(NUMBERS), next(NUMBERS))
+
+    with service_of(cluster) as service:
+        filler = small_disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(2**16)):
+                pass
+        full = shutil.disk_usage(small_disk).free
+        answers = [told(service.request("/api/fizzbuzz/batch", {"numbers": many})) for _ in range(3)]
+        filler.unlink()
+
+        assert full == 0
+        assert "not-recorded" in answers
+        assert set(answers) <= {"not-recorded", "201"}
+        assert eventually(lambda: service.request("/health").status == 200)
+        for _ in range(2):
+            headers = {"Idempotency-Key": "after"}
+            assert service.request("/api/fizzbuzz", {"number": keyed}, **headers).status == 201
+        assert service.request("/api/fizzbuzz", {"number": one}).status == 201
+        recorded = 10_000 * answers.count("201")
+        assert [cluster.times(number) for number in (many[0], one, keyed)] == [recorded, 1, 1]
+    cluster.stop()

@@ -1,0 +1,218 @@
+"""What nobody sends by mistake, put wherever a client can put something: refused in words, and never recorded."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from fizzbuzz.models import IdempotencyKey, Submission
+
+pytestmark = pytest.mark.django_db
+
+FORM = "application/x-www-form-urlencoded"
+TEXTS = [
+    "1' OR '1'='1", "15; DROP TABLE fizzbuzz_submission; --", "15) UNION SELECT version() --", "15 AND pg_sleep(9)",
+    "%", "_", "' || '", "\\'", "$$", "E'\\x31'",
+    "{{ 77777*7777 }}", "{% debug %}", "${77777*7777}", "{0.__class__}", "%(number)s", "%s%s%n", "#{77777*7777}",
+    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "javascript:alert(1)", "=1+1", "@SUM(1)",
+    "15\r\nX-Injected: 1", "15\n16", "\x1b[31m15", "15\x00", "\x00", "\x7f", "\x85", "\u2028",
+    "\u202e15", "\u206615\u2069", "\u200b15", "\ufeff15", "1\u03015", "１５", "٣", "①", "Ⅻ", "𝟙", "😀", "\uffff",
+    "1e400", "1e-400", "1E+2", "0b1", "0o7", "1__5", "infinity", "nan", "null", "true", "[]", "{}", "$15", "15L", "15n",
+    "../../etc/passwd", "..\\..\\", "/etc/passwd", "//evil.example", "file:///etc/passwd", "$(id)", "`id`", "| id",
+    "9" * 5_000, "-" * 5_000, "0x" + "f" * 5_000,
+]  # fmt: skip
+READS = [
+    ("/api/fizzbuzz?number={}", 400),
+    ("/api/fizzbuzz?kind={}", 400),
+    ("/api/fizzbuzz?format={}", 404),
+    ("/api/most_common?limit={}", 400),
+    ("/api/most_common?since={}", 400),
+    ("/api/most_common?until={}", 400),
+    ("/api/numbers/{}", 404),
+    ("/api/fizzbuzz/{}", 404),
+    ("/api/{}", 404),
+    ("/numbers/{}", 404),
+    ("/{}", 404),
+]
+
+
+def short(value: Any) -> str:
+    return ascii(value)[:40]
+
+
+@pytest.fixture(autouse=True)
+def _one_row_before_and_after() -> Any:
+    Submission.objects.create(number=15)
+    yield
+    assert Submission.objects.count() == 1
+    assert not IdempotencyKey.objects.exists()
+
+
+def assert_refused(response: Any, status: int, path: str) -> None:
+    assert response.status_code == status
+    assert "X-Injected" not in response
+    if path.startswith("/api/"):
+        assert response["Content-Type"] == "application/problem+json"
+        problem = response.json()
+        assert problem["status"] == status
+        assert len(response.content) < 20_000
+    else:
+        assert response["Content-Type"] == "text/html; charset=utf-8"
+        assert "<script>alert" not in response.text
+        assert "<img src=x" not in response.text
+        assert str(77777 * 7777) not in response.text
+
+
+@pytest.mark.parametrize(("where", "status"), READS)
+def test_reading_refuses(client: Client, where: str, status: int) -> None:
+    for text in [*map(quote, TEXTS), "%ff", "%ed%a0%80", "%c0%af", "%00", "%"]:
+        path = where.format(text.replace("/", "%2F"))
+        assert_refused(client.get(path), status, path)
+
+
+def test_cursor_refuses(client: Client) -> None:
+    for text in TEXTS:
+        path = f"/api/fizzbuzz?cursor={quote(text)}"
+        response = client.get(path)
+        if response.status_code == 200:  # to base64 it is empty, as the first page's is
+            assert [each["number"] for each in response.json()["results"]] == [15]
+        else:
+            assert_refused(response, 404, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "wrap"),
+    [
+        ("/api/fizzbuzz", lambda text: {"number": text}),
+        ("/api/fizzbuzz", lambda text: {"number": {text: 15}}),
+        ("/api/fizzbuzz", lambda text: {text: 15}),
+        ("/api/fizzbuzz", lambda text: [text]),
+        ("/api/fizzbuzz/batch", lambda text: {"numbers": [15, text]}),
+        ("/api/fizzbuzz/batch", lambda text: {"numbers": text}),
+        ("/api/fizzbuzz/batch", lambda text: {"numbers": {text: text}}),
+    ],
+    ids=["number", "object", "name", "array", "numbers", "text of numbers", "object of numbers"],
+)
+def test_json_refuses(client: Client, path: str, wrap: Any) -> None:
+    for text in TEXTS:
+        assert_refused(client.post(path, wrap(text), "application/json"), 400, path)
+
+
+def test_forms_refuse(client: Client) -> None:
+    for text in TEXTS:
+        assert_refused(client.generic("POST", "/api/fizzbuzz", "number=" + quote(text), FORM), 400, "/api/fizzbuzz")
+        assert_refused(client.post("/", {"number": text}), 422, "/")
+        if text.strip():  # else it is a form without a key
+            assert_refused(client.post("/", {"number": "15", "key": text}), 422, "/")
+
+
+def test_key_refuses(client: Client) -> None:
+    for key in TEXTS:
+        if len(key) > 255 or not key.isascii() or not key.isprintable() or " " in key:
+            headers = {"Idempotency-Key": key}
+            response = client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers)
+            assert_refused(response, 400, "/api/fizzbuzz")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "1e400", "-1e400", "1e-400", "1E+2", "15.0", "1e0", "0e1", "-0.0", "1" * 4_301, "-" + "9" * 1_000_000,
+        "0." + "0" * 1_000_000 + "1", "1" * 4_000 + "e4000", '"' + "9" * 1_000_000 + '"',
+        r'"\ud800"', r'"\udc00\ud800"', r'"15\u0000"', r'"\u202e15"',
+        '"' + "😀" * 100_000 + '"', "[" * 900 + "]" * 900, "{}", "[15]", "[[15]]", "true", "null",
+    ],
+    ids=short,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "body"), [("/api/fizzbuzz", '{"number": %s}'), ("/api/fizzbuzz/batch", '{"numbers": [%s]}')]
+)
+def test_values_of_json_refuse(client: Client, path: str, body: str, raw: str) -> None:
+    assert_refused(client.generic("POST", path, body % raw, "application/json"), 400, path)
+
+
+@pytest.mark.parametrize("digits", [4_301, 1_000_000])
+def test_number_of_too_many_digits_is_refused_in_our_words(client: Client, digits: int) -> None:
+    response = client.generic("POST", "/api/fizzbuzz", '{"number": %s}' % ("1" * digits), "application/json")
+
+    assert response.json()["detail"] == "The body has a number of thousands of digits."
+
+
+@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/batch"])
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b'{"number": ' + b"9" * 10_000_000 + b"}", "application/json", 413),
+        (b'{"number": "' + b"\xff" * 10_000_000 + b'"}', "application/json", 413),
+        (gzip.compress(b'{"number": 15}'), "application/json", 400),
+        (gzip.compress(b" " * 10_000_000), "application/json", 400),
+        (b"", "application/json", 400),
+        (b"\x00", "application/json", 400),
+        (b"\xef\xbb\xbf" + b'{"number": 15}', "application/json", 400),
+        (b'{"number": 15}\x00', "application/json", 400),
+        (b"{'number': 15}", "application/json", 400),
+        (b'{"number": 15, }', "application/json", 400),
+        (b'{"number": 15} // now', "application/json", 400),
+        (b'{"number": 15}', "application/json-patch+json", 415),
+        (b'{"number": 15}', "text/json", 415),
+        (b'{"number": 15}', "application/\x00json", 415),
+        (b"<number>15</number>", "text/xml", 415),
+        (b'<!DOCTYPE x [<!ENTITY y SYSTEM "file:///etc/passwd">]><x>&y;</x>', "application/xml", 415),
+        (b"number: 15", "application/yaml", 415),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="number"\r\n\r\n15\r\n--x--',
+            "multipart/form-data; boundary=x",
+            415,
+        ),
+        (b"number=15" * 1_000, "multipart/form-data", 415),
+    ],
+    ids=short,
+)
+def test_bodies_are_refused(client: Client, path: str, body: bytes, content_type: str, status: int) -> None:
+    headers = {"Content-Encoding": "gzip"} if body.startswith(b"\x1f") else {}
+    assert_refused(client.generic("POST", path, body, content_type, headers=headers), status, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/api/fizzbuzz?number=15&number=16", "number"),
+        ("/api/fizzbuzz?kind=Fizz&kind=Fizz", "kind"),
+        ("/api/most_common?limit=1&limit=2", "limit"),
+    ],
+)
+def test_parameter_that_stands_twice_is_refused(client: Client, path: str, name: str) -> None:
+    response = client.get(path)
+
+    assert_refused(response, 400, path)
+    assert response.json()["errors"] == [{"parameter": name, "detail": "Give this parameter once."}]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "GEТ", "x" * 1_000])
+@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/1", "/api/fizzbuzz/batch", "/api/most_common"])
+def test_other_methods_are_refused(client: Client, path: str, method: str) -> None:
+    assert_refused(client.generic(method, path, json.dumps({"number": 15}), "application/json"), 405, path)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-Method-Override"])
+def test_methods_are_not_overridden(client: Client, header: str, method: str) -> None:
+    response = client.post("/api/fizzbuzz/1", {}, "application/json", headers={header: method})
+
+    assert_refused(response, 405, "/api/fizzbuzz/1")
+
+
+@pytest.mark.parametrize("name", ["q", "kind", "created_at__gte", "o", "p", "e", "_popup", "number__regex", "id__in"])
+def test_admin_never_breaks(admin_user: User, name: str) -> None:
+    client = Client()
+    client.force_login(admin_user)
+
+    # Django sends a filter that makes no sense back to the list.
+    for text in TEXTS if name == "q" else ["(", "\x00", "9" * 5_000, "1' OR '1'='1"]:
+        assert client.get("/admin/fizzbuzz/submission/", {name: text}).status_code in {200, 302}

@@ -1,0 +1,182 @@
+"""Bytes that two readers of HTTP may part differently: the real gunicorn answers once, and serves no second request."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.service import Service, serving
+
+BODY = b'{"number": 15}'
+# What a reader that parts it wrongly takes for the next request; nobody else sends this number.
+SMUGGLED = (
+    b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\n"
+    b'Content-Type: application/json\r\nContent-Length: 15\r\n\r\n{"number": 666}'
+)
+ZIPPED = gzip.compress(BODY)
+CHUNKED = b"e\r\n" + BODY + b"\r\n0\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def service(shared_data_dir: Path) -> Iterator[Service]:
+    with serving(DATA_DIR=str(shared_data_dir), WEB_CONCURRENCY="1") as service:
+        yield service
+
+
+def exchange(service: Service, sent: bytes) -> bytes:
+    """All that comes back until the server hangs up, or says no more."""
+    address = urlsplit(service.address)
+    with socket.create_connection((address.hostname, address.port or 0), timeout=60) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        with suppress(ConnectionResetError):
+            while part := connection.recv(2**16):
+                received += part
+    return received
+
+
+def statuses(received: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]
+
+
+def post(*headers: bytes, line: bytes = b"POST /api/fizzbuzz HTTP/1.1") -> bytes:
+    return b"\r\n".join([line, b"Host: localhost", b"Content-Type: application/json", *headers, b"", b""])
+
+
+def recorded(service: Service, number: int) -> int:
+    count: int = service.request(f"/api/numbers/{number}").json()["count"]
+    return count
+
+
+def test_these_tests_would_see_a_second_request(service: Service) -> None:
+    received = exchange(service, post(b"Content-Length: 14") + BODY + post(b"Content-Length: 14") + BODY)
+
+    assert statuses(received) == [201, 201]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        post(b"Content-Length: 14", b"Transfer-Encoding: chunked") + CHUNKED,
+        post(b"Transfer-Encoding: chunked", b"Content-Length: 4") + b"5c\r\n" + SMUGGLED + b"\r\n0\r\n\r\n",
+        post(b"Content-Length: 14", b"Content-Length: 0") + BODY,
+        post(b"Content-Length: 0", b"Content-Length: 130") + SMUGGLED,
+        post(b"Content-Length: 14", b"Content-Length: 14") + BODY,
+        post(b"Content-Length: 14, 14") + BODY,
+        post(b"Content-Length: +14") + BODY,
+        post(b"Content-Length: -14") + BODY,
+        post(b"Content-Length: 0x0e") + BODY,
+        post(b"Content-Length: 14 15") + BODY,
+        post(b"Content-Length: 1_4") + BODY,
+        post(b"Content-Length: \xb2") + BODY,
+        post(b"Content-Length: " + b"9" * 40) + BODY,
+        post(b"Content-Length : 14") + BODY,
+        post(b"Transfer-Encoding: chunked, identity") + CHUNKED,
+        post(b"Transfer-Encoding: xchunked") + CHUNKED,
+        post(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked") + CHUNKED,
+        post(b"Transfer-Encoding: \x0bchunked") + CHUNKED,
+        post(b"Transfer-Encoding:\r\n chunked") + CHUNKED,
+        post(b"Transfer-Encoding : chunked") + CHUNKED,
+        post(b"Transfer-Encoding: gzip, chunked") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(ZIPPED), ZIPPED),
+        post(b"Transfer-Encoding: chunked", line=b"POST /api/fizzbuzz HTTP/1.0") + CHUNKED,
+        post(b"Transfer-Encoding: chunked") + b"0x0e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"-e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"+e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"e e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"g\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"f" * 40 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Content-Length: 14", b"X-Folded: a", b" b") + BODY,
+        post(b"Content-Length: 14", b"X-Folded: a", b"\tTransfer-Encoding: chunked") + BODY,
+        post(b"Content-Length: 14", b"X-Injected: a\rX-Other: b") + BODY,
+        post(b"Content-Length: 14", b"X-Injected: a\x00b") + BODY,
+        post(b"Content-Length: 14", b"X Name: a") + BODY,
+        post(b"Content-Length: 14", b"X(Name): a") + BODY,
+        post(b"Content-Length: 14", b"no colon") + BODY,
+        post(b"Content-Length: 14", b": no name") + BODY,
+        post(b"Content-Length: 14", b"Idempotency-Key: " + b"k" * 9_000) + BODY,
+        post(b"Content-Length: 14", *(b"X-%d: a" % index for index in range(200))) + BODY,
+        post(b"Content-Length: 14", line=b"POST /api/fizzbuzz?" + b"x" * 9_000 + b" HTTP/1.1") + BODY,
+        post(b"Content-Length: 14", line=b"POST /api/fizzbuzz HTTP/9.9") + BODY,
+        post(b"Content-Length: 14", line=b"POST /api/fizzbuzz HTTP/1.1 HTTP/1.1") + BODY,
+        post(b"Content-Length: 14", line=b"POST  /api/fizzbuzz HTTP/1.1") + BODY,
+        post(b"Content-Length: 14", line=b"PO\x00ST /api/fizzbuzz HTTP/1.1") + BODY,
+        post(b"Content-Length: 14", line=b"p(st /api/fizzbuzz HTTP/1.1") + BODY,
+        post(b"Content-Length: 14").replace(b"\r\n", b"\n") + BODY,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x00" * 9_000,
+    ],
+    ids=lambda sent: ascii(sent.replace(post()[:-4], b"").replace(BODY, b""))[:60],
+)
+def test_ambiguous_bytes_are_answered_once(service: Service, sent: bytes) -> None:
+    before = recorded(service, 15)
+
+    received = exchange(service, sent + SMUGGLED)
+
+    assert len(statuses(received)) <= 1
+    assert set(statuses(received)) <= {400, 405, 413, 414, 431, 501, 505}
+    assert recorded(service, 666) == 0
+    assert recorded(service, 15) == before
+
+
+def test_underscore_is_no_hyphen(service: Service) -> None:
+    """`Content_Length` would come to the application as Content-Length does."""
+    received = exchange(service, post(b"Content_Length: 900", b"Content-Length: 14", b"Connection: close") + BODY)
+
+    assert statuses(received) == [201]
+
+
+def test_upgrade_is_not_taken_up(service: Service) -> None:
+    upgrade = [b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAMAAABkAAQAAP__"]
+
+    received = exchange(service, post(*upgrade, b"Content-Length: 14") + BODY)
+
+    assert statuses(received) == [201]
+
+
+def test_chunked_body_is_read(service: Service) -> None:
+    before = recorded(service, 15)
+
+    received = exchange(service, post(b"Transfer-Encoding: chunked") + CHUNKED + post(b"Content-Length: 14") + BODY)
+
+    assert statuses(received) == [201, 201]
+    assert recorded(service, 15) == before + 2
+
+
+def test_unfinished_chunks_are_not_recorded(service: Service) -> None:
+    before = recorded(service, 15)
+
+    received = exchange(service, post(b"Transfer-Encoding: chunked") + b"e\r\n" + BODY + b"\r\n")
+
+    assert set(statuses(received)) <= {400}
+    assert recorded(service, 15) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "sent"),
+    [
+        (b"/api/fizzbuzz", b"application/json", b'{"number": 15}'),
+        (b"/api/fizzbuzz", b"application/x-www-form-urlencoded", b"number=15"),  # 00 was to follow
+        (b"/", b"application/x-www-form-urlencoded", b"number=15"),
+    ],
+)
+def test_unfinished_body_is_not_recorded(service: Service, path: bytes, content_type: bytes, sent: bytes) -> None:
+    before = recorded(service, 15)
+    headers = [b"Host: localhost", b"Content-Type: " + content_type, b"Content-Length: %d" % (len(sent) + 2)]
+    token = b"x" * 32
+    cookies = [b"Cookie: csrftoken=" + token, b"X-CSRFToken: " + token]
+
+    received = exchange(service, b"\r\n".join([b"POST " + path + b" HTTP/1.1", *headers, *cookies, b"", sent]))
+
+    assert statuses(received) == [400]
+    assert recorded(service, 15) == before
