@@ -51,7 +51,11 @@ class Gatherer(Generic[Item, Row]):
             self._waiting.append(waiter)
             waiter.leads, self._led = not self._led, True
         if not waiter.leads:
-            self._follow(waiter)
+            try:
+                self._follow(waiter)
+            except BaseException:  # ended by a kill, say: it must not be told to lead, or it has been
+                self._leave(waiter)
+                raise
         if waiter.leads:
             self._lead()
         if waiter.error:
@@ -66,6 +70,13 @@ class Gatherer(Generic[Item, Row]):
                 self._waiting.remove(waiter)
                 raise NotRecorded(f"no turn to insert within {self._seconds} s")
         waiter.called.acquire()  # it is on its way, and will be told what became of it
+
+    def _leave(self, waiter: _Waiter[Item, Row]) -> None:
+        with self._guard:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+        if waiter.leads:
+            self._hand_over()
 
     def _lead(self) -> None:
         batch = []

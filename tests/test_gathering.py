@@ -140,3 +140,18 @@ def test_who_is_stopped_while_inserting_hands_over() -> None:
 
         assert isinstance(first.exception(), SystemExit)
         assert second.result() == 2
+
+
+def test_who_is_stopped_while_waiting_is_not_told_to_lead() -> None:
+    crowd = Crowd(database := Database())
+
+    (first,) = crowd.insert(1)
+    crowd.gatherer._seconds = -2  # no lock waits so long: it raises, as a kill does
+    with pytest.raises(ValueError, match="timeout"):
+        crowd.gatherer.insert(2)
+    crowd.gatherer._seconds = 60
+    database.answer(2)
+
+    assert first.result() == 10
+    assert crowd.gatherer.insert(3) == 30
+    assert database.statements == [[1], [3]]
