@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings
@@ -12,7 +13,7 @@ Address = IPv4Address | IPv6Address
 
 def behind_proxy(request: HttpRequest) -> bool:
     """Whether the request came through a proxy of ours, whose headers can be believed."""
-    return bool(settings.TRUSTED_PROXIES) and _trusted(_parsed(request.META["REMOTE_ADDR"]))
+    return bool(settings.TRUSTED_PROXIES) and _trusted(_parsed(request.META.get("REMOTE_ADDR", "")))
 
 
 def address(request: HttpRequest) -> str:
@@ -20,7 +21,7 @@ def address(request: HttpRequest) -> str:
 
     Whoever sends the header can write what they like into it, but not behind what a proxy of ours appends.
     """
-    client: str = request.META["REMOTE_ADDR"]
+    client: str = request.META.get("REMOTE_ADDR", "")
     if behind_proxy(request):
         for hop in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
             if not (parsed := _parsed(hop.strip())):
@@ -31,6 +32,7 @@ def address(request: HttpRequest) -> str:
     return client
 
 
+@lru_cache(1024)  # the proxies' own come with each request
 def _parsed(text: str) -> Address | None:
     try:
         parsed = ip_address(text)

@@ -11,12 +11,15 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from contextlib import suppress
+from logging.config import dictConfig
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from fizzbuzz_site import logs
 from fizzbuzz_site.embedded import Server
 
 worker_class = "gevent"
@@ -29,6 +32,10 @@ keepalive = 30
 # Its default is one socket in the home directory, shared by all instances.
 control_socket_disable = True
 loglevel = "warning"
+# Its lines go the way of all others. (Its logconfig_dict would make it gather an access log for nobody.)
+errorlog = None
+dictConfig(logs.configuration(loglevel, readable=sys.stderr.isatty()))
+logging.captureWarnings(True)  # noqa: FBT003 - its only argument
 # The workers' heartbeat: in memory, where a slow disk can't stop it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a file of its own
 
@@ -62,6 +69,7 @@ def pre_request(worker: Any, request: Any) -> None:
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
     _cork(request, on=False)
+    logs.request_id.set("")  # what comes now is not of this request any more
 
 
 def child_exit(server: Any, worker: Any) -> None:

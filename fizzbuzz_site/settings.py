@@ -5,6 +5,7 @@ Each may also come from a file: NAME_FILE names it.
 
 from __future__ import annotations
 
+import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv, validate
 
-from fizzbuzz_site import __version__
+from fizzbuzz_site import __version__, logs
 from fizzbuzz_site.embedded import DATABASE, USER, Server
 from fizzbuzz_site.postgresql.impatient import ImpatientConnection
 from fizzbuzz_site.secret_key import kept_secret_key
@@ -47,6 +48,8 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
 HTTPS: bool = env.bool("HTTPS", False)
 # Networks of the proxies in front: what they say of the client, and of the request's id, is believed.
 TRUSTED_PROXIES = _networks(env.list("TRUSTED_PROXIES", []))
+# info: a line for each request; warning and error: none.
+LOG_LEVEL: str = env.str("LOG_LEVEL", "info", validate=validate.OneOf(["info", "warning", "error"]))
 # Where people report a problem; error pages link to it.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 # What was deployed, such as a commit; shown by /info.
@@ -97,6 +100,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "fizzbuzz_site.requests.RequestsMiddleware",
     "fizzbuzz_site.probes.ProbesMiddleware",
     "fizzbuzz_site.http_metrics.RequestMetrics",
     "django.middleware.security.SecurityMiddleware",
@@ -157,6 +161,10 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
+
+# JSON, but for who sits in front of it.
+LOG_READABLE = DEBUG or sys.stderr.isatty()
+LOGGING = logs.configuration(LOG_LEVEL, readable=LOG_READABLE)
 
 LANGUAGE_CODE = "en"
 USE_I18N = False

@@ -48,6 +48,7 @@ def test_malformed_json_is_refused(client: Client, path: str, body: bytes, detai
         "status": 400,
         "detail": detail,
         "instance": path,
+        "request_id": response["X-Request-ID"],
     }
     assert not Submission.objects.exists()
 
@@ -78,6 +79,7 @@ def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str
         "status": 413,
         "detail": "The body is larger than 1048576 bytes.",
         "instance": "/api/fizzbuzz",
+        "request_id": response["X-Request-ID"],
     }
     assert not Submission.objects.exists()
 
@@ -94,6 +96,7 @@ def test_other_content_types_are_refused(client: Client, content_type: str) -> N
         "status": 415,
         "detail": f'Unsupported media type "{content_type}" in request.',
         "instance": "/api/fizzbuzz",
+        "request_id": response["X-Request-ID"],
     }
     assert not Submission.objects.exists()
 
@@ -112,6 +115,7 @@ def test_other_accepts_are_refused(client: Client, path: str) -> None:
         "status": 406,
         "detail": "Could not satisfy the request Accept header.",
         "instance": path,
+        "request_id": response["X-Request-ID"],
     }
 
 
@@ -145,6 +149,7 @@ def test_unknown_addresses_answer_problem_details(client: Client, path: str) -> 
         "status": 404,
         "detail": "There is nothing at this address.",
         "instance": path.replace("%00", "\x00"),
+        "request_id": response["X-Request-ID"],
     }
 
 
@@ -158,6 +163,7 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
         "status": 400,
         "detail": "The request can't be understood.",
         "instance": "/api/",
+        "request_id": response["X-Request-ID"],
     }
 
 
@@ -205,6 +211,7 @@ def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.M
         "status": 500,
         "detail": "Something broke on our side. Try again; if it stays, tell who runs this service.",
         "instance": "/api/numbers/15",
+        "request_id": response["X-Request-ID"],
     }
 
 
