@@ -19,13 +19,17 @@ from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from fizzbuzz_site import logs
+from fizzbuzz_site import logs, slow_clients
 from fizzbuzz_site.embedded import Server
 
 worker_class = "gevent"
 # Sockets that wait for a worker; requests that a worker has in hand.
 backlog = 1024
 worker_connections = 500
+# Bytes of the request line; headers, and bytes of each. What is longer is answered 414 or 431.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
 timeout = 60
 graceful_timeout = 20
 keepalive = 30
@@ -63,7 +67,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    """Holds the head of the answer back until its body is there: one system call and one packet instead of two."""
+    slow_clients.bound(request)
+    # The head of the answer is held back until its body is there: one system call and one packet instead of two.
     _cork(request, on=True)
 
 

@@ -161,10 +161,18 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
         "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
-        "detail": "The request can't be understood.",
+        "detail": "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
         "instance": "/api/",
         "request_id": response["X-Request-ID"],
     }
+
+
+def test_too_many_parameters_are_refused(client: Client) -> None:
+    response = client.get("/api/fizzbuzz?" + "a&" * 1_001)
+
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json()["detail"] == "That is too many fields or parameters. Nothing was recorded; send fewer."
 
 
 def test_root_lists_the_collections(client: Client) -> None:
