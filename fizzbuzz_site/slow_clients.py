@@ -1,4 +1,4 @@
-"""Bounds for who sends or reads slowly: called by a hook of gunicorn's.
+"""Bounds for who sends or reads slowly.
 
 gunicorn itself gives a request's head its `keepalive` of 30 seconds, but waits for a body, and for who doesn't read
 the answer, as long as they like.
@@ -13,12 +13,11 @@ from typing import Any
 
 import gevent
 
-BODY = 30  # seconds from the head of a request to the end of its body
-STALL = 60  # seconds that one write of an answer waits
+SECONDS = 30  # from the head of a request to the end of its body; for one part of an answer to be taken
 
 
 def bound(req: Any) -> None:
-    req.unreader.sock.settimeout(STALL)
+    req.unreader.sock.settimeout(SECONDS)
     if getattr(req.body.reader, "length", 0):  # one in chunks has none, and nobody reads it
         req.body.reader = _Whole(req)
 
@@ -29,7 +28,7 @@ class _Whole:
     def __init__(self, req: Any) -> None:
         self._req = req
         self._reader = req.body.reader
-        self._ends = monotonic() + BODY
+        self._ends = monotonic() + SECONDS
 
     def read(self, size: int) -> bytes:
         promised = min(size, self._reader.length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from select import select
 
 import pytest
 
-from tests.service import SECONDS, Answer, Service, serving
+from tests.service import SECONDS, Answer, Service, eventually, serving
 
 POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%s\r\n\r\n%s"
+LARGE = b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
 JSON, FORM = b"application/json", b"application/x-www-form-urlencoded"
 UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
 
@@ -54,22 +56,34 @@ def drip(*connections: socket.socket) -> None:
     raise AssertionError("It would take it for ever.")
 
 
+def news(service: Service) -> str:
+    """What the service wrote since, and at least a line of a request."""
+    assert service.process.stderr
+    service.request("/api/numbers/15")
+    return os.read(service.process.stderr.fileno(), 1024 * 1024).decode()
+
+
 def recorded(service: Service) -> int:
     return sum(each["count"] for each in service.request("/api/most_common?limit=100").json())
 
 
 def test_slow_requests_are_ended(service: Service, cookie: bytes) -> None:
     before = recorded(service)
-    with connect(service) as api, connect(service) as form, connect(service) as head:
+    with connect(service) as api, connect(service) as form, connect(service) as head, socket.socket() as deaf:
         api.sendall(POST % (b"/api/fizzbuzz", JSON, b"Content-Length: 999", b'{"number": 15'))
         form.sendall(POST % (b"/", FORM, b"Content-Length: 999\r\n" + cookie, b"number=15"))
         head.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(api.getpeername())
+        deaf.sendall(LARGE * 10)
 
         drip(api, form, head)
 
         refused, page = answer(api), answer(form)
         with suppress(ConnectionResetError):
             assert head.recv(65536) == b""
+        assert eventually(lambda: "Socket error processing request." in news(service))
+        assert b"".join(iter(lambda: deaf.recv(65536), b"")).count(b"HTTP/1.1 200 OK") < 10
     assert (refused.status, refused.headers["Connection"]) == (408, "close")
     assert refused.json() == {
         "type": "/docs/problems#request-timeout",
