@@ -262,6 +262,14 @@ def test_form_that_is_too_large_is_told_in_words(checks: bool) -> None:
     assert not Submission.objects.exists()
 
 
+def test_who_may_not_is_told_in_words(client: Client, django_user_model: Any) -> None:
+    client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
+
+    response = client.get("/admin/fizzbuzz/submission/")
+
+    assert_error(response, 403, "Your account may not do this. Sign in with another, or ask who runs this service.")
+
+
 def test_form_with_too_many_fields_is_told_in_words(client: Client) -> None:
     response = client.post("/", "number=15&" + "a&" * 1_001, "application/x-www-form-urlencoded")
 
