@@ -171,9 +171,13 @@ def test_nothing_that_is_sent_makes_or_disguises_a_line(data_dir: Path) -> None:
             say(service, f"{line}\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n".encode())
             say(service, f"{line}\r\nHost: \u202e\x1b\r\nConnection: close\r\n\r\n".encode())
 
+    say(service, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n/ GET\r\n\r\n")
+
     _, told = service.stop_and_tell()
 
-    assert told
+    unread = [json.loads(line) for line in told if "Invalid request from ip=127.0.0.1" in line]
+    assert unread
+    assert not any("request_id" in line for line in unread)
     for line in told:
         assert line.removesuffix("\n").isascii()
         assert line.removesuffix("\n").isprintable()
