@@ -100,7 +100,7 @@ def postgres() -> Iterator[Postgres]:
         with psycopg.connect(dbname="postgres", user=USER, host=server.join(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET max_connections = 200")  # pgbench's 64 come on top of all the pools
         server.leave()
-        running = Postgres(server.join(), server._binaries())  # noqa: SLF001, pgbench and psql are among them
+        running = Postgres(server.join(), server.binaries())  # pgbench and psql are among them
         try:
             with running.connect() as connection:
                 connection.execute(f"CREATE ROLE {PEERS} LOGIN IN ROLE {USER}")

@@ -9,14 +9,21 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
+from django.core.exceptions import DisallowedHost, RequestDataTooBig, TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
 from django.template.loader import render_to_string
 
 from fizzbuzz.api.problems import problem_response
 from fizzbuzz.idempotency import KeyInProgress
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
+from fizzbuzz_site.logs import request_id
 
+BAD_REQUESTS: dict[type[Exception], str] = {
+    DisallowedHost: "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
+    TooManyFieldsSent: "That is too many fields or parameters. Nothing was recorded; send fewer.",
+}
+UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
 RETRY = {"Retry-After": "5"}  # seconds
 AWAY = "The database can't answer right now. Try again in a moment."
 NOT_RECORDED = "Nothing was recorded: the database can't take it right now. Send it again in a moment."
@@ -26,14 +33,18 @@ log = logging.getLogger(__name__)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _error(request, 400, "The request can't be understood.")
+    if isinstance(exception, RequestDataTooBig):
+        return _error(request, 413, "That is too large. Nothing was recorded; send less at once.")
+    return _error(request, 400, BAD_REQUESTS.get(type(exception), "The request can't be understood."))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _error(request, 403, "This is not for you.")
+    return _error(request, 403, "Your account may not do this. Sign in with another, or ask who runs this service.")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    if getattr(request.META.get("wsgi.input"), "failed", False):  # Django goes on without the form
+        return _error(request, 408, UNREADABLE)
     return _error(
         request,
         403,
@@ -62,20 +73,27 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 class UnavailableMiddleware:
-    """Turns a database that is away into a 503."""
+    """Turns a database that is away into a 503, and what else Django leaves without words into errors with some."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
+        if "HTTP_TRANSFER_ENCODING" in request.META:  # Django reads no body whose length it isn't told
+            return _error(request, 411, "A body must come with its Content-Length. Nothing was recorded.")
+        response = self.get_response(request)
+        if isinstance(response, HttpResponseNotAllowed):
+            allowed = response.headers["Allow"]
+            return _error(request, 405, f"This address takes nothing but {allowed}.", {"Allow": allowed})
+        return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if isinstance(exception, KeyInProgress):
             return _error(request, 409, str(exception))
-        read_only = isinstance(
-            exception.__cause__, psycopg.errors.ReadOnlySqlTransaction
-        )  # a standby, after a failover
+        if isinstance(exception, UnreadablePostError):
+            return _error(request, 408, UNREADABLE)
+        # After a failover to a standby.
+        read_only = isinstance(exception.__cause__, psycopg.errors.ReadOnlySqlTransaction)
         if not isinstance(exception, OperationalError | InterfaceError) and not read_only:
             return None
         log.error("The database is away: %s", exception)
@@ -91,6 +109,12 @@ def _error(
 ) -> HttpResponse:
     if request.path.startswith("/api/"):
         return problem_response(status, detail, request.path, headers, **more)
-    context = {"status": status, "detail": detail, "feedback_url": settings.FEEDBACK_URL}
-    body = render_to_string("error.html", context, request)
-    return HttpResponse(body, status=status, headers=headers)
+    context = {"status": status, "detail": detail, "request_id": request_id.get()}
+    kind = "html"
+    try:
+        # Without the request, whose session and account may be what is broken.
+        body: str = render_to_string("error.html", {**context, "feedback_url": settings.FEEDBACK_URL})
+    except Exception:
+        log.exception("The error page is broken")
+        kind, body = "plain", "{status}: {detail}\n\nRequest {request_id}\n".format(**context)
+    return HttpResponse(body, f"text/{kind}; charset=utf-8", status, headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings
@@ -50,6 +51,7 @@ def _peer(request: HttpRequest) -> str:
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
+@lru_cache(1024)  # the proxies' own come with each request
 def _parsed(text: str) -> Address | None:
     try:
         parsed = ip_address(text)

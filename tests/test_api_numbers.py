@@ -54,4 +54,5 @@ def test_what_is_no_number_is_not_found(client: Client, text: str) -> None:
         "status": 404,
         "detail": rules.EXPECTED,
         "instance": f"/api/numbers/{text}",
+        "request_id": response["X-Request-ID"],
     }

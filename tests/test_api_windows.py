@@ -89,6 +89,7 @@ def test_a_window_too_wide_is_refused_with_the_limit(client: Client, monkeypatch
         "status": 400,
         "detail": detail,
         "instance": "/api/most_common",
+        "request_id": response["X-Request-ID"],
         "errors": [{"parameter": "since", "detail": detail}],
     }
 

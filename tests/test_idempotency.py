@@ -75,6 +75,7 @@ def test_key_belongs_to_one_body(client: Client, path: str, body: Any, other: An
         "status": 422,
         "detail": "This key came before with something else. Nothing was recorded; take a new key for it.",
         "instance": path,
+        "request_id": refused["X-Request-ID"],
     }
     assert Submission.objects.count() == recorded
 

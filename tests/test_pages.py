@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 from django.test import Client
+from django.utils.html import escape
 from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
@@ -14,11 +15,20 @@ from tests.inputs import REFUSED_AS_TEXT, REFUSED_BY_FORM
 pytestmark = pytest.mark.django_db
 
 HTML = "text/html; charset=utf-8"
-ERROR_PAGE = '<h1 class="answer">{status}</h1><p>{detail}</p><p><a href="/">Back to the first page</a></p>'
+BACK = '<p><a href="/">Back to the first page</a></p>'
 
 
 def main_of(html: str) -> str:
     return html.partition("<main>")[2].partition("</main>")[0]
+
+
+def assert_error(response: Any, status: int, detail: str) -> None:
+    assert (response.status_code, response["Content-Type"]) == (status, HTML)
+    assertInHTML(
+        f'<h1 class="answer">{status}</h1><p>{escape(detail)}</p>{BACK}'
+        f"<p>Request <code>{response['X-Request-ID']}</code></p>",
+        main_of(response.text),
+    )
 
 
 def submit(*numbers: int) -> None:
@@ -193,8 +203,7 @@ def test_other_spellings_lead_to_the_canonical_page(client: Client, text: str, l
 def test_what_is_no_number_has_no_page(client: Client, text: str) -> None:
     response = client.get(f"/numbers/{quote(text)}")
 
-    assert (response.status_code, response["Content-Type"]) == (404, HTML)
-    assertInHTML(ERROR_PAGE.format(status=404, detail="There is nothing at this address."), response.text)
+    assert_error(response, 404, "There is nothing at this address.")
 
 
 @pytest.mark.parametrize(
@@ -203,15 +212,13 @@ def test_what_is_no_number_has_no_page(client: Client, text: str) -> None:
 def test_unknown_addresses_answer_a_page(client: Client, path: str) -> None:
     response = client.get(path)
 
-    assert (response.status_code, response["Content-Type"]) == (404, HTML)
-    assertInHTML(ERROR_PAGE.format(status=404, detail="There is nothing at this address."), response.text)
+    assert_error(response, 404, "There is nothing at this address.")
 
 
 def test_foreign_hosts_are_refused(client: Client) -> None:
     response = client.get("/", headers={"host": "evil.example"})
 
-    assert response.status_code == 400
-    assertInHTML(ERROR_PAGE.format(status=400, detail="The request can&#x27;t be understood."), response.text)
+    assert_error(response, 400, "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.")
 
 
 def test_surprises_are_pages_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,8 +227,7 @@ def test_surprises_are_pages_too(client: Client, monkeypatch: pytest.MonkeyPatch
 
     response = client.get("/numbers/15")
 
-    assert (response.status_code, response["Content-Type"]) == (500, HTML)
-    assertInHTML("<h1 class='answer'>500</h1>", response.text)
+    assert_error(response, 500, "Something broke on our side. Try again; if it stays, tell who runs this service.")
 
 
 def test_error_pages_say_where_to_report_a_problem(client: Client, settings: Any) -> None:
@@ -229,4 +235,56 @@ def test_error_pages_say_where_to_report_a_problem(client: Client, settings: Any
 
     settings.FEEDBACK_URL = "https://example.com/?a=1&b=2"
 
-    assertInHTML('<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a></p>', client.get("/nowhere").text)
+    assertInHTML(
+        '<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a>, and name this request:</p>',
+        client.get("/nowhere").text,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/numbers/15", "GET, HEAD"), ("/docs", "GET, HEAD, OPTIONS"), ("/info", "GET, HEAD")]
+)
+def test_methods_that_a_page_does_not_take_are_told_in_words(client: Client, path: str, allowed: str) -> None:
+    response = client.put(path)
+
+    assert response["Allow"] == allowed
+    assert_error(response, 405, f"This address takes nothing but {allowed}.")
+
+
+@pytest.mark.parametrize("checks", [True, False])
+def test_form_that_is_too_large_is_told_in_words(checks: bool) -> None:
+    client = Client(enforce_csrf_checks=checks)
+    client.get("/")
+
+    response = client.post("/", "number=15&more=" + "x" * 3 * 1024**2, "application/x-www-form-urlencoded")
+
+    assert_error(response, 413, "That is too large. Nothing was recorded; send less at once.")
+    assert not Submission.objects.exists()
+
+
+def test_who_may_not_is_told_in_words(client: Client, django_user_model: Any) -> None:
+    client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
+
+    response = client.get("/admin/fizzbuzz/submission/")
+
+    assert_error(response, 403, "Your account may not do this. Sign in with another, or ask who runs this service.")
+
+
+def test_form_with_too_many_fields_is_told_in_words(client: Client) -> None:
+    response = client.post("/", "number=15&" + "a&" * 1_001, "application/x-www-form-urlencoded")
+
+    assert_error(response, 400, "That is too many fields or parameters. Nothing was recorded; send fewer.")
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/numbers/15", 500)])
+def test_error_needs_no_template(client: Client, settings: Any, path: str, status: int) -> None:
+    client.raise_request_exception = False
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [], "APP_DIRS": False}]
+
+    response = client.get(path)
+
+    assert (response.status_code, response["Content-Type"]) == (status, "text/plain; charset=utf-8")
+    first, *_, last = response.text.splitlines()
+    assert first.startswith(f"{status}: ")
+    assert last == f"Request {response['X-Request-ID']}"

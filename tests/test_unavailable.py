@@ -51,6 +51,7 @@ def test_api_answers_503(client: Client, path: str) -> None:
         "status": 503,
         "detail": DETAIL,
         "instance": path,
+        "request_id": response["X-Request-ID"],
     }
 
 

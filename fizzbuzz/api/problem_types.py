@@ -41,10 +41,22 @@ PROBLEM_TYPES = [
         "The header Accept asks for something else than JSON or HTML. Nothing was recorded.",
     ),
     ProblemType(
+        "request-timeout",
+        408,
+        "Request Timeout",
+        "The body did not arrive whole and in time. Nothing was recorded; send it again.",
+    ),
+    ProblemType(
         "key-in-progress",
         409,
         "Key In Progress",
         "Another request with the same Idempotency-Key is not done yet. Send it again with the same key in a moment.",
+    ),
+    ProblemType(
+        "length-required",
+        411,
+        "Length Required",
+        "The body came in chunks, and nothing was recorded. Send it with the header Content-Length.",
     ),
     ProblemType(
         "content-too-large",

@@ -19,6 +19,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from fizzbuzz import idempotency
 from fizzbuzz.api.parsers import BodyTooLarge
 from fizzbuzz.api.problem_types import OF_SLUG, OF_STATUS
+from fizzbuzz_site.logs import request_id
 
 _STATUSES = {idempotency.InvalidKey: 400, idempotency.KeyInProgress: 409, idempotency.KeyReused: 422}
 CONTENT_TYPE = "application/problem+json"
@@ -43,6 +44,7 @@ class ProblemSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     instance = serializers.CharField(help_text="The path that was asked for.")
+    request_id = serializers.CharField(help_text="Name it when you report a problem; X-Request-ID says the same.")
     outcome = serializers.ChoiceField(
         choices=["not-recorded", "outcome-unknown"],
         required=False,
@@ -57,7 +59,7 @@ def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
         "type": f"{reverse('problems')}#{kind.slug}" if kind else "about:blank",
         "title": kind.title if kind else HTTPStatus(status).phrase,
     }
-    return {**told, "status": status, "detail": detail, "instance": path, **more}
+    return {**told, "status": status, "detail": detail, "instance": path, "request_id": request_id.get(), **more}
 
 
 def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:

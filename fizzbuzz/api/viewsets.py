@@ -76,7 +76,7 @@ class NewestFirst(CursorPagination):
         parameters=[examples.KEY_PARAMETER],
         responses={
             201: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
-            **problems(400, 406, 409, 413, 415, 422, 429, 503),
+            **problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503),
         },
     ),
     list=extend_schema(
@@ -140,7 +140,7 @@ class SubmissionViewSet(
         description="All are recorded, or none. The answer has them in their order.",
         examples=[examples.BATCH],
         parameters=[examples.KEY_PARAMETER],
-        responses={201: SubmissionSerializer(many=True), **problems(400, 406, 409, 413, 415, 422, 429, 503)},
+        responses={201: SubmissionSerializer(many=True), **problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503)},
         filters=False,
     )
     @action(

@@ -1,0 +1,51 @@
+"""Each request's id, and its line in the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from secrets import token_hex
+from time import perf_counter
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from fizzbuzz_site import clients, logs
+from fizzbuzz_site.probes import PROBES
+
+HEADER = "X-Request-ID"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+
+_sane = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_log = logs.requests(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
+
+
+class RequestsMiddleware:
+    """The outermost: whatever is answered has an id, and whatever but the probes a line."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        start = perf_counter()
+        request_id = _id(request)
+        logs.request_id.set(request_id)
+        response = self.get_response(request)
+        response.headers[HEADER] = request_id
+        if request.path_info not in PROBES:
+            match = request.resolver_match
+            _log.info(
+                "request",
+                method=request.method if request.method in METHODS else "unknown",
+                route=match.view_name if match else "unmatched",
+                status=response.status_code,
+                ms=round((perf_counter() - start) * 1000, 2),
+                client=clients.address(request),
+            )
+        return response
+
+
+def _id(request: HttpRequest) -> str:
+    given = request.META.get("HTTP_X_REQUEST_ID", "")
+    return given if given and clients.behind_proxy(request) and _sane(given) else token_hex(8)

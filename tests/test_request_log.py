@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from fizzbuzz_site import logs
+from tests.service import ROOT, SECONDS, Service, eventually
+
+MADE = re.compile(r"[0-9a-f]{16}")
+SANE = "0a-B_c.9"
+RIGHT_TO_LEFT = "\u202e"
+
+
+@pytest.fixture
+def behind_proxy(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = [ip_network("127.0.0.1")]
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("given", [SANE, "x" * 64])
+@pytest.mark.usefixtures("behind_proxy")
+def test_id_is_the_proxys(client: Client, given: str) -> None:
+    assert client.get("/info.", headers={"X-Request-ID": given})["X-Request-ID"] == given
+
+
+@pytest.mark.parametrize(
+    "given", ["", "x" * 65, "a b", "a,b", "a\nb", "\x1b[2J", 'a"b', "é", RIGHT_TO_LEFT, "${jndi}"], ids=ascii
+)
+@pytest.mark.usefixtures("behind_proxy")
+def test_id_that_is_none_is_made_anew(client: Client, given: str) -> None:
+    assert MADE.fullmatch(client.get("/nowhere", headers={"X-Request-ID": given})["X-Request-ID"])
+
+
+def test_id_of_anyone_else_is_not_taken(client: Client) -> None:
+    assert MADE.fullmatch(client.get("/nowhere", headers={"X-Request-ID": SANE})["X-Request-ID"])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/api/fizzbuzz?number=7", {"method": "GET", "route": "submission-list", "status": 200}),
+        ("GET", "/api/numbers/7", {"method": "GET", "route": "number-detail", "status": 200}),
+        ("POST", "/numbers/7", {"method": "POST", "route": "number", "status": 405}),
+        ("GET", "/admin/", {"method": "GET", "route": "admin:index", "status": 302}),
+        ("GET", "/nowhere", {"method": "GET", "route": "unmatched", "status": 404}),
+        ("GET", "/api/nowhere", {"method": "GET", "route": "unmatched", "status": 404}),
+        ("BREW", "/", {"method": "unknown", "route": "home", "status": 405}),
+    ],
+)
+def test_each_request_is_one_line(
+    client: Client, capfd: pytest.CaptureFixture[str], method: str, path: str, expected: dict[str, Any]
+) -> None:
+    response = client.generic(method, path)
+
+    (line,) = lines(capfd.readouterr().err)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line.pop("time"))
+    assert line.pop("ms") > 0
+    assert line == {
+        "level": "info",
+        "event": "request",
+        "request_id": response["X-Request-ID"],
+        **expected,
+        "client": "127.0.0.1",
+    }
+
+
+@pytest.mark.django_db
+def test_probes_have_an_id_and_no_line(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    answers = [client.get("/health"), client.get("/health/live")]
+
+    assert all(MADE.fullmatch(answer["X-Request-ID"]) for answer in answers)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("behind_proxy")
+def test_line_names_the_client_behind_the_proxy(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    client.get("/nowhere", headers={"X-Forwarded-For": "203.0.113.9", "X-Request-ID": SANE})
+
+    (line,) = lines(capfd.readouterr().err)
+    assert (line["client"], line["request_id"]) == ("203.0.113.9", SANE)
+
+
+@pytest.mark.django_db
+def test_what_broke_is_told_with_the_id_of_its_request(
+    client: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.raise_request_exception = False
+    monkeypatch.setattr("fizzbuzz.rollup.count_of", lambda *_: 1 / 0)
+
+    response = client.get("/api/numbers/15")
+
+    told, request = lines(capfd.readouterr().err)
+    assert told["request_id"] == request["request_id"] == response.json()["request_id"]
+    assert (told["level"], told["logger"]) == ("error", "django.request")
+    assert told["event"] == "Internal Server Error: /api/numbers/15"
+    assert told["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+SECRETS = {
+    "X-Secret": "hush-header",
+    "Authorization": "Bearer hush-token",
+    "Cookie": "sessionid=hush-cookie",
+    "Idempotency-Key": "hush-key",
+    "Referer": "http://hush-referer/",
+    "User-Agent": "hush-agent",
+}
+
+
+def test_no_secret_gets_into_the_log(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir))
+    answers = [
+        service.request(path, data, **SECRETS)
+        for path in ("/api/fizzbuzz", "/api/fizzbuzz?hush-query", "/", "/hush-path?hush-query", "/metrics", "/admin/")
+        for data in (None, {"number": "hush-body"}, {"number": 15})
+    ]
+    for raw in (
+        b"GET / HTTP/1.1\r\nHost: hush-host\r\n\r\n",
+        b"GET /?hush-query HTTP/1.1\r\nHost: localhost\r\nAuthorization Bearer hush-token\r\n\r\n",
+        b"GET /?hush-query\x1b[2J HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"HUSH#METHOD / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /?hush-query HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nhush-body\r\n",
+        b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nhush-body",
+    ):
+        say(service, raw)
+
+    _, told = service.stop_and_tell()
+
+    assert {answer.status for answer in answers} >= {200, 201, 400, 404}
+    assert len(told) >= len(answers)
+    # Of a Host that is refused, the operator has to know the name.
+    assert [
+        line for line in told if "hush" in line.lower() and "Invalid HTTP_HOST header: 'hush-host'" not in line
+    ] == []
+
+
+def say(service: Service, raw: bytes) -> bytes:
+    """The whole answer to what no proper client would send."""
+    with socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), SECONDS) as connection:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_nothing_that_is_sent_makes_or_disguises_a_line(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir), TRUSTED_PROXIES="127.0.0.1")
+    forged = b'{"event":"request","status":200}'.hex("%")
+    for line in (
+        f"GET /%{forged} HTTP/1.1",
+        f"GET /%0a%{forged}%0a HTTP/1.1",
+        "GET /%1b[2J%e2%80%ae HTTP/1.1",
+        "GET /\x1b[2J HTTP/1.1",
+        "GET\n{} / HTTP/1.1",
+        "\x1b[2J / HTTP/1.1",
+    ):
+        for header in ("X-Request-ID: \x1b[2J", "X-Request-ID: a\n{}", "X-Request-ID: \u202e", "X-Forwarded-For: \n{}"):
+            say(service, f"{line}\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n".encode())
+            say(service, f"{line}\r\nHost: \u202e\x1b\r\nConnection: close\r\n\r\n".encode())
+
+    say(service, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n/ GET\r\n\r\n")
+
+    _, told = service.stop_and_tell()
+
+    unread = [json.loads(line) for line in told if "Invalid request from ip=127.0.0.1" in line]
+    assert unread
+    assert not any("request_id" in line for line in unread)
+    for line in told:
+        assert line.removesuffix("\n").isascii()
+        assert line.removesuffix("\n").isprintable()
+        assert {"time", "level", "event"} <= json.loads(line).keys()
+        assert json.loads(line).get("status") in {400, 404, None}
+
+
+def test_log_level_leaves_the_lines_out(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir), LOG_LEVEL="warning")
+    answer = service.request("/api/numbers/15")
+
+    code, told = service.stop_and_tell()
+
+    assert (answer.status, code, told) == (200, 0, [])
+
+
+@pytest.fixture
+def unread(data_dir: Path) -> Iterator[tuple[Service, int]]:
+    """A service, and the end of its standard error that nobody reads."""
+    service = Service(DATA_DIR=str(data_dir))
+    assert service.process.stderr
+    yield service, service.process.stderr.fileno()
+    service.stop()
+
+
+def test_nobody_waits_for_who_reads_the_log(unread: tuple[Service, int]) -> None:
+    service, fd = unread
+    enough = 64 * 1024 // 150  # lines, for a pipe of Linux'
+
+    statuses = {service.request("/api/numbers/15").status for _ in range(enough)}
+    told = os.read(fd, 1024 * 1024)
+    service.request("/api/numbers/15")
+    assert eventually(lambda: b"lines are missing here" in os.read(fd, 1024 * 1024))
+
+    assert statuses == {200}
+    assert all(line["event"] == "request" for line in lines(told.decode()))
+
+
+def test_line_is_never_longer_than_a_pipe_takes_whole() -> None:
+    event = {"event": "broke", "exception": "\n\u202e" * 10_000 + "ValueError: why", "more": "x"}
+
+    line = logs._as_json(None, "error", event)
+
+    assert len(line) < 4096
+    assert json.loads(line)["exception"].endswith("ValueError: why")
+    assert json.loads(line)["event"] == "broke"
+
+
+READABLE = """
+import logging, logging.config
+from fizzbuzz_site import logs
+logging.config.dictConfig(logs.configuration("info", readable=True))
+logs.requests("info", readable=True).info("request", method="POST", route="home", status=303, ms=1.5, client="::1")
+try:
+    raise ValueError("\\x1b[2J\\u202e")
+except ValueError:
+    logging.getLogger("some").exception("\\x1b[2J\\n\\u202e")
+"""
+
+
+def test_terminal_gets_lines_to_read() -> None:
+    told = subprocess.run([sys.executable, "-c", READABLE], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+
+    first, second, *more = told.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info\] POST home 303 +ms=1.5 client=::1", first)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[error\] \\x1b\[2J\\n\\u202e +\[some\]", second)
+    assert more[-1] == r"ValueError: \x1b[2J\u202e"
