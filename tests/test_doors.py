@@ -94,8 +94,9 @@ def test_other_hosts_are_refused(service: Service, host: str) -> None:
         "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
-        "detail": "The request can't be understood.",
+        "detail": "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
         "instance": "/api/numbers/15",
+        "request_id": problem.headers["X-Request-ID"],
     }
     assert (page.status, page.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
     assert '<h1 class="answer">400</h1>' in page.body

@@ -66,6 +66,7 @@ def test_one_too_many_is_a_problem_and_not_recorded(limited: Client) -> None:
         "status": 429,
         "detail": f"That is more than one client may send. Nothing was recorded; send it again in {seconds} s.",
         "instance": "/api/fizzbuzz",
+        "request_id": refused["X-Request-ID"],
     }
     assert refused["RateLimit"] == f'"default";r=0;t={seconds}'
     assert Submission.objects.count() == 3
