@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import psycopg
 from django.db import connection, transaction
 
-from fizzbuzz import rollup
+from fizzbuzz import activity, rollup, rules
 from fizzbuzz.models import Submission
 
 T = TypeVar("T")
@@ -74,4 +76,21 @@ def assert_exact() -> int:
         assert rollup.top(3) == expected[:3]
         for number, count in expected[:3]:
             assert rollup.count_of(number) == count
+        assert_activity_is_exact()
         return sum(count for _, count in expected)
+
+
+def assert_activity_is_exact() -> None:
+    """Compares each window with the log, counted here."""
+    log = list(Submission.objects.values_list("created_at", "number"))
+    for name, window in activity.WINDOWS.items():
+        buckets = activity.activity(name)
+        starts = [bucket.start for bucket in buckets]
+        assert starts == [starts[0] + place * window.width for place in range(window.buckets)]
+        assert (starts[0] - datetime.fromtimestamp(0, UTC)) % window.width == timedelta()
+        expected = Counter(
+            ((at - starts[0]) // window.width, rules.classify(number)) for at, number in log if at >= starts[0]
+        )
+        assert expected == Counter(
+            {(place, kind): count for place, bucket in enumerate(buckets) for kind, count in bucket.counts.items()}
+        )

@@ -130,7 +130,9 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE fizzbuzz_submission, fizzbuzz_numbercount, fizzbuzz_watermark")
+            cursor.execute(
+                "TRUNCATE fizzbuzz_submission, fizzbuzz_numbercount, fizzbuzz_minutecount, fizzbuzz_watermark"
+            )
         self.committed: Counter[int] = Counter()
         self.open: list[tuple[Any, psycopg.Connection, list[int]]] = []
 
