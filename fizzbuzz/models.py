@@ -64,6 +64,14 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         times = list(log.order_by("id")[:1].union(log.order_by("-id")[:1], all=True))
         return (min(times), max(times)) if times else None
 
+    def newest(self, rows: int) -> SubmissionQuerySet:
+        """So many at most, to be filtered and ordered further.
+
+        Asks at once where they begin: a planner that sees a number knows how few they are.
+        """
+        first = self.order_by("-id").values_list("id", flat=True)[rows - 1 : rows].first()
+        return self if first is None else self.filter(id__gte=first)
+
     def most_common(self, limit: int) -> list[NumberWithCount]:
         """The `limit` most submitted numbers; of equally common ones the smaller comes first.
 
