@@ -19,11 +19,34 @@ T = TypeVar("T")
 
 INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[])"
 
+# As a release did it that knew no minutes yet.
+OLD_FOLD = """
+    WITH piece AS (
+        SELECT id, number FROM fizzbuzz_submission
+        WHERE id > COALESCE((SELECT through FROM fizzbuzz_watermark), 0) ORDER BY id
+    ), rolled_up AS (
+        INSERT INTO fizzbuzz_numbercount AS rolled_up (number, count)
+        SELECT number, count(*) FROM piece GROUP BY number ORDER BY number
+        ON CONFLICT (number) DO UPDATE SET count = rolled_up.count + EXCLUDED.count
+    )
+    INSERT INTO fizzbuzz_watermark (id, through, folded_at) SELECT 1, max(id), now() FROM piece HAVING count(*) > 0
+    ON CONFLICT (id) DO UPDATE SET through = EXCLUDED.through, folded_at = now()
+"""
+
 
 def append(*numbers: int) -> None:
     """As recording.record, but folds nothing."""
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [list(numbers)])
+
+
+def append_at(time: str, *numbers: int) -> None:
+    """As if they had been sent at this time (ISO 8601)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO fizzbuzz_submission (number, created_at) SELECT unnest(%s::bigint[]), %s::timestamptz",
+            [list(numbers), time],
+        )
 
 
 @contextmanager
