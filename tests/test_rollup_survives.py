@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import OperationalError, connection, connections
+from django.db import DatabaseError, OperationalError, connection, connections
 
 from fizzbuzz import rollup
 from fizzbuzz.models import NumberCount, Watermark
@@ -148,6 +148,26 @@ def test_migration_brings_the_minutes_over_while_older_code_folds() -> None:
     assert rollup.fold() == 2
     assert rollup.verify() == []
     assert assert_exact() == 5
+
+
+def test_migration_gives_way_to_a_fold_that_knows_the_minutes() -> None:
+    call_command("migrate", "fizzbuzz", "0006", verbosity=0)
+    append(15, 7)
+    fold_as_before()
+    through = Watermark.objects.get().through
+
+    with another() as folder, ThreadPoolExecutor(1) as pool:
+        folder.execute(rollup._FOLD, {"through": through, "minutes_through": 0, "newest": through, "most": 2_000})
+        migration = pool.submit(migrate)
+        assert eventually(lambda: is_waiting("transactionid") or migration.done())
+        folder.commit()
+        with pytest.raises(DatabaseError, match="Nothing was changed: run migrate again"):
+            migration.result()
+
+    assert rollup.verify() == []
+    call_command("migrate", verbosity=0)
+    assert rollup.verify() == []
+    assert assert_exact() == 2
 
 
 def test_migration_leaves_an_empty_log_to_the_first_fold() -> None:
