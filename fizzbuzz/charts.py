@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from django.utils.html import format_html_join
+
 from fizzbuzz.activity import Bucket
 from fizzbuzz.rules import Kind
 
@@ -37,6 +39,7 @@ class Rect(NamedTuple):
 
     x: str
     y: str
+    width: str
     height: str
 
 
@@ -45,12 +48,16 @@ class Series(NamedTuple):
     total: int
     rects: list[Rect]
 
+    @property
+    def bars(self) -> str:
+        """Made here, for a chart has hundreds: with a loop in its template it took twice as long."""
+        return format_html_join("", '<rect x="{}%" y="{}%" width="{}%" height="{}%"/>', self.rects)
+
 
 class Chart(NamedTuple):
     axis: Axis
     total: int
     series: list[Series]
-    width: str  # of each bar, in percent
     most: int  # that any bar holds
     top: int  # what the top of the plot stands for
     labels: list[datetime]
@@ -68,7 +75,6 @@ def chart(window: str, buckets: list[Bucket]) -> Chart:
             Series(kind, sum(bucket.counts[kind] for bucket in buckets), list(_rects(kind, buckets, top)))
             for kind in STACK
         ],
-        width=_percent((1 - GAP) / len(buckets)),
         most=most,
         top=top,
         labels=[bucket.start for bucket in buckets[:: axis.every]],
@@ -77,10 +83,12 @@ def chart(window: str, buckets: list[Bucket]) -> Chart:
 
 def _rects(kind: Kind, buckets: list[Bucket], top: int) -> Iterator[Rect]:
     below = STACK[: STACK.index(kind)]
+    width = _percent((1 - GAP) / len(buckets))
     for place, bucket in enumerate(buckets):
         if height := bucket.counts[kind]:
             end = height + sum(bucket.counts[each] for each in below)
-            yield Rect(_percent((place + GAP / 2) / len(buckets)), _percent(1 - end / top), _percent(height / top))
+            x = _percent((place + GAP / 2) / len(buckets))
+            yield Rect(x, _percent(1 - end / top), width, _percent(height / top))
 
 
 def _round_up(number: int) -> int:
