@@ -12,7 +12,7 @@ from fizzbuzz import minutes, rules
 
 SLICES = 20  # in which the numbers are gone through; the minutes are one more
 
-_ROWS_OF_SLICE = "SELECT max(id) / %(slices)s + 1 FROM fizzbuzz_submission"
+_ROWS_OF_SLICE = "SELECT COALESCE(max(id), 0) / %(slices)s + 1 FROM fizzbuzz_submission"
 _SLICE_END = "SELECT number FROM fizzbuzz_submission WHERE number >= %(low)s ORDER BY number OFFSET %(rows)s LIMIT 1"
 
 _NUMBERS = """
@@ -106,7 +106,7 @@ def _by_slices(cursor: CursorWrapper, statement: str, through: int, progress: Pr
     (rows,) = cursor.fetchone()
     low = rules.SMALLEST
     for done in itertools.count(1):
-        cursor.execute(_SLICE_END, {"low": low, "rows": rows or 0})
+        cursor.execute(_SLICE_END, {"low": low, "rows": rows})
         (high,) = cursor.fetchone() or (rules.LARGEST,)
         cursor.execute(statement, {"low": low, "high": high, "through": through})
         yield from cursor.fetchall()
