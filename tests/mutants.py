@@ -54,7 +54,6 @@ MUTANTS = {
     ),
     "`<` for `<=` in the fold": ("id <= %(newest)s", "id < %(newest)s"),
     "`>=` for `>` in the fold": ("WHERE id > %(through)s", "WHERE id >= %(through)s"),
-    "`>=` for `>` in the minutes' fold": ("WHERE id > %(minutes_through)s", "WHERE id >= %(minutes_through)s"),
     "the minutes' fold begins where the numbers' does": (
         "id > LEAST(%(through)s, %(minutes_through)s)",
         "id > %(through)s",

@@ -124,6 +124,17 @@ def test_minutes_that_lag_behind_catch_up(monkeypatch: pytest.MonkeyPatch, most:
     }
 
 
+def test_minutes_that_lag_behind_wait_for_nothing_new() -> None:
+    append(15, 7, 7)
+    with connection.cursor() as cursor:
+        cursor.execute(OLD_FOLD)
+
+    assert rollup.fold() == 3
+    assert rollup.fold() == 0
+    assert MinuteCount.objects.aggregate(*map(Sum, ("fizzbuzz", "number"))) == {"fizzbuzz__sum": 1, "number__sum": 2}
+    assert rollup.verify() == []
+
+
 def test_a_place_is_told_among_the_most_common(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollup, "PLACES", 3)
     append(5, 5, 9, 9, -3)
