@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.core.exceptions import DisallowedHost, RequestDataTooBig, TooManyFieldsSent
+from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig, TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
 from django.template.loader import render_to_string
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
         return _error(request, 413, "That is too large. Nothing was recorded; send less at once.")
+    if isinstance(exception, BadRequest):  # says itself what is wrong
+        return _error(request, 400, str(exception))
     return _error(request, 400, BAD_REQUESTS.get(type(exception), "The request can't be understood."))
 
 

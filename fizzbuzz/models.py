@@ -12,7 +12,19 @@ from django.db.models.functions import Cast, Now
 
 from fizzbuzz import rules
 
-_DIVISORS = sorted({divisor for each in rules.DIVISORS.values() for divisor in each})
+
+def kind_in_sql(number: str) -> str:
+    """`rules.classify` as SQL, of an expression that is a number."""
+    cases = (
+        f"WHEN {' AND '.join(f'mod({number}, {divisor}) = 0' for divisor in divisors)} THEN '{kind}'"
+        for kind, divisors in rules.DIVISORS.items()
+    )
+    return f"CASE {' '.join(cases)} ELSE '{rules.Kind.NUMBER}' END"
+
+
+class _Kind(models.Func):
+    template = kind_in_sql("%(expressions)s")
+    output_field = models.TextField()
 
 
 class NumberWithCount(NamedTuple):
@@ -33,37 +45,32 @@ class NumberWithCount(NamedTuple):
 class SubmissionQuerySet(models.QuerySet["Submission"]):
     def of_kind(self, kind: rules.Kind) -> SubmissionQuerySet:
         """The submissions that `rules.classify` gives this kind, decided in SQL."""
-        wanted = set(rules.DIVISORS.get(kind, ()))
-        query = self._with_modulos()
-        for divisor in _DIVISORS:
-            condition = models.Q(**{f"modulo_{divisor}": 0})
-            query = query.filter(condition if divisor in wanted else ~condition)
-        return query
+        return self.alias(sql_kind=_Kind("number")).filter(sql_kind=kind.value)
 
     def explained(self) -> SubmissionQuerySet:
         """With what `rules` calls the number, decided in SQL: `sql_kind` and `sql_result`."""
-        kind = models.Case(
-            *(
-                models.When(**{f"modulo_{divisor}": 0 for divisor in divisors}, then=models.Value(kind.value))
-                for kind, divisors in rules.DIVISORS.items()
-            ),
-            default=models.Value(rules.Kind.NUMBER.value),
-            output_field=models.TextField(),
-        )
         number = models.When(sql_kind=rules.Kind.NUMBER.value, then=Cast("number", models.TextField()))
-        query = self._with_modulos().annotate(sql_kind=kind)
+        query = self.annotate(sql_kind=_Kind("number"))
         return query.annotate(sql_result=models.Case(number, default="sql_kind"))
-
-    def _with_modulos(self) -> SubmissionQuerySet:
-        query: SubmissionQuerySet = self.alias(
-            **{f"modulo_{divisor}": models.F("number") % divisor for divisor in _DIVISORS}
-        )
-        return query
 
     def between(self, since: datetime | None, until: datetime | None) -> SubmissionQuerySet:
         """Those created from `since` on and before `until`; None leaves that end open."""
         query = self if since is None else self.filter(created_at__gte=since)
         return query if until is None else query.filter(created_at__lt=until)
+
+    def first_and_last(self, number: int) -> tuple[datetime, datetime] | None:
+        """When it was submitted first and last, read off the index; None if it never was."""
+        log = self.filter(number=number).values_list("created_at", flat=True)
+        times = list(log.order_by("id")[:1].union(log.order_by("-id")[:1], all=True))
+        return (min(times), max(times)) if times else None
+
+    def newest(self, rows: int) -> SubmissionQuerySet:
+        """So many at most, to be filtered and ordered further.
+
+        Asks at once where they begin: a planner that sees a number knows how few they are.
+        """
+        first = self.order_by("-id").values_list("id", flat=True)[rows - 1 : rows].first()
+        return self if first is None else self.filter(id__gte=first)
 
     def most_common(self, limit: int) -> list[NumberWithCount]:
         """The `limit` most submitted numbers; of equally common ones the smaller comes first.
@@ -117,11 +124,26 @@ class NumberCount(models.Model):
         return f"{self.number}: {self.count}"
 
 
+class MinuteCount(models.Model):
+    """The other rollup: how often each kind occurs in a minute (UTC), up to the watermark. Only rollup.py writes it."""
+
+    minute = models.DateTimeField(primary_key=True)
+    fizz = models.BigIntegerField()
+    buzz = models.BigIntegerField()
+    fizzbuzz = models.BigIntegerField()
+    number = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.minute:%Y-%m-%d %H:%M}"
+
+
 class Watermark(models.Model):
-    """The id up to which the rollup covers the log; what lies above is the tail. One row, made by the first fold."""
+    """The ids up to which the rollups cover the log; what lies above is the tail. One row, made by the first fold."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     through = models.BigIntegerField()
+    # Of the minutes. The same, unless code from before there were any has folded.
+    minutes_through = models.BigIntegerField(db_default=0)
     folded_at = models.DateTimeField()
 
     class Meta:

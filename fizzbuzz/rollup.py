@@ -1,25 +1,24 @@
-"""The exact counts: a rollup of the log up to a watermark, and the tail above it.
+"""The exact counts: rollups of the log up to a watermark, and the tail above it.
 
 docs/exactness.md says why they are exact.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import psycopg
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz import rules
+from fizzbuzz import differences, minutes
+from fizzbuzz.differences import Difference, Progress, silent
 from fizzbuzz.models import NumberWithCount
 
 PATIENCE = 0.03  # seconds that a fold waits for writers, and for each lock
 MOST_ROWS = 2_000  # that one fold takes: some tens of milliseconds if they are all different
-SLICES = 20  # in which verify and rebuild go through the numbers
+PLACES = 100  # that are told
 
 # One statement, so one snapshot: between two a fold could move rows from the tail into the rollup.
 # The scalar subquery keeps the planner from hashing the whole rollup, the inner ORDER BY from
@@ -65,61 +64,46 @@ _NEWEST = "SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission"
 _MAKE_WATERMARK = """
     INSERT INTO fizzbuzz_watermark (id, through, folded_at) VALUES (1, 0, now()) ON CONFLICT DO NOTHING
 """
-_LOCK_WATERMARK = "SELECT through FROM fizzbuzz_watermark FOR UPDATE "
+_LOCK_WATERMARK = "SELECT through, minutes_through FROM fizzbuzz_watermark FOR UPDATE "
 
+# One piece for both rollups, which differ in how far they are only where older code has folded.
 _FOLD = """
     WITH piece AS (
-        SELECT id, number FROM fizzbuzz_submission
-        WHERE id > %(through)s AND id <= %(newest)s ORDER BY id LIMIT %(most)s
+        SELECT id, number, created_at FROM fizzbuzz_submission
+        WHERE id > LEAST(%(through)s, %(minutes_through)s) AND id <= %(newest)s ORDER BY id LIMIT %(most)s
     ), rolled_up AS (
         INSERT INTO fizzbuzz_numbercount AS rolled_up (number, count)
-        SELECT number, count(*) FROM piece GROUP BY number ORDER BY number
+        SELECT number, count(*) FROM piece WHERE id > %(through)s GROUP BY number ORDER BY number
         ON CONFLICT (number) DO UPDATE SET count = rolled_up.count + EXCLUDED.count
+    ), minutes AS (
+        INSERT INTO fizzbuzz_minutecount AS minutes (minute, fizz, buzz, fizzbuzz, number)
+        SELECT minute, fizz, buzz, fizzbuzz, number FROM ({minutes}) AS counted ORDER BY minute
+        ON CONFLICT (minute) DO UPDATE SET
+            fizz = minutes.fizz + EXCLUDED.fizz, buzz = minutes.buzz + EXCLUDED.buzz,
+            fizzbuzz = minutes.fizzbuzz + EXCLUDED.fizzbuzz, number = minutes.number + EXCLUDED.number
     )
-    UPDATE fizzbuzz_watermark SET through = (SELECT max(id) FROM piece), folded_at = now()
+    UPDATE fizzbuzz_watermark SET
+        through = GREATEST(through, (SELECT max(id) FROM piece)),
+        minutes_through = GREATEST(minutes_through, (SELECT max(id) FROM piece)),
+        folded_at = now()
     RETURNING (SELECT count(*) FROM piece)
-"""
+""".format(  # noqa: S608 - with SQL of our own
+    minutes=minutes.counted("SELECT number, created_at FROM piece WHERE id > %(minutes_through)s")
+)
 
-_SLICE_END = "SELECT number FROM fizzbuzz_submission WHERE number >= %(low)s ORDER BY number OFFSET %(rows)s LIMIT 1"
-
-_DIFFERENCES = """
-    WITH counted AS (
-        SELECT number, count(*) AS count FROM fizzbuzz_submission
-        WHERE number BETWEEN %(low)s AND %(high)s AND id <= %(through)s GROUP BY number
-    ), rolled_up AS (
-        SELECT number, count FROM fizzbuzz_numbercount WHERE number BETWEEN %(low)s AND %(high)s
-    ), difference AS (
-        SELECT number, COALESCE(counted.count, 0) AS counted, COALESCE(rolled_up.count, 0) AS rolled_up
-        FROM counted FULL JOIN rolled_up USING (number)
-        WHERE counted.count IS DISTINCT FROM rolled_up.count
-    )
+_WATERMARKS = """
+    SELECT COALESCE(max(through), 0), COALESCE(max(minutes_through), 0) FROM fizzbuzz_watermark
 """
-_LIST = "SELECT number, counted, rolled_up FROM difference ORDER BY number"
-_MEND = """
-    , removed AS (
-        DELETE FROM fizzbuzz_numbercount WHERE number IN (SELECT number FROM difference WHERE counted = 0)
-    ), mended AS (
-        INSERT INTO fizzbuzz_numbercount (number, count) SELECT number, counted FROM difference WHERE counted > 0
-        ON CONFLICT (number) DO UPDATE SET count = EXCLUDED.count
-    )
-    SELECT count(*) FROM difference
+_SET_WATERMARKS = """
+    UPDATE fizzbuzz_watermark SET through = %(through)s, minutes_through = %(minutes_through)s, folded_at = now()
 """
 
 
-class Difference(NamedTuple):
-    """A number whose count in the rollup is not what the log says."""
+class Watermarks(NamedTuple):
+    """How far each rollup is."""
 
-    number: int
-    counted: int
-    rolled_up: int
-
-
-Progress = Callable[[float], None]
-"""Is told the share that is done, from 0 to 1."""
-
-
-def _silent(share: float) -> None:
-    pass
+    through: int
+    minutes_through: int
 
 
 def top(limit: int) -> list[NumberWithCount]:
@@ -134,6 +118,12 @@ def count_of(number: int) -> int:
     with connection.cursor() as cursor:
         count: int = _value(cursor, _COUNT_OF, {"number": number})
     return count
+
+
+def place(number: int) -> int | None:
+    """Its place among the PLACES most common numbers, from 1; None beyond."""
+    places = (place for place, each in enumerate(top(PLACES), start=1) if each.number == number)
+    return next(places, None)
 
 
 def settle(patience: float = PATIENCE) -> int | None:
@@ -168,12 +158,12 @@ def fold_settled(newest: int) -> int | None:
     try:
         with transaction.atomic(durable=True), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE * 1000:.0f}ms"])
-            through = _hold_watermark(cursor, "SKIP LOCKED")
-            if through is None:
+            watermarks = _hold_watermark(cursor, "SKIP LOCKED")
+            if watermarks is None:
                 return None
-            if newest <= through:
+            if newest <= min(watermarks):
                 return 0
-            rows: int = _value(cursor, _FOLD, {"through": through, "newest": newest, "most": MOST_ROWS})
+            rows: int = _value(cursor, _FOLD, {**watermarks._asdict(), "newest": newest, "most": MOST_ROWS})
             return rows
     except OperationalError as error:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
@@ -181,27 +171,28 @@ def fold_settled(newest: int) -> int | None:
         raise
 
 
-def verify(progress: Progress = _silent) -> list[Difference]:
-    """Compares the rollup with the log, up to the watermark, in one snapshot."""
+def verify(progress: Progress = silent) -> list[Difference]:
+    """Compares the rollups with the log, up to the watermark, in one snapshot."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        through: int = _value(cursor, "SELECT COALESCE((SELECT through FROM fizzbuzz_watermark), 0)")
-        return [Difference(*row) for row in _by_slices(cursor, _DIFFERENCES + _LIST, through, progress)]
+        cursor.execute(_WATERMARKS)
+        through, minutes_through = cursor.fetchone()
+        return differences.find(cursor, through, minutes_through, progress)
 
 
-def rebuild(progress: Progress = _silent) -> int:
-    """Counts the log anew and mends the rollup; says how many numbers were wrong.
+def rebuild(progress: Progress = silent) -> int:
+    """Counts the log anew and mends the rollups; says how many counts were wrong.
 
     Readers and writers go on; nobody folds meanwhile. All of it takes effect at once, at the end.
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # settle looks more than once
-        through = _hold_watermark(cursor) or 0
+        watermarks = _hold_watermark(cursor) or Watermarks(0, 0)
         newest = settle()
-        if newest is not None and (not through or through > newest):  # never folded, or the log was emptied
-            through = newest
-        mended = sum(count for (count,) in _by_slices(cursor, _DIFFERENCES + _MEND, through, progress))
-        cursor.execute("UPDATE fizzbuzz_watermark SET through = %s, folded_at = now()", [through])
+        if newest is not None:  # a rollup that was never folded, or whose log was emptied
+            watermarks = Watermarks(*(through if 0 < through <= newest else newest for through in watermarks))
+        mended = differences.mend(cursor, *watermarks, progress)
+        cursor.execute(_SET_WATERMARKS, watermarks._asdict())
     return mended
 
 
@@ -211,30 +202,15 @@ def _writers(cursor: CursorWrapper, among: list[str] | None = None) -> list[str]
     return writers
 
 
-def _hold_watermark(cursor: CursorWrapper, unless: str = "") -> int | None:
+def _hold_watermark(cursor: CursorWrapper, unless: str = "") -> Watermarks | None:
     """The watermark, which stays ours until the transaction ends; None `unless` it can be had."""
     cursor.execute(_MAKE_WATERMARK)
     cursor.execute(_LOCK_WATERMARK + unless)
-    row: tuple[int] | None = cursor.fetchone()
-    return row[0] if row else None
+    row: tuple[int, int] | None = cursor.fetchone()
+    return Watermarks(*row) if row else None
 
 
 def _value(cursor: CursorWrapper, statement: str, params: dict[str, Any] | None = None) -> Any:
     cursor.execute(statement, params)
     (value,) = cursor.fetchone()
     return value
-
-
-def _by_slices(cursor: CursorWrapper, statement: str, through: int, progress: Progress) -> Iterator[tuple[int, ...]]:
-    """The statement's rows for one range of numbers after another, each about as many rows of the log."""
-    rows = _value(cursor, _NEWEST) // SLICES + 1
-    low = rules.SMALLEST
-    for done in itertools.count(1):
-        cursor.execute(_SLICE_END, {"low": low, "rows": rows})
-        (high,) = cursor.fetchone() or (rules.LARGEST,)
-        cursor.execute(statement, {"low": low, "high": high, "through": through})
-        yield from cursor.fetchall()
-        progress(1 if high == rules.LARGEST else min(0.99, done / SLICES))
-        if high == rules.LARGEST:
-            return
-        low = high + 1

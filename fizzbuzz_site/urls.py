@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from axes.middleware import AxesMiddleware
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import TemplateView
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
-from fizzbuzz import metrics, views
+from fizzbuzz import metrics, views, views_stats
 from fizzbuzz.api.problem_types import PROBLEM_TYPES
 from fizzbuzz.api.viewsets import MostCommonViewSet, NumberViewSet, SubmissionViewSet
 from fizzbuzz_site.info import info
@@ -24,6 +24,10 @@ urlpatterns = [
     path("api/", include(api.urls)),
     path("", views.home, name="home"),
     path("numbers/<str:text>", views.number, name="number"),
+    path("stats", views_stats.stats, name="stats"),
+    re_path(r"^stats/activity\.(?P<form>csv|jsonl)$", views_stats.figures, name="stats-activity"),
+    re_path(r"^stats/most-common\.(?P<form>csv|jsonl)$", views_stats.most_common, name="stats-most-common"),
+    re_path(r"^stats/submissions\.(?P<form>csv|jsonl)$", views_stats.submissions, name="stats-submissions"),
     path("docs", TemplateView.as_view(template_name="docs.html"), name="docs"),
     path(
         "docs/problems",

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import psycopg
 from django.db import connection, transaction
+from django.db.models import Count
+from django.db.models.functions import TruncMinute
 
-from fizzbuzz import rollup
+from fizzbuzz import activity, rollup, rules
 from fizzbuzz.models import Submission
 
 T = TypeVar("T")
 
 INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[])"
 
+# As a release did it that knew no minutes yet.
+OLD_FOLD = """
+    WITH piece AS (
+        SELECT id, number FROM fizzbuzz_submission
+        WHERE id > COALESCE((SELECT through FROM fizzbuzz_watermark), 0) ORDER BY id
+    ), rolled_up AS (
+        INSERT INTO fizzbuzz_numbercount AS rolled_up (number, count)
+        SELECT number, count(*) FROM piece GROUP BY number ORDER BY number
+        ON CONFLICT (number) DO UPDATE SET count = rolled_up.count + EXCLUDED.count
+    )
+    INSERT INTO fizzbuzz_watermark (id, through, folded_at) SELECT 1, max(id), now() FROM piece HAVING count(*) > 0
+    ON CONFLICT (id) DO UPDATE SET through = EXCLUDED.through, folded_at = now()
+"""
+
 
 def append(*numbers: int) -> None:
     """As recording.record, but folds nothing."""
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [list(numbers)])
+
+
+def append_at(time: str, *numbers: int) -> None:
+    """As if they had been sent at this time (ISO 8601)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO fizzbuzz_submission (number, created_at) SELECT unnest(%s::bigint[]), %s::timestamptz",
+            [list(numbers), time],
+        )
 
 
 @contextmanager
@@ -74,4 +101,25 @@ def assert_exact() -> int:
         assert rollup.top(3) == expected[:3]
         for number, count in expected[:3]:
             assert rollup.count_of(number) == count
+        assert_activity_is_exact()
         return sum(count for _, count in expected)
+
+
+def assert_activity_is_exact() -> None:
+    """Compares each window with the log's own minutes."""
+    log = Submission.objects.values("number", minute=TruncMinute("created_at")).annotate(count=Count("*"))
+    minutes: Counter[tuple[datetime, rules.Kind]] = Counter()
+    for minute, number, count in log.values_list("minute", "number", "count"):
+        minutes[minute, rules.classify(number)] += count
+    for name, window in activity.WINDOWS.items():
+        buckets = activity.activity(name)
+        starts = [bucket.start for bucket in buckets]
+        assert starts == [starts[0] + place * window.width for place in range(window.buckets)]
+        assert (starts[0] - datetime.fromtimestamp(0, UTC)) % window.width == timedelta()
+        expected: Counter[tuple[int, rules.Kind]] = Counter()
+        for (minute, kind), count in minutes.items():
+            if minute >= starts[0]:
+                expected[(minute - starts[0]) // window.width, kind] += count
+        assert expected == Counter(
+            {(place, kind): count for place, bucket in enumerate(buckets) for kind, count in bucket.counts.items()}
+        )

@@ -1,4 +1,4 @@
-"""`python -m tests.mutants`: breaks rollup.py in each way that matters, and shows that the tests see it.
+"""`python -m tests.mutants`: breaks the rollups in each way that matters, and shows that the tests see it.
 
 Prints a Markdown table, which docs/exactness.md holds; exits with 1 if a mutant survives.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.service import ROOT
 
+FILES = ("fizzbuzz/rollup.py", "fizzbuzz/activity.py")
 TESTS = ("tests/test_rollup.py", "tests/test_rollup_races.py", "tests/test_rollup_storm.py")
 THROUGH = "COALESCE((SELECT through FROM fizzbuzz_watermark), 0)"
 
@@ -35,11 +36,11 @@ MUTANTS = {
     "`through` read before the row lock": (
         """
     cursor.execute(_LOCK_WATERMARK + unless)
-    row: tuple[int] | None = cursor.fetchone()
+    row: tuple[int, int] | None = cursor.fetchone()
 """,
         """
-    cursor.execute("SELECT through FROM fizzbuzz_watermark")
-    row: tuple[int] | None = cursor.fetchone()
+    cursor.execute("SELECT through, minutes_through FROM fizzbuzz_watermark")
+    row: tuple[int, int] | None = cursor.fetchone()
     cursor.execute(_LOCK_WATERMARK + unless)
     row = row if cursor.fetchone() else None
 """,
@@ -52,7 +53,16 @@ MUTANTS = {
 """,
     ),
     "`<` for `<=` in the fold": ("id <= %(newest)s", "id < %(newest)s"),
-    "`>=` for `>` in the fold": ("id > %(through)s", "id >= %(through)s"),
+    "`>=` for `>` in the fold": ("WHERE id > %(through)s", "WHERE id >= %(through)s"),
+    "the minutes' fold begins where the numbers' does": (
+        "id > LEAST(%(through)s, %(minutes_through)s)",
+        "id > %(through)s",
+    ),
+    "no minutes to fold where the numbers are": ("newest <= min(watermarks)", "newest <= watermarks.through"),
+    "the activity's tail begins where the numbers' does": (
+        "SELECT minutes_through FROM fizzbuzz_watermark",
+        "SELECT through FROM fizzbuzz_watermark",
+    ),
     "the watermark's row not locked": ("FOR UPDATE ", "-- "),
 }
 
@@ -73,11 +83,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, "copy")
             shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "var", "__pycache__"))
-            rollup = copy / "fizzbuzz/rollup.py"
-            text = rollup.read_text()
-            if right not in text:
-                raise SystemExit(f"rollup.py has changed, and the mutant {name!r} with it: {right}")
-            rollup.write_text(text.replace(right, wrong) if right else text)
+            found = [file for file in FILES if right in (copy / file).read_text()]
+            if not found:
+                raise SystemExit(f"The code has changed, and the mutant {name!r} with it: {right}")
+            text = (copy / found[0]).read_text()
+            (copy / found[0]).write_text(text.replace(right, wrong) if right else text)
             failed = red(copy)
         among = ", ".join(f"`{each}`" for each in list(dict.fromkeys(failed))[:3])
         print(f"| {name} | {len(failed)} | {among} |", flush=True)  # noqa: T201

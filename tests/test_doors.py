@@ -196,6 +196,8 @@ def test_no_address_leads_elsewhere(service: Service, method: str, path: str) ->
     [
         ("/", 200),
         ("/numbers/15", 200),
+        ("/stats", 200),
+        ("/stats?window=x", 400),
         ("/numbers/x", 404),
         ("/docs", 200),
         ("/docs/problems", 200),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -64,6 +65,13 @@ def test_filters(capsys: pytest.CaptureFixture[str], options: list[str], ids: li
 
     _, *rows = capsys.readouterr().out.splitlines()
     assert [int(row.partition(",")[0]) for row in rows] == ids
+
+
+def test_debug_changes_nothing(settings: Any) -> None:
+    usual = b"".join(exporting.export(Submission.objects.filter(number=15), "csv"))
+    settings.DEBUG = True
+
+    assert b"".join(exporting.export(Submission.objects.filter(number=15), "csv")) == usual
 
 
 def test_kind_and_result_are_what_the_rules_say() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
@@ -8,8 +10,8 @@ from prometheus_client import REGISTRY
 from pytest_django import DjangoAssertNumQueries
 
 from fizzbuzz import folding, recording, rollup
-from fizzbuzz.models import NumberCount, Watermark
-from tests.log import another, append, assert_exact
+from fizzbuzz.models import MinuteCount, NumberCount, Watermark
+from tests.log import OLD_FOLD, another, append, append_at, assert_exact
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,6 +74,8 @@ def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoA
         rollup.top(limit)
     with django_assert_num_queries(1):
         rollup.count_of(2)
+    with django_assert_num_queries(1):
+        rollup.place(2)
 
 
 def test_fold_takes_the_whole_tail() -> None:
@@ -82,6 +86,62 @@ def test_fold_takes_the_whole_tail() -> None:
     assert rollup.fold() == 1
 
     assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 2)]
+
+
+def test_fold_counts_the_kinds_of_each_minute() -> None:
+    append_at("2026-01-31T12:00:00Z", 15, 0, -3)
+    append_at("2026-01-31T12:01:00Z", 5)
+    rollup.fold()
+    append_at("2026-01-31T12:00:59.999999Z", 7, 15)
+    rollup.fold()
+
+    assert list(MinuteCount.objects.order_by("minute").values_list()) == [
+        (datetime(2026, 1, 31, 12, 0, tzinfo=UTC), 1, 0, 3, 1),
+        (datetime(2026, 1, 31, 12, 1, tzinfo=UTC), 0, 1, 0, 0),
+    ]
+
+
+@pytest.mark.parametrize("most", [2, 2_000])
+def test_minutes_that_lag_behind_catch_up(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(rollup, "MOST_ROWS", most)
+    append(15, 7, 7)
+    with connection.cursor() as cursor:
+        cursor.execute(OLD_FOLD)
+    append(15, 5)
+    assert rollup.verify() == []
+
+    rows = 0
+    while folded := rollup.fold():
+        rows += folded
+        assert assert_exact() == 5
+        assert rollup.verify() == []
+
+    assert rows == 5
+    assert MinuteCount.objects.aggregate(*map(Sum, ("fizzbuzz", "buzz", "number"))) == {
+        "fizzbuzz__sum": 2,
+        "buzz__sum": 1,
+        "number__sum": 2,
+    }
+
+
+def test_minutes_that_lag_behind_wait_for_nothing_new() -> None:
+    append(15, 7, 7)
+    with connection.cursor() as cursor:
+        cursor.execute(OLD_FOLD)
+
+    assert rollup.fold() == 3
+    assert rollup.fold() == 0
+    assert MinuteCount.objects.aggregate(*map(Sum, ("fizzbuzz", "number"))) == {"fizzbuzz__sum": 1, "number__sum": 2}
+    assert rollup.verify() == []
+
+
+def test_a_place_is_told_among_the_most_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "PLACES", 3)
+    append(5, 5, 9, 9, -3)
+    rollup.fold()
+    append(-3, 7, 7)
+
+    assert [rollup.place(number) for number in (-3, 5, 7, 9, 11)] == [1, 2, 3, None, None]
 
 
 def test_a_backlog_is_folded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +169,7 @@ def test_fold_is_skipped_while_another_process_folds() -> None:
     assert rollup.fold() == 1
 
 
-@pytest.mark.parametrize("table", ["fizzbuzz_watermark", "fizzbuzz_numbercount"])
+@pytest.mark.parametrize("table", ["fizzbuzz_watermark", "fizzbuzz_numbercount", "fizzbuzz_minutecount"])
 def test_fold_is_skipped_while_a_table_is_locked(table: str) -> None:
     append(15)
 
@@ -125,12 +185,22 @@ def test_fold_refuses_a_transaction_whose_snapshot_may_be_old() -> None:
         rollup.fold()
 
 
-@pytest.mark.parametrize("wrong", ["UPDATE {} SET count = count + 1", "DELETE FROM {}", "INSERT INTO {} VALUES (8, 1)"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "UPDATE fizzbuzz_numbercount SET count = count + 1",
+        "DELETE FROM fizzbuzz_numbercount",
+        "INSERT INTO fizzbuzz_numbercount VALUES (8, 1)",
+        "UPDATE fizzbuzz_minutecount SET fizz = fizz + 1, buzz = buzz - 1",
+        "DELETE FROM fizzbuzz_minutecount",
+        "INSERT INTO fizzbuzz_minutecount VALUES ('2001-01-01 00:00 UTC', 0, 1, 0, 0)",
+    ],
+)
 def test_rebuild_mends_what_verify_finds(wrong: str) -> None:
     append(*range(-10, 8), 7, 15)
     rollup.fold()
     with connection.cursor() as cursor:
-        cursor.execute(wrong.format("fizzbuzz_numbercount"))
+        cursor.execute(wrong)
     append(15)
     differences = rollup.verify()
 
@@ -170,11 +240,12 @@ def test_rebuild_believes_a_log_that_was_emptied() -> None:
 
 
 def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixture[str]) -> None:
-    append(15, 15, 7)
+    append_at("2026-01-31T12:00:59Z", 15, 15, 7)
     rollup.fold()
     NumberCount.objects.filter(number=15).update(count=3)
+    MinuteCount.objects.update(fizz=5, fizzbuzz=1)
 
-    with pytest.raises(CommandError, match="1 counts differ: mend them with top_numbers --rebuild"):
+    with pytest.raises(CommandError, match="3 counts differ: mend them with top_numbers --rebuild"):
         call_command("top_numbers", "--verify")
     call_command("top_numbers", "--rebuild")
     call_command("top_numbers", "--verify")
@@ -183,7 +254,9 @@ def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixt
     output, errors = capsys.readouterr()
     assert output == (
         "15: the log has 2, the kept count is 3\n"
-        "1 counts mended.\n"
+        "2026-01-31 12:00 UTC, Fizz: the log has 0, the kept count is 5\n"
+        "2026-01-31 12:00 UTC, FizzBuzz: the log has 2, the kept count is 1\n"
+        "3 counts mended.\n"
         "Every count is what the log says.\n"
         "number  result    count\n"
         "    15  FizzBuzz      2\n"

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import OperationalError, connection, connections
+from django.db import DatabaseError, OperationalError, connection, connections
 
 from fizzbuzz import rollup
 from fizzbuzz.models import NumberCount, Watermark
 from fizzbuzz_site.embedded import DATABASE, USER, Server
-from tests.log import INSERT, another, append, assert_exact
+from tests.log import INSERT, OLD_FOLD, another, append, assert_exact
 from tests.service import eventually, processes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,6 +129,47 @@ def test_migration_brings_over_a_log_that_is_being_written() -> None:
     assert rollup.verify() == []
 
 
+def test_migration_brings_the_minutes_over_while_older_code_folds() -> None:
+    call_command("migrate", "fizzbuzz", "0005", verbosity=0)
+    append(15, 7)
+    fold_as_before()
+    append(3)
+    call_command("migrate", "fizzbuzz", "0006", verbosity=0)
+    fold_as_before()
+    append(5)
+    call_command("migrate", verbosity=0)
+    migrated = Watermark.objects.values_list("through", "minutes_through").get()
+    fold_as_before()
+    append(15)
+
+    assert migrated[0] == migrated[1] > 0
+    assert rollup.verify() == []
+    assert assert_exact() == 5
+    assert rollup.fold() == 2
+    assert rollup.verify() == []
+    assert assert_exact() == 5
+
+
+def test_migration_gives_way_to_a_fold_that_knows_the_minutes() -> None:
+    call_command("migrate", "fizzbuzz", "0006", verbosity=0)
+    append(15, 7)
+    fold_as_before()
+    through = Watermark.objects.get().through
+
+    with another() as folder, ThreadPoolExecutor(1) as pool:
+        folder.execute(rollup._FOLD, {"through": through, "minutes_through": 0, "newest": through, "most": 2_000})
+        migration = pool.submit(migrate)
+        assert eventually(lambda: is_waiting("transactionid") or migration.done())
+        folder.commit()
+        with pytest.raises(DatabaseError, match="Nothing was changed: run migrate again"):
+            migration.result()
+
+    assert rollup.verify() == []
+    call_command("migrate", verbosity=0)
+    assert rollup.verify() == []
+    assert assert_exact() == 2
+
+
 def test_migration_leaves_an_empty_log_to_the_first_fold() -> None:
     call_command("migrate", "fizzbuzz", "0001", verbosity=0)
     call_command("migrate", verbosity=0)
@@ -141,6 +182,11 @@ def test_the_database_keeps_the_planners_settings() -> None:
     with another() as database:
         assert database.execute("SHOW max_parallel_workers_per_gather").fetchone() == ("0",)
         assert database.execute("SHOW jit").fetchone() == ("off",)
+
+
+def fold_as_before() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(OLD_FOLD)
 
 
 def migrate() -> None:

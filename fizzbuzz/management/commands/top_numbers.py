@@ -108,8 +108,8 @@ class Command(BaseCommand):
 
     def _verify(self) -> None:
         differences = rollup.verify(self._progress)
-        for number, counted, rolled_up in differences:
-            self.stdout.write(f"{number}: the log has {counted}, the kept count is {rolled_up}")
+        for what, counted, rolled_up in differences:
+            self.stdout.write(f"{what}: the log has {counted}, the kept count is {rolled_up}")
         if differences:
             raise CommandError(f"{len(differences)} counts differ: mend them with top_numbers --rebuild")
         self.stdout.write("Every count is what the log says.")

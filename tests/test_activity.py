@@ -1,0 +1,93 @@
+"""The windows at their edges; that they are exact whatever happens is shown by test_rollup*.py."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from fizzbuzz import rollup, rules
+from fizzbuzz.activity import WINDOWS, activity, latest
+from fizzbuzz.minutes import COLUMNS
+from fizzbuzz.models import MinuteCount, Submission
+from tests.log import append, append_at
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_an_empty_log_has_all_buckets(window: str) -> None:
+    buckets = activity(window)
+
+    count, width = WINDOWS[window]
+    now = datetime.now(UTC)
+    assert [bucket.counts for bucket in buckets] == [NONE] * count
+    assert {later.start - bucket.start for bucket, later in pairwise(buckets)} == {width}
+    assert now - width < buckets[-1].start <= now
+    assert (buckets[0].start - datetime(1970, 1, 1, tzinfo=UTC)) % width == timedelta()
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("folded", [True, False])
+def test_a_submission_is_in_the_bucket_that_it_falls_in(window: str, folded: bool) -> None:
+    second = activity(window)[1].start  # still a bucket if time goes on to the next meanwhile
+    width = WINDOWS[window].width
+    append_at(f"{second - timedelta(microseconds=1)}", 7)
+    append_at(f"{second}", 15, 3)
+    append_at(f"{second + width - timedelta(microseconds=1)}", 3, 5)
+    append_at(f"{second + width}", 8, 9)
+    append_at(f"{second - 2 * width}", 10)  # too old
+    if folded:
+        assert rollup.fold() == 8
+
+    buckets = {bucket.start: bucket.counts for bucket in activity(window)}
+
+    assert buckets[second] == {**NONE, "FizzBuzz": 1, "Fizz": 2, "Buzz": 1}
+    assert buckets[second + width] == {**NONE, "Number": 1, "Fizz": 1}
+    assert sum(sum(counts.values()) for start, counts in buckets.items() if start < second) in {0, 1}
+    assert sum(sum(counts.values()) for start, counts in buckets.items() if start > second + width) == 0
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 3_000])
+def test_reading_is_one_statement(rows: int, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    append(*range(rows))
+
+    for window in WINDOWS:
+        with django_assert_num_queries(1):
+            activity(window)
+    with django_assert_num_queries(1):
+        latest(10)
+    with django_assert_num_queries(1):
+        Submission.objects.first_and_last(1)
+
+
+def test_latest_are_newest_first() -> None:
+    append(1)
+    append(2)
+    append(3)
+
+    assert [each.number for each in latest(2)] == [3, 2]
+
+
+def test_first_and_last_are_told_of_one_number() -> None:
+    append_at("2026-01-31T12:00Z", 15, 7)
+    append_at("2026-02-01T12:00Z", 15, 8)
+    append_at("2026-02-02T12:00Z", 15)
+
+    assert Submission.objects.first_and_last(15) == (
+        datetime(2026, 1, 31, 12, tzinfo=UTC),
+        datetime(2026, 2, 2, 12, tzinfo=UTC),
+    )
+    assert Submission.objects.first_and_last(7) == (datetime(2026, 1, 31, 12, tzinfo=UTC),) * 2
+    assert Submission.objects.first_and_last(9) is None
+
+
+def test_each_kind_has_its_column() -> None:
+    fields = [field.name for field in MinuteCount._meta.get_fields()]
+
+    assert fields == ["minute", *COLUMNS]
+    assert list(COLUMNS.values()) == list(rules.Kind)

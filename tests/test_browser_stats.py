@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.service import Service, serving
+from tests.test_browser import CHROMIUM, QUIET, SMALLEST
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def service(shared_data_dir: Path) -> Iterator[Service]:
+    with serving(DATA_DIR=str(shared_data_dir)) as service:
+        service.request("/api/fizzbuzz/batch", {"numbers": [int(SMALLEST), int(SMALLEST), *range(40)]})
+        yield service
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(service: Service, request: pytest.FixtureRequest) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser.new_page(base_url=service.address, color_scheme=request.param)
+        browser.close()
+
+
+def test_statistics_bar_nobody(page: Page) -> None:
+    page.goto("/stats")
+    page.get_by_text("The same as a table").click()
+
+    assert [violation["id"] for violation in Axe().run(page).response["violations"]] == []
+    expect(page.get_by_role("img")).to_have_accessible_name("Submissions of the last hour, by kind")
+    expect(page.get_by_role("img")).to_have_accessible_description(
+        "42 in all: 23 Number, 11 Fizz, 5 Buzz, 3 FizzBuzz. At most 42 per minute."
+    )
+
+
+@pytest.mark.parametrize("width", [320, 3840])
+def test_statistics_fit(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 640})
+    page.goto("/stats?window=month")
+    page.get_by_text("The same as a table").click()
+
+    assert page.locator("body").evaluate("body => body.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_the_window_is_chosen_by_keyboard(page: Page) -> None:
+    page.goto("/stats")
+
+    page.get_by_role("link", name="Week").focus()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", level=2).first).to_have_text("Activity in the last week")
+
+
+def test_figures_are_downloaded(page: Page) -> None:
+    page.goto("/stats?window=day")
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").nth(1).click()
+
+    assert download.value.suggested_filename == "submissions-day.csv"
+    assert len(download.value.path().read_text().splitlines()) == 1 + 42

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertInHTML
+
+from fizzbuzz import activity, charts, rules, views_stats
+from fizzbuzz.activity import WINDOWS, Bucket
+from tests.log import append, append_at
+
+pytestmark = pytest.mark.django_db
+
+KINDS = list(rules.Kind)
+DOWNLOADS = ["/stats/activity.csv", "/stats/most-common.jsonl", "/stats/submissions.csv"]
+
+
+def figure(html: str) -> str:
+    found = re.search("<figure.*</figure>", html, re.DOTALL)
+    assert found
+    return found[0]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 3_000])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_page_takes_two_queries(client: Client, django_assert_num_queries: Any, window: str, rows: int) -> None:
+    append(*range(rows))
+
+    with django_assert_num_queries(2):
+        response = client.get(f"/stats?window={window}")
+
+    assert (response.status_code, response["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert response.text.count("<rect x=") == {0: 0, 1: 1, 3: 2, 3_000: 4}[rows]
+
+
+def test_page_shows_the_most_common(client: Client) -> None:
+    append(7, 15, 15, *[rules.SMALLEST] * 1_234)
+
+    response = client.get("/stats")
+
+    assertInHTML(
+        f"""
+        <tbody>
+          <tr><td>1</td><th class="long text" scope="row"><a href="/numbers/{rules.SMALLEST}">{rules.SMALLEST}</a></th>
+            <td class="text" data-kind="Number">Number</td><td>1,234</td></tr>
+          <tr><td>2</td><th class="long text" scope="row"><a href="/numbers/15">15</a></th>
+            <td class="text" data-kind="FizzBuzz">FizzBuzz</td><td>2</td></tr>
+          <tr><td>3</td><th class="long text" scope="row"><a href="/numbers/7">7</a></th>
+            <td class="text" data-kind="Number">Number</td><td>1</td></tr>
+        </tbody>
+        """,
+        response.text,
+    )
+
+
+def test_page_of_an_empty_log_asks_for_the_first(client: Client) -> None:
+    response = client.get("/stats")
+
+    assertInHTML('<p>Nothing yet. <a href="/">Be the first.</a></p>', response.text)
+    assertInHTML(
+        '<desc id="chart-summary">0 in all: 0 Number, 0 Fizz, 0 Buzz, 0 FizzBuzz. At most 0 per minute.</desc>',
+        response.text,
+    )
+
+
+def test_the_window_is_chosen_by_links(client: Client) -> None:
+    response = client.get("/stats?window=month")
+
+    assertInHTML(
+        """
+        <nav class="windows" aria-label="Other times">
+          <a href="?window=hour">Hour</a>
+          <a href="?window=day">Day</a>
+          <a href="?window=week">Week</a>
+          <a href="?window=month" aria-current="page">30 days</a>
+        </nav>
+        """,
+        response.text,
+    )
+    assertInHTML('<h2 id="activity">Activity in the last 30 days</h2>', response.text)
+
+
+@pytest.mark.parametrize("path", ["/stats", "/stats/activity.csv", "/stats/submissions.jsonl"])
+@pytest.mark.parametrize("window", ["", "year", "Hour", "<b>"])
+def test_another_window_is_refused_in_words(client: Client, path: str, window: str) -> None:
+    response = client.get(path, {"window": window})
+
+    assert response.status_code == 400
+    assert "There is no such window. Choose one of: hour, day, week, month." in response.text
+
+
+def test_the_table_tells_what_the_chart_shows(client: Client) -> None:
+    start = activity.activity("week")[-2].start
+    append_at(f"{start}", 15, 3, 3, 7)
+
+    response = client.get("/stats?window=week")
+
+    assertInHTML(
+        f"""
+        <tr><th class="text" scope="row"><time datetime="{start.isoformat()}">{start:%a %H:%M}</time></th>
+          <td>2</td><td>0</td><td>1</td><td>1</td></tr>
+        """,
+        response.text,
+    )
+    assert len(re.findall(r"<time ", response.text)) == 84
+
+
+def test_bars_are_stacked_in_shares_of_the_plot() -> None:
+    start = activity.activity("month")[0].start
+    none, some = dict.fromkeys(KINDS, 0), dict(zip(KINDS, (4, 0, 1, 10), strict=True))
+    buckets = [Bucket(start, some), *(Bucket(start + timedelta(days=day), none) for day in range(1, 30))]
+
+    chart = charts.chart("month", buckets)
+
+    assert (chart.total, chart.most, chart.top) == (15, 15, 20)
+    assert {series.kind: (series.total, series.rects) for series in chart.series} == {
+        "Number": (10, [("0.42", "50", "2.5", "50")]),
+        "Fizz": (4, [("0.42", "30", "2.5", "20")]),
+        "Buzz": (0, []),
+        "FizzBuzz": (1, [("0.42", "25", "2.5", "5")]),
+    }
+    assert [f"{label:%d}" for label in chart.labels] == [
+        f"{start + timedelta(days=day):%d}" for day in (0, 6, 12, 18, 24)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("most", "top"), [(0, 2), (1, 2), (3, 4), (9, 10), (10, 20), (99, 100), (401, 600), (10**12 + 1, 2 * 10**12)]
+)
+def test_the_plots_top_is_a_round_number(most: int, top: int) -> None:
+    bucket = Bucket(activity.activity("hour")[0].start, {**dict.fromkeys(KINDS, 0), rules.Kind.FIZZ: most})
+
+    assert charts.chart("hour", [bucket]).top == top
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_full_chart_is_light(client: Client, window: str) -> None:
+    for place, bucket in enumerate(activity.activity(window)):
+        append_at(f"{bucket.start}", *[15] * (place % 7), *[3] * (place % 11), *[5] * (place % 13), *[7] * (place % 17))
+
+    html = figure(client.get(f"/stats?window={window}").text)
+
+    assert html.count("<rect x=") > 3 * WINDOWS[window].buckets
+    assert len(gzip.compress(html.encode())) < 5_000
+    assert " style=" not in html
+
+
+def test_downloads_tell_the_figures(client: Client) -> None:
+    append(15, 7, 15)
+    rollup_csv, activity_json = client.get("/stats/most-common.csv"), client.get("/stats/activity.jsonl?window=month")
+
+    assert rollup_csv["Content-Disposition"] == 'attachment; filename="most-common.csv"'
+    assert rollup_csv["Content-Type"] == "text/csv; charset=utf-8"
+    assert rollup_csv.text == "place,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
+    assert activity_json["Content-Disposition"] == 'attachment; filename="activity-month.jsonl"'
+    assert activity_json["Content-Type"] == "application/x-ndjson"
+    rows = [json.loads(line) for line in activity_json.text.splitlines()]
+    assert len(rows) == 30
+    assert rows[-1] == {"start": f"{activity.activity('month')[-1].start:%Y-%m-%dT%H:%M:%SZ}"} | {
+        "Fizz": 0,
+        "Buzz": 0,
+        "FizzBuzz": 2,
+        "Number": 1,
+    }
+
+
+def test_downloads_of_submissions_are_the_newest_of_the_window(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = activity.activity("day")[0].start
+    append_at(f"{first - timedelta(seconds=1)}", 1, 2)
+    append(3, 4, 5)
+
+    def numbers() -> list[str]:
+        text = client.get("/stats/submissions.csv?window=day").text
+        return [row["number"] for row in csv.DictReader(io.StringIO(text))]
+
+    whole = numbers()
+    monkeypatch.setattr(views_stats, "MOST_ROWS", 2)
+
+    assert whole == ["3", "4", "5"]
+    assert numbers() == ["4", "5"]
+
+
+@pytest.mark.parametrize(("path", "queries"), [*zip(DOWNLOADS, [1, 1, 3], strict=True)])
+@pytest.mark.parametrize("rows", [0, 1, 3, 3_000])
+def test_downloads_take_a_literal_number_of_queries(
+    client: Client, django_assert_num_queries: Any, path: str, queries: int, rows: int
+) -> None:
+    append(*range(rows))
+
+    with django_assert_num_queries(queries):
+        assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/stats/submissions.xml", "/stats/submissions", "/stats/other.csv", "/stats/"])
+def test_other_downloads_are_unknown(client: Client, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/stats", *DOWNLOADS])
+def test_what_is_known_is_not_sent_again(client: Client, path: str) -> None:
+    append(15)
+    first = client.get(path)
+    same = client.get(path, headers={"if-none-match": first["ETag"]})
+    append(15)
+    other = client.get(path, headers={"if-none-match": first["ETag"]})
+
+    assert first["Cache-Control"] == "public, max-age=0, s-maxage=2"
+    assert (same.status_code, same.content) == (304, b"")
+    assert other.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/stats", *DOWNLOADS])
+def test_statistics_are_only_read(client: Client, path: str) -> None:
+    assert client.post(path)["Allow"] == "GET, HEAD"
