@@ -44,6 +44,19 @@ def test_most_common_takes_one_query(client: Client, django_assert_num_queries: 
     assert response.json() == [{"number": number, "result": text, "count": 1} for number, text in expected[:rows]]
 
 
+def test_unchanged_answer_is_not_sent_again(client: Client) -> None:
+    submit(15)
+    first = client.get("/api/most_common")
+
+    same = client.get("/api/most_common", headers={"if-none-match": first["ETag"]})
+    submit(15)
+    changed = client.get("/api/most_common", headers={"if-none-match": first["ETag"]})
+
+    assert (first["Cache-Control"], same["Cache-Control"]) == ("no-cache", "no-cache")
+    assert (same.status_code, same.content, same["ETag"]) == (304, b"", first["ETag"])
+    assert (changed.status_code, changed.json()[0]["count"]) == (200, 2)
+
+
 @pytest.mark.parametrize(("query", "length"), [("", 3), ("?limit=1", 1), ("?limit=%2B007", 7), ("?limit=100", 100)])
 def test_limit_is_three_or_what_was_asked_for(client: Client, query: str, length: int) -> None:
     submit(*range(101))

@@ -6,6 +6,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -176,6 +179,8 @@ class NumberViewSet(ViewSet):
         return Response(NumberSerializer(NumberWithCount(value, rollup.count_of(value))).data)
 
 
+# Never shown without a look here; who has the answer already is spared the body.
+@method_decorator([cache_control(no_cache=True), conditional_page], "dispatch")
 class MostCommonViewSet(ViewSet):
     """The numbers that were sent most often."""
 
@@ -189,6 +194,7 @@ class MostCommonViewSet(ViewSet):
         parameters=[MostCommonQuery],
         responses={
             200: OpenApiResponse(MostCommonSerializer(many=True), examples=[examples.MOST_COMMON]),
+            304: OpenApiResponse(description="Unchanged since the answer whose ETag came as If-None-Match"),
             **problems(400, 406, 503),
         },
     )
