@@ -32,4 +32,9 @@ class SubmissionForm(forms.Form):
         )
     )
     # Of this page: a double click counts once.
-    key = forms.UUIDField(required=False, initial=uuid4, widget=forms.HiddenInput)
+    key = forms.UUIDField(
+        required=False,
+        initial=uuid4,
+        widget=forms.HiddenInput,
+        error_messages={"invalid": "This page is damaged. Load it again, and submit once more."},
+    )

@@ -54,6 +54,16 @@ def result(number: int) -> str:
     return str(number) if kind is Kind.NUMBER else kind.value
 
 
+def why(number: int) -> str:
+    """Which of the divisors make it what it is: what goes behind "It is"."""
+    divisors = sorted({divisor for each in DIVISORS.values() for divisor in each})
+    its = " and ".join(str(divisor) for divisor in divisors if number % divisor == 0)
+    others = " nor ".join(str(divisor) for divisor in divisors if number % divisor)
+    if not its:
+        return f"divisible by neither {others}"
+    return f"divisible by {its}, not by {others}" if others else f"divisible by {its}"
+
+
 def parse_number(value: object) -> int:
     """An int in signed 64-bit range, from such an int or its text (ASCII digits, optional sign).
 

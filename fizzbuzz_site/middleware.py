@@ -25,7 +25,11 @@ class _ForPeople(MiddlewareMixin):
 
 
 class Sessions(_ForPeople, SessionMiddleware):
-    pass
+    def process_request(self, request: HttpRequest) -> None:
+        if request.path_info == "/live":
+            # Caches share it: whatever cookie comes, this and CSRF's middleware answer it with none.
+            request.META.pop("HTTP_COOKIE", None)
+        super().process_request(request)
 
 
 class Authentication(_ForPeople, AuthenticationMiddleware):

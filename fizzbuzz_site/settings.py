@@ -132,6 +132,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_htmx",
     "django_prometheus",
     "axes",
     "fizzbuzz_site",

@@ -23,6 +23,7 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/", include(api.urls)),
     path("", views.home, name="home"),
+    path("live", views.live, name="live"),
     path("numbers/<str:text>", views.number, name="number"),
     path("stats", views_stats.stats, name="stats"),
     re_path(r"^stats/activity\.(?P<form>csv|jsonl)$", views_stats.figures, name="stats-activity"),

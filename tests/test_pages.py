@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -10,7 +12,7 @@ from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.inputs import REFUSED_AS_TEXT, REFUSED_BY_FORM
+from tests.inputs import REFUSED_BY_FORM
 
 pytestmark = pytest.mark.django_db
 
@@ -25,9 +27,9 @@ def main_of(html: str) -> str:
 def assert_error(response: Any, status: int, detail: str) -> None:
     assert (response.status_code, response["Content-Type"]) == (status, HTML)
     assertInHTML(
-        f'<h1 class="answer">{status}</h1><p>{escape(detail)}</p>{BACK}'
-        f"<p>Request <code>{response['X-Request-ID']}</code></p>",
-        main_of(response.text),
+        f'<div id="problem"><h1 class="answer">{status}</h1><p>{escape(detail)}</p>{BACK}'
+        f"<p>Request <code>{response['X-Request-ID']}</code></p></div>",
+        response.text,
     )
 
 
@@ -57,12 +59,18 @@ def test_home_lists_the_three_most_common(client: Client) -> None:
     assertInHTML(
         """
         <ol class="top">
-          <li><a href="/numbers/5">5</a> <span class="kind" data-kind="Buzz">Buzz</span>
-            <span class="count">3&times;</span></li>
-          <li><a href="/numbers/-3">-3</a> <span class="kind" data-kind="Fizz">Fizz</span>
-            <span class="count">2&times;</span></li>
-          <li><a href="/numbers/15">15</a> <span class="kind" data-kind="FizzBuzz">FizzBuzz</span>
-            <span class="count">2&times;</span></li>
+          <li id="top5"><a id="link5" href="/numbers/5">5</a> <span class="kind" data-kind="Buzz">Buzz</span>
+            <span class="count">3&times;</span>
+            <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true" data-kind="Buzz"><rect
+              id="bar5" width="100" height="1"/></svg></li>
+          <li id="top-3"><a id="link-3" href="/numbers/-3">-3</a> <span class="kind" data-kind="Fizz">Fizz</span>
+            <span class="count">2&times;</span>
+            <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true" data-kind="Fizz"><rect
+              id="bar-3" width="67" height="1"/></svg></li>
+          <li id="top15"><a id="link15" href="/numbers/15">15</a>
+            <span class="kind" data-kind="FizzBuzz">FizzBuzz</span> <span class="count">2&times;</span>
+            <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"
+              data-kind="FizzBuzz"><rect id="bar15" width="67" height="1"/></svg></li>
         </ol>
         """,
         response.text,
@@ -70,13 +78,34 @@ def test_home_lists_the_three_most_common(client: Client) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_home_takes_one_query(client: Client, django_assert_num_queries: Any, rows: int) -> None:
+def test_home_takes_three_queries(client: Client, django_assert_num_queries: Any, rows: int) -> None:
     submit(*range(rows))
 
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(3):
         response = client.get("/")
 
-    assert response.text.count("<li>") == rows
+    assert response.text.count('<li id="top') == rows
+
+
+def test_home_lists_the_latest(client: Client) -> None:
+    submit(1, 2, 3, 4, 5, 6)
+    newest = Submission.objects.latest("id")
+    Submission.objects.filter(id=newest.id).update(created_at=datetime(2026, 1, 31, 12, 3, 4, tzinfo=UTC))
+
+    latest = client.get("/").text.partition('<ol class="log">')[2].partition("</ol>")[0]
+
+    assert re.findall(r'href="/numbers/(\d)"', latest) == ["6", "5", "4", "3", "2"]
+    assertInHTML(
+        f"""
+        <li><a id="log{newest.id}" href="/numbers/6">6</a> <span class="kind" data-kind="Fizz">Fizz</span>
+          <time datetime="2026-01-31T12:03:04+00:00">12:03:04</time></li>
+        """,
+        latest,
+    )
+
+
+def test_home_is_kept_by_no_cache(client: Client) -> None:
+    assert client.get("/")["Cache-Control"] == "max-age=0, no-cache, no-store, must-revalidate, private"
 
 
 def test_form_records_and_leads_to_the_numbers_page(client: Client, django_assert_num_queries: Any) -> None:
@@ -98,6 +127,28 @@ def test_refreshing_what_follows_counts_nothing(client: Client) -> None:
     assert Submission.objects.count() == 1
 
 
+def test_htmx_gets_the_answer_and_a_fresh_key(client: Client, django_assert_num_queries: Any) -> None:
+    key = str(uuid4())
+
+    with django_assert_num_queries(12):
+        response = client.post("/", {"number": " +015", "key": key}, headers={"HX-Request": "true"})
+
+    answer = response.text.partition('<div id="answer" role="status">')[2].partition("</div>\n</section>")[0]
+    assert (response.status_code, response["Content-Type"]) == (200, HTML)
+    expected = """
+        <p class="answer" data-kind="FizzBuzz">FizzBuzz </p>
+        <dl class="facts">
+          <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>1 time</dd></div>
+          <div><dt>Place</dt><dd>1</dd></div>
+        </dl>
+        <p class="share">Share it: <a href="/numbers/15" rel="bookmark">testserver/numbers/15</a></p>
+    """
+    assert answer.split() == expected.split()
+    assert 'value=" +015"' in response.text
+    assert key not in response.text
+    assert 'name="key" value="' in response.text
+
+
 @pytest.mark.parametrize("text", REFUSED_BY_FORM, ids=ascii)
 def test_form_refuses(client: Client, text: str) -> None:
     response = client.post("/", {"number": text})
@@ -116,7 +167,15 @@ def test_form_shows_the_message_beside_the_field_and_escapes_what_was_typed(clie
         ' aria-describedby="id_number_error" id="id_number">',
         response.text,
     )
-    assert "<script" not in response.text
+    assert "<script>" not in response.text
+
+
+def test_damaged_key_is_told(client: Client) -> None:
+    response = client.post("/", {"number": "15", "key": "x"})
+
+    assert response.status_code == 422
+    assert "This page is damaged. Load it again, and submit once more." in response.text
+    assert not Submission.objects.exists()
 
 
 @pytest.mark.parametrize("body", [b"number=\xff", b"number=%FF", b"", b"number[]=15"])
@@ -145,65 +204,6 @@ def test_pages_refuse_other_methods(client: Client, method: str) -> None:
     assert client.generic(method, "/numbers/15")["Allow"] == "GET, HEAD"
     assert client.post("/numbers/15").status_code == 405
     assert not Submission.objects.exists()
-
-
-@pytest.mark.parametrize(
-    ("count", "sentence"),
-    [
-        (0, "Nobody has submitted it yet."),
-        (1, "Submitted 1 time so far."),
-        (3, "Submitted 3 times so far."),
-    ],
-)
-def test_number_page_classifies_and_counts(
-    client: Client, django_assert_num_queries: Any, count: int, sentence: str
-) -> None:
-    submit(*[15] * count, 7)
-
-    with django_assert_num_queries(1):
-        response = client.get("/numbers/15")
-
-    assert (response.status_code, response["Content-Type"]) == (200, HTML)
-    assertInHTML("<title>15 – FizzBuzz</title>", response.text)
-    assert (
-        main_of(response.text).split()
-        == (
-            f'<h1 class="answer" data-kind="FizzBuzz">FizzBuzz</h1> <p> 15 is FizzBuzz. {sentence} </p>'
-            ' <p><a href="/">Try another number</a></p>'
-        ).split()
-    )
-
-
-@pytest.mark.parametrize("number", [7, rules.SMALLEST, rules.LARGEST])
-def test_number_page_of_no_kind_shows_every_digit(client: Client, number: int) -> None:
-    response = client.get(f"/numbers/{number}")
-
-    assertInHTML(f'<h1 class="answer" data-kind="Number">{number}</h1>', response.text)
-    assert f"Neither 3 nor 5 divides {number}: it stays itself." in response.text
-
-
-@pytest.mark.parametrize(
-    ("text", "location"),
-    [
-        ("007", "/numbers/7"),
-        ("+7", "/numbers/7"),
-        ("-0", "/numbers/0"),
-        ("-007", "/numbers/-7"),
-        ("0" * 5_000, "/numbers/0"),
-    ],
-    ids=ascii,
-)
-def test_other_spellings_lead_to_the_canonical_page(client: Client, text: str, location: str) -> None:
-    response = client.get(f"/numbers/{text}")
-
-    assert (response.status_code, response["Location"]) == (301, location)
-
-
-@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
-def test_what_is_no_number_has_no_page(client: Client, text: str) -> None:
-    response = client.get(f"/numbers/{quote(text)}")
-
-    assert_error(response, 404, "There is nothing at this address.")
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,17 @@ def test_parse_number_takes_nothing_but_ascii_digits_with_a_sign(text: str) -> N
 
     assert text.isascii()
     assert int(text) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (15, "divisible by 3 and 5"),
+        (0, "divisible by 3 and 5"),
+        (-9, "divisible by 3, not by 5"),
+        (20, "divisible by 5, not by 3"),
+        (7, "divisible by neither 3 nor 5"),
+    ],
+)
+def test_why_names_the_divisors(number: int, words: str) -> None:
+    assert rules.why(number) == words

@@ -5,27 +5,23 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from fizzbuzz import rules
+from tests.browser.conftest import Visit
 from tests.service import Service, serving
-from tests.test_browser import CHROMIUM, QUIET, SMALLEST
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
 def service(shared_data_dir: Path) -> Iterator[Service]:
     with serving(DATA_DIR=str(shared_data_dir)) as service:
-        service.request("/api/fizzbuzz/batch", {"numbers": [int(SMALLEST), int(SMALLEST), *range(40)]})
+        service.request("/api/fizzbuzz/batch", {"numbers": [rules.SMALLEST, rules.SMALLEST, *range(40)]})
         yield service
 
 
 @pytest.fixture(params=["light", "dark"])
-def page(service: Service, request: pytest.FixtureRequest) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser.new_page(base_url=service.address, color_scheme=request.param)
-        browser.close()
+def page(visit: Visit, request: pytest.FixtureRequest) -> Page:
+    return visit(color_scheme=request.param)
 
 
 def test_statistics_bar_nobody(page: Page) -> None:

@@ -1,0 +1,85 @@
+"""Debian's Chromium, at the real gunicorn."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.service import SECONDS, Service, serving
+
+expect.set_options(timeout=SECONDS * 500)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+# The browser itself says this of each answer that is no success.
+STATUS = re.compile(r"Failed to load resource: the server responded with a status of \d+ .*")
+
+
+@pytest.fixture(scope="module")
+def service(shared_data_dir: Path) -> Iterator[Service]:
+    with serving(DATA_DIR=str(shared_data_dir)) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def faults() -> Iterator[list[str]]:
+    """What the pages' consoles complain of; a test that expects it takes it out."""
+    faults: list[str] = []
+    yield faults
+    assert faults == []
+
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service, faults: list[str]) -> Iterator[Visit]:
+    """A page of a new visitor, by Playwright's options for one."""
+    visitors: list[BrowserContext] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not STATUS.fullmatch(message.text):
+            faults.append(message.text)
+
+    def visit(**options: Any) -> Page:
+        visitors.append(browser.new_context(**{"base_url": service.address, **options}))
+        page = visitors[-1].new_page()
+        page.on("console", hear)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        return page
+
+    yield visit
+    for visitor in visitors:
+        visitor.close()
+
+
+@pytest.fixture
+def page(visit: Visit) -> Page:
+    return visit()
+
+
+@pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
+def either(visit: Visit, request: pytest.FixtureRequest) -> Page:
+    return visit(java_script_enabled=request.param)
+
+
+@pytest.fixture
+def plain(visit: Visit) -> Page:
+    """Without JavaScript."""
+    return visit(java_script_enabled=False)

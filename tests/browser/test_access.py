@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from fizzbuzz import rules
+from tests.browser.conftest import Visit
+from tests.browser.first_page import answer, field, submit
+from tests.service import Service
+
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LOOK = "heading => { const look = getComputedStyle(heading); return `${look.fontStyle} ${look.fontWeight}` }"
+SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
+PATHS = ["/", "/numbers/15", f"/numbers/{rules.SMALLEST}", "/numbers/7", "/docs", "/docs/problems", "/nowhere"]
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page, options={"runOnly": TAGS}).response["violations"]
+    assert [(each["id"], node["html"]) for each in found for node in each["nodes"]] == []
+
+
+@SCHEMES
+@pytest.mark.parametrize("path", PATHS)
+def test_axe_finds_nothing(visit: Visit, service: Service, path: str, scheme: str) -> None:
+    service.request("/api/fizzbuzz/batch", {"numbers": [15, 15, 15, 9, 9, 20, 7, rules.SMALLEST]})
+    page = visit(color_scheme=scheme, viewport={"width": 390, "height": 800})
+
+    page.goto(path, wait_until="networkidle")
+
+    assert_accessible(page)
+
+
+@SCHEMES
+def test_axe_finds_nothing_in_answers(visit: Visit, scheme: str) -> None:
+    page = visit(color_scheme=scheme)
+    page.goto("/")
+
+    for text, said in {"9": "Fizz", "20": "Buzz", "15": "FizzBuzz", str(rules.SMALLEST): str(rules.SMALLEST)}.items():
+        submit(page, text)
+        expect(answer(page)).to_have_text(said)
+        assert_accessible(page)
+    submit(page, "15.5")
+    expect(field(page)).to_have_attribute("aria-invalid", "true")
+    assert_accessible(page)
+
+
+@SCHEMES
+def test_pages_follow_the_scheme(visit: Visit, scheme: str) -> None:
+    page = visit(color_scheme=scheme)
+
+    page.goto("/")
+
+    background = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+    assert background == {"light": "rgb(253, 252, 250)", "dark": "rgb(23, 22, 20)"}[scheme]
+
+
+@pytest.mark.parametrize("width", [320, 390, 3840])
+@pytest.mark.parametrize("number", [45, rules.SMALLEST])
+def test_nothing_is_wider_than_the_screen(visit: Visit, service: Service, width: int, number: int) -> None:
+    service.request("/api/fizzbuzz/batch", {"numbers": [number] * 5})
+    page = visit(viewport={"width": width, "height": 640})
+
+    for path in ("/", f"/numbers/{number}", "/docs/problems", "/nowhere"):
+        page.goto(path)
+        if path == "/":
+            submit(page, str(number))
+            expect(page.locator("#answer .facts")).to_be_visible()
+        assert page.locator("html").evaluate("html => html.scrollWidth <= html.clientWidth")
+
+
+def test_copied_number_has_no_gaps(page: Page) -> None:
+    page.goto(f"/numbers/{rules.SMALLEST}")
+
+    page.get_by_role("heading").evaluate("heading => getSelection().selectAllChildren(heading)")
+
+    assert page.evaluate("getSelection().toString().trim()") == str(rules.SMALLEST)
+
+
+def test_kinds_differ_without_colour(page: Page) -> None:
+    looks = set()
+    for number in (9, 20, 15, 7):
+        page.goto(f"/numbers/{number}")
+        looks.add(page.get_by_role("heading").evaluate(LOOK))
+
+    assert looks == {"italic 400", "normal 800", "italic 800", "normal 700"}

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+
+def test_docs_show_numbers_past_2_to_the_53_exactly(page: Page) -> None:
+    page.goto("/docs")
+    operation = page.locator("#operations-numbers-numbers_retrieve")
+    operation.click()
+
+    operation.get_by_placeholder("number").fill("9007199254740993")
+    operation.get_by_role("button", name="Execute").click()
+
+    expect(operation.locator(".live-responses-table td.response-col_description").last).to_contain_text(
+        "9007199254740993"
+    )
+
+
+def test_browsable_api_takes_a_form(page: Page) -> None:
+    page.goto("/api/fizzbuzz")
+
+    page.locator("form:visible input[name=number]").fill("9007199254740993")
+    page.locator("form:visible").get_by_role("button", name="POST").click()
+
+    expect(page.locator(".response-info")).to_contain_text('"number": 9007199254740993')
+    expect(page.locator(".response-info")).to_contain_text("201 Created")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/numbers/15",
+        "/docs",
+        "/docs/problems",
+        "/nowhere",
+        "/admin/",
+        "/api/",
+        "/api/fizzbuzz",
+        "/api/most_common",
+    ],
+)
+def test_pages_keep_to_their_content_security_policy(page: Page, path: str) -> None:
+    page.goto(path, wait_until="networkidle")

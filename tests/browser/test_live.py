@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.first_page import answer, count, field, submit
+from tests.service import Service, serving
+
+SECOND = 1_000  # milliseconds
+OLD = "These figures are not fresh: the service can't be reached. They go on by themselves."
+AWAY = "The service can't be reached. Submit it again in a moment: it counts once."
+HIDE = """hidden => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+REFRESH = "document.getElementById('live').dispatchEvent(new Event('refresh'))"
+# Each animation that a row is given.
+NOTE_GLIDES = """
+    window.glides = [];
+    const animate = Element.prototype.animate;
+    Element.prototype.animate = function (...way) {
+        window.glides.push(this.id);
+        return animate.apply(this, way);
+    };
+"""
+
+
+def newest(page: Page) -> Locator:
+    return page.get_by_role("region", name="Latest").get_by_role("listitem").first
+
+
+def asked(page: Page) -> list[str]:
+    """The addresses that the page asks for from now on."""
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(request.url))
+    return addresses
+
+
+def test_others_numbers_arrive(visit: Visit, service: Service) -> None:
+    one, other = visit(), visit()
+    one.clock.install()
+    one.goto("/")
+    other.goto("/")
+    submit(other, "31")
+    expect(answer(other)).to_have_text("31")
+
+    one.clock.fast_forward(10 * SECOND)
+
+    expect(newest(one)).to_contain_text("31")
+    expect(field(one)).to_be_focused()
+
+
+def test_nothing_is_asked_while_nobody_looks(page: Page, service: Service) -> None:
+    page.clock.install()
+    page.goto("/")
+    addresses = asked(page)
+
+    page.evaluate(HIDE, True)  # noqa: FBT003 - the function's argument
+    page.clock.fast_forward(3600 * SECOND)
+    assert addresses == []
+    service.request("/api/fizzbuzz", {"number": 32})
+    page.evaluate(HIDE, False)  # noqa: FBT003 - the function's argument
+
+    expect(newest(page)).to_contain_text("32")
+    assert addresses == [f"{service.address}/live"]
+
+
+def test_what_did_not_change_is_left_alone(page: Page, service: Service) -> None:
+    page.goto("/")
+    for _ in range(2):  # the first one is compared with nothing
+        with page.expect_response("/live"):
+            page.evaluate(REFRESH)
+    expect(page.locator("#live.htmx-request")).to_have_count(0)
+    page.locator(".top").first.evaluate("list => list.marked = true")
+
+    with page.expect_response("/live"):
+        page.evaluate(REFRESH)
+    expect(page.locator("#live.htmx-request")).to_have_count(0)
+    assert page.locator(".top").evaluate("list => list.marked") is True
+
+    service.request("/api/fizzbuzz", {"number": 34})
+    page.evaluate(REFRESH)
+    expect(newest(page)).to_contain_text("34")
+    assert page.locator(".top").evaluate("list => list.marked") is None
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_rows_glide_to_their_places_unless_motion_is_unwelcome(visit: Visit, service: Service, motion: str) -> None:
+    number, other, times = (1009, 1019, 100) if motion == "reduce" else (1021, 1031, 50)
+    page = visit(reduced_motion=motion)
+    page.add_init_script(NOTE_GLIDES)
+    service.request("/api/fizzbuzz/batch", {"numbers": [number] * times + [other] * (times + 1)})
+    page.goto("/")
+    first = page.locator(".top li").first
+    expect(first).to_contain_text(str(other))
+
+    service.request("/api/fizzbuzz/batch", {"numbers": [number] * 5})
+    page.evaluate(REFRESH)
+
+    expect(first).to_contain_text(str(number))
+    glides = page.evaluate("window.glides")
+    assert set(glides) == (set() if motion == "reduce" else {f"top{number}", f"top{other}"})
+
+
+def test_focus_stays_on_a_row_that_is_refreshed(page: Page, service: Service) -> None:
+    service.request("/api/fizzbuzz", {"number": 35})
+    page.goto("/")
+    row = page.locator(".top a").first
+    row.focus()
+    number = row.text_content()
+
+    service.request("/api/fizzbuzz", {"number": 37})
+    page.evaluate(REFRESH)
+
+    expect(newest(page)).to_contain_text("37")
+    assert page.evaluate("document.activeElement.textContent") == number
+
+
+def test_service_goes_away_and_comes_back(visit: Visit, faults: list[str], data_dir: Path) -> None:
+    with serving(DATA_DIR=str(data_dir)) as service:
+        page = visit(base_url=service.address)
+        page.clock.install()
+        page.goto("/")
+        port = service.address.rpartition(":")[2]
+    addresses = asked(page)
+    page.clock.fast_forward(10 * SECOND)
+    expect(page.get_by_text(OLD)).to_be_visible()
+    submit(page, "21")
+    expect(page.get_by_role("alert")).to_have_text(AWAY)
+    assert addresses == [f"{service.address}{path}" for path in ("/live", "/")]
+    page.clock.fast_forward(19 * SECOND)
+    assert len(addresses) == 2
+
+    with serving(DATA_DIR=str(data_dir), PORT=port) as service:
+        page.clock.fast_forward(5 * SECOND)
+        expect(page.get_by_text(OLD)).to_be_hidden()
+        submit(page, "21")
+        expect(answer(page)).to_have_text("Fizz")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        assert count(service, 21) == 1
+
+    refused = "Failed to load resource: net::ERR_CONNECTION_REFUSED"
+    assert {fault for fault in faults if not fault.startswith("htmx:")} == {refused}
+    faults.clear()

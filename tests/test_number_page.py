@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertInHTML
+
+from fizzbuzz import rules
+from fizzbuzz.models import Submission
+from tests.inputs import REFUSED_AS_TEXT
+from tests.log import append
+
+pytestmark = pytest.mark.django_db
+
+HTML = "text/html; charset=utf-8"
+
+
+def main_of(html: str) -> str:
+    return html.partition("<main>")[2].partition("</main>")[0]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_number_page_takes_three_queries(client: Client, django_assert_num_queries: Any, rows: int) -> None:
+    append(*[15] * rows, 7)
+
+    with django_assert_num_queries(3):
+        response = client.get("/numbers/15")
+
+    assert (response.status_code, response["Content-Type"]) == (200, HTML)
+
+
+def test_number_page_says_all_about_it(client: Client) -> None:
+    append(7, 15, 15, 15)
+    days = [datetime(2026, 1, day, 12, 3, 4, tzinfo=UTC) for day in (1, 2, 31)]
+    for submission, day in zip(Submission.objects.filter(number=15), days, strict=True):
+        Submission.objects.filter(id=submission.id).update(created_at=day)
+
+    response = client.get("/numbers/15")
+
+    expected = """
+        <h1 class="answer" data-kind="FizzBuzz">FizzBuzz </h1>
+        <p>15 is divisible by 3 and 5.</p>
+        <dl class="facts">
+          <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>3 times</dd></div>
+          <div><dt>Place</dt><dd>1</dd></div>
+          <div><dt>First</dt><dd><time datetime="2026-01-01T12:03:04+00:00">1 Jan 2026, 12:03 UTC</time> </dd></div>
+          <div><dt>Last</dt><dd><time datetime="2026-01-31T12:03:04+00:00">31 Jan 2026, 12:03 UTC</time> </dd></div>
+        </dl>
+        <p class="share">Share it: <a href="/numbers/15" rel="bookmark">testserver/numbers/15</a></p>
+        <p><a href="/">Try another number</a></p>
+        <nav class="neighbours" aria-label="Neighbours">
+          <a href="/numbers/14" rel="prev">&larr; 14</a> <a href="/numbers/16" rel="next">16 &rarr;</a>
+        </nav>
+    """
+    assert main_of(response.text).split() == expected.split()
+
+
+def test_shared_link_tells_the_answer(client: Client) -> None:
+    append(15)
+
+    response = client.get("/numbers/15")
+
+    description = "15 is divisible by 3 and 5. Submitted 1 time so far."
+    for tag in (
+        "<title>15 is FizzBuzz</title>",
+        '<link rel="canonical" href="http://testserver/numbers/15">',
+        '<meta property="og:url" content="http://testserver/numbers/15">',
+        '<meta property="og:type" content="website">',
+        '<meta property="og:title" content="15 is FizzBuzz">',
+        f'<meta name="description" property="og:description" content="{description}">',
+        '<meta name="twitter:card" content="summary">',
+    ):
+        assertInHTML(tag, response.text)
+    assert not response.cookies
+
+
+def test_number_nobody_submitted_has_a_page(client: Client) -> None:
+    response = client.get("/numbers/9")
+
+    assertInHTML("<p>9 is divisible by 3, not by 5. Nobody has submitted it yet.</p>", response.text)
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "neighbours"),
+    [
+        (0, ["-1", "1"]),
+        (rules.SMALLEST, [str(rules.SMALLEST + 1)]),
+        (rules.LARGEST, [str(rules.LARGEST - 1)]),
+    ],
+)
+def test_number_page_leads_to_its_neighbours(client: Client, number: int, neighbours: list[str]) -> None:
+    response = client.get(f"/numbers/{number}")
+
+    assert re.findall(r'href="/numbers/(-?\d+)" rel="(?:prev|next)"', response.text) == neighbours
+
+
+@pytest.mark.parametrize(
+    ("number", "groups"),
+    [
+        (-9998, None),
+        (10_001, ["10", "001"]),
+        (rules.SMALLEST + 1, ["-9", "223", "372", "036", "854", "775", "807"]),
+        (rules.LARGEST, ["9", "223", "372", "036", "854", "775", "807"]),
+    ],
+)
+def test_long_numbers_are_grouped_and_exact(client: Client, number: int, groups: list[str] | None) -> None:
+    answer = str(number)
+    if groups:
+        spans = "<wbr>".join(f"<span>{group}</span>" for group in groups)
+        answer = f'<data class="grouped" value="{number}">{spans}</data>'
+
+    response = client.get(f"/numbers/{number}")
+
+    assertInHTML(f'<h1 class="answer" data-kind="{rules.classify(number)}">{answer}</h1>', response.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("007", "/numbers/7"),
+        ("+7", "/numbers/7"),
+        ("-0", "/numbers/0"),
+        ("-007", "/numbers/-7"),
+        ("0" * 5_000, "/numbers/0"),
+    ],
+    ids=ascii,
+)
+def test_other_spellings_lead_to_the_canonical_page(client: Client, text: str, location: str) -> None:
+    response = client.get(f"/numbers/{text}")
+
+    assert (response.status_code, response["Location"]) == (301, location)
+
+
+@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+def test_what_is_no_number_has_no_page(client: Client, text: str) -> None:
+    response = client.get(f"/numbers/{quote(text)}")
+
+    assert (response.status_code, response["Content-Type"]) == (404, HTML)
+    assertInHTML("<p>There is nothing at this address.</p>", response.text)
