@@ -18,7 +18,7 @@ from fizzbuzz.forms import SubmissionForm
 from fizzbuzz.models import NumberWithCount, Submission
 
 TOP = 3
-LATEST = 5
+LATEST = 7
 
 
 @never_cache  # a step back brings a fresh key, and what is sent then counts
@@ -72,7 +72,11 @@ def number(request: HttpRequest, text: str) -> HttpResponse:
 
 
 def _figures() -> dict[str, Any]:
-    return {"top": rollup.top(TOP), "latest": activity.latest(LATEST), "chart": chart("hour", activity.activity("hour"))}
+    return {
+        "top": rollup.top(TOP),
+        "latest": activity.latest(LATEST),
+        "chart": chart("hour", activity.activity("hour")),
+    }
 
 
 def _answer(number: int) -> dict[str, Any]:

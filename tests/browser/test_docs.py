@@ -32,6 +32,7 @@ def test_browsable_api_takes_a_form(page: Page) -> None:
     [
         "/",
         "/numbers/15",
+        "/stats",
         "/docs",
         "/docs/problems",
         "/nowhere",

@@ -30,6 +30,7 @@ def test_first_page_is_light(page: Page, service: Service) -> None:
     assert {f"{urlsplit(each).scheme}://{urlsplit(each).netloc}" for each in addresses.values()} == {service.address}
     assert sorted(".".join(path.split(".")[:: len(path.split(".")) - 1 or 1]) for path in paths) == [
         "",
+        "chart.css",
         "elements.css",
         "favicon.svg",
         "htmx-2.js",
