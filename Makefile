@@ -59,7 +59,10 @@ lock: .venv/dev ## pin the requirements anew; UPGRADE=--upgrade takes the newest
 bench: staticfiles/staticfiles.json .venv-bench ## measure against the peers; BENCH=--quick to try it
 	$(VENV) -m benchmarks $(BENCH)
 
+screenshots: .venv/dev ## take the README's screenshots anew, with Debian's chromium
+	$(VENV) -m docs.screenshots.take
+
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test chaos lint lock bench help
+.PHONY: run test chaos lint lock bench screenshots help

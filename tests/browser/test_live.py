@@ -10,7 +10,7 @@ from tests.browser.first_page import answer, count, field, submit
 from tests.service import Service, serving
 
 SECOND = 1_000  # milliseconds
-OLD = "These figures are not fresh: the service can't be reached. They go on by themselves."
+OLD = "These figures are not fresh: the service can't be reached. They catch up by themselves once it is back."
 AWAY = "The service can't be reached. Submit it again in a moment: it counts once."
 HIDE = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
