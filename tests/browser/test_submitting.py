@@ -106,6 +106,22 @@ def test_double_click_counts_once(either: Page, service: Service) -> None:
     assert count(service, 75) == before + 1
 
 
+def test_double_click_slower_than_the_answer_counts_once(page: Page, service: Service) -> None:
+    page.goto("/")
+    field(page).fill("78")
+    page.get_by_role("button", name="Submit").hover()
+
+    page.mouse.down(click_count=1)
+    page.mouse.up(click_count=1)
+    expect(answer(page)).to_have_text("Fizz")
+    page.mouse.down(click_count=2)
+    page.mouse.up(click_count=2)
+
+    submit(page, "79")
+    expect(answer(page)).to_have_text("79")
+    assert count(service, 78) == 1
+
+
 def test_enter_that_is_held_counts_once(page: Page, service: Service) -> None:
     page.goto("/")
     field(page).fill("76")
