@@ -91,7 +91,7 @@ def load(checked: Checked) -> Iterator[int]:
 
 def _fold(newest: int) -> None:
     try:
-        folding.catch_up(newest)
+        folding.catch_up(newest, CHUNK)
     finally:
         connection.close()  # this thread's own
 

@@ -20,7 +20,11 @@ PATIENCE = 0.03  # seconds that a fold waits for writers, and for each lock
 MOST_ROWS = 2_000  # that one fold takes: some tens of milliseconds if they are all different
 PLACES = 100  # that are told
 
+NEAR = 100  # numbers of the rollup, beside the first, that may be near enough to be compared at once
+
 # One statement, so one snapshot: between two a fold could move rows from the tail into the rollup.
+# Most numbers of a tail are in it once. Of these only those that are near the last of the first can come to stand among
+# them: the others' counts need not be looked up one by one, unless too many are near.
 # The scalar subquery keeps the planner from hashing the whole rollup, the inner ORDER BY from
 # scanning the whole log: it can't know how short the tail is.
 _TOP = """
@@ -31,14 +35,23 @@ _TOP = """
             WHERE id > COALESCE((SELECT through FROM fizzbuzz_watermark), 0) ORDER BY id
         ) AS rows_of_tail
         GROUP BY number
+    ), last AS (
+        SELECT COALESCE((
+            SELECT count FROM fizzbuzz_numbercount ORDER BY count DESC, number OFFSET %(limit)s - 1 LIMIT 1
+        ), 0) AS count
+    ), near AS (
+        SELECT number, count FROM fizzbuzz_numbercount WHERE count >= (SELECT count FROM last) - 1
+        ORDER BY count DESC, number LIMIT %(limit)s + %(near)s
     )
     SELECT number, max(count) AS count
     FROM (
-        (SELECT number, count FROM fizzbuzz_numbercount ORDER BY count DESC, number LIMIT %(limit)s)
+        SELECT number, near.count + COALESCE(tail.count, 0) AS count FROM near LEFT JOIN tail USING (number)
         UNION ALL
         SELECT number, tail.count + COALESCE(
             (SELECT rolled_up.count FROM fizzbuzz_numbercount AS rolled_up WHERE rolled_up.number = tail.number), 0
         ) FROM tail
+        WHERE tail.count > 1 OR tail.count >= (SELECT count FROM last)
+        OR (SELECT count(*) FROM near) = %(limit)s + %(near)s
     ) AS candidates
     GROUP BY number ORDER BY count DESC, number LIMIT %(limit)s
 """
@@ -110,7 +123,7 @@ def top(limit: int) -> list[NumberWithCount]:
     """The `limit` most common numbers; of equally common ones the smaller comes first."""
     # A number in neither half is beaten by the `limit` of the first.
     with connection.cursor() as cursor:
-        cursor.execute(_TOP, {"limit": limit})
+        cursor.execute(_TOP, {"limit": limit, "near": NEAR})
         return [NumberWithCount(*row) for row in cursor.fetchall()]
 
 
@@ -153,8 +166,8 @@ def fold() -> int | None:
     return None if newest is None else fold_settled(newest)
 
 
-def fold_settled(newest: int) -> int | None:
-    """As `fold`, up to an id that `settle` gave, however long ago."""
+def fold_settled(newest: int, most: int | None = None) -> int | None:
+    """As `fold`, up to an id that `settle` gave, however long ago; `most` rows instead of MOST_ROWS."""
     try:
         with transaction.atomic(durable=True), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE * 1000:.0f}ms"])
@@ -163,7 +176,7 @@ def fold_settled(newest: int) -> int | None:
                 return None
             if newest <= min(watermarks):
                 return 0
-            rows: int = _value(cursor, _FOLD, {**watermarks._asdict(), "newest": newest, "most": MOST_ROWS})
+            rows: int = _value(cursor, _FOLD, {**watermarks._asdict(), "newest": newest, "most": most or MOST_ROWS})
             return rows
     except OperationalError as error:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):

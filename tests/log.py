@@ -57,6 +57,8 @@ def another() -> Iterator[psycopg.Connection]:
     database = psycopg.connect(**{**connection.get_connection_params(), "cursor_factory": psycopg.ClientCursor})
     try:
         yield database
+        if not database.closed:
+            database.rollback()  # heard of here: who hangs up leaves its locks for a moment yet
     finally:
         database.close()
 

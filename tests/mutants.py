@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.service import ROOT
 
 FILES = ("fizzbuzz/rollup.py", "fizzbuzz/activity.py")
-TESTS = ("tests/test_rollup.py", "tests/test_rollup_races.py", "tests/test_rollup_storm.py")
+TESTS = ("tests/test_rollup.py", "tests/test_top.py", "tests/test_rollup_races.py", "tests/test_rollup_storm.py")
 THROUGH = "COALESCE((SELECT through FROM fizzbuzz_watermark), 0)"
 
 MUTANTS = {
@@ -46,12 +46,16 @@ MUTANTS = {
 """,
     ),
     "the top read as two statements": (
-        '        cursor.execute(_TOP, {"limit": limit})\n',
+        '        cursor.execute(_TOP, {"limit": limit, "near": NEAR})\n',
         f"""
         through = _value(cursor, "SELECT {THROUGH}")
-        cursor.execute(_TOP.replace("{THROUGH}", str(through)), {{"limit": limit}})
+        cursor.execute(_TOP.replace("{THROUGH}", str(through)), {{"limit": limit, "near": NEAR}})
 """,
     ),
+    "none is near that has one less than the last": ("(SELECT count FROM last) - 1", "(SELECT count FROM last)"),
+    "what is in the tail twice is not looked up": ("tail.count > 1 OR", "tail.count > 2 OR"),
+    "what is new in the tail is not looked up": ("OR tail.count >= (SELECT count FROM last)", ""),
+    "none is looked up though too many are near": ("OR (SELECT count(*) FROM near) = %(limit)s + %(near)s", ""),
     "`<` for `<=` in the fold": ("id <= %(newest)s", "id < %(newest)s"),
     "`>=` for `>` in the fold": ("WHERE id > %(through)s", "WHERE id >= %(through)s"),
     "the minutes' fold begins where the numbers' does": (

@@ -7,7 +7,6 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 from django.db.models import Sum
 from prometheus_client import REGISTRY
-from pytest_django import DjangoAssertNumQueries
 
 from fizzbuzz import folding, recording, rollup
 from fizzbuzz.models import MinuteCount, NumberCount, Watermark
@@ -37,45 +36,6 @@ def test_an_empty_log_has_no_top() -> None:
     assert rollup.top(3) == []
     assert rollup.verify() == []
     assert rollup.rebuild() == 0
-
-
-def test_fewer_numbers_than_asked_for() -> None:
-    append(7, 15, 15)
-
-    before = rollup.top(3)
-    rollup.fold()
-
-    assert before == rollup.top(3) == [(15, 2), (7, 1)]
-
-
-def test_of_equally_common_numbers_the_smaller_comes_first_wherever_they_are_counted() -> None:
-    append(5, 5, 9, 9, -3)
-    rollup.fold()
-    append(-3, 7, 7, 2, 2)
-
-    assert rollup.top(3) == [(-3, 2), (2, 2), (5, 2)]
-    assert rollup.top(9) == [(-3, 2), (2, 2), (5, 2), (7, 2), (9, 2)]
-
-
-def test_a_number_beyond_the_rollups_first_may_win_by_its_tail() -> None:
-    append(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4)
-    rollup.fold()
-    append(4, 4)
-
-    assert rollup.top(1) == [(4, 4)]
-    assert rollup.count_of(4) == 4
-
-
-@pytest.mark.parametrize("limit", [1, 3, 100])
-def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    append(1, 2, 2)
-
-    with django_assert_num_queries(1):
-        rollup.top(limit)
-    with django_assert_num_queries(1):
-        rollup.count_of(2)
-    with django_assert_num_queries(1):
-        rollup.place(2)
 
 
 def test_fold_takes_the_whole_tail() -> None:
@@ -133,15 +93,6 @@ def test_minutes_that_lag_behind_wait_for_nothing_new() -> None:
     assert rollup.fold() == 0
     assert MinuteCount.objects.aggregate(*map(Sum, ("fizzbuzz", "number"))) == {"fizzbuzz__sum": 1, "number__sum": 2}
     assert rollup.verify() == []
-
-
-def test_a_place_is_told_among_the_most_common(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "PLACES", 3)
-    append(5, 5, 9, 9, -3)
-    rollup.fold()
-    append(-3, 7, 7)
-
-    assert [rollup.place(number) for number in (-3, 5, 7, 9, 11)] == [1, 2, 3, None, None]
 
 
 def test_a_backlog_is_folded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

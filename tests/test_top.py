@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections import Counter
+from unittest.mock import patch
+
+import pytest
+from django.db import transaction
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pytest_django import DjangoAssertNumQueries
+
+from fizzbuzz import rollup
+from tests.log import append
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FEW = st.lists(st.integers(-3, 6), max_size=25)
+
+
+def test_fewer_numbers_than_asked_for() -> None:
+    append(7, 15, 15)
+
+    before = rollup.top(3)
+    rollup.fold()
+
+    assert before == rollup.top(3) == [(15, 2), (7, 1)]
+
+
+def test_of_equally_common_numbers_the_smaller_comes_first_wherever_they_are_counted() -> None:
+    append(5, 5, 9, 9, -3)
+    rollup.fold()
+    append(-3, 7, 7, 2, 2)
+
+    assert rollup.top(3) == [(-3, 2), (2, 2), (5, 2)]
+    assert rollup.top(9) == [(-3, 2), (2, 2), (5, 2), (7, 2), (9, 2)]
+
+
+def test_a_number_beyond_the_rollups_first_may_win_by_its_tail() -> None:
+    append(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4)
+    rollup.fold()
+    append(4, 4)
+
+    assert rollup.top(1) == [(4, 4)]
+    assert rollup.count_of(4) == 4
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    append(1, 2, 2)
+
+    with django_assert_num_queries(1):
+        rollup.top(limit)
+    with django_assert_num_queries(1):
+        rollup.count_of(2)
+    with django_assert_num_queries(1):
+        rollup.place(2)
+
+
+def test_a_place_is_told_among_the_most_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "PLACES", 3)
+    append(5, 5, 9, 9, -3)
+    rollup.fold()
+    append(-3, 7, 7)
+
+    assert [rollup.place(number) for number in (-3, 5, 7, 9, 11)] == [1, 2, 3, None, None]
+
+
+@given(folded=FEW, tail=FEW, limit=st.integers(1, 4), near=st.sampled_from([0, 1, 100]))
+@example(folded=[1, 1, 2, 2, 3], tail=[3], limit=1, near=100)  # nothing gained
+@example(folded=[2, 2, 1], tail=[1], limit=1, near=100)  # from one below, by being smaller
+@example(folded=[2], tail=[1], limit=1, near=100)  # from nowhere
+@example(folded=[2, 2, 2, 1], tail=[1, 1], limit=1, near=100)  # from far below
+@example(folded=[2, 3, 4], tail=[4], limit=1, near=1)  # from behind many that are as near
+@settings(max_examples=150, deadline=None)
+def test_the_top_is_what_counting_all_would_say(folded: list[int], tail: list[int], limit: int, near: int) -> None:
+    counted = Counter(folded + tail)
+    expected = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+
+    with transaction.atomic(), patch.object(rollup, "NEAR", near):
+        append(*folded)
+        fold_here()
+        append(*tail)
+        top = rollup.top(limit)
+        transaction.set_rollback(True)
+
+    assert top == expected
+
+
+def fold_here() -> None:
+    """As rollup.fold, of all there is, in the transaction of who asks."""
+    with transaction.get_connection().cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO fizzbuzz_numbercount (number, count)"
+            " SELECT number, count(*) FROM fizzbuzz_submission GROUP BY number"
+        )
+        cursor.execute(
+            "INSERT INTO fizzbuzz_watermark (id, through, folded_at)"
+            " SELECT 1, COALESCE(max(id), 0), now() FROM fizzbuzz_submission"
+        )
