@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 
 from fizzbuzz.activity import Bucket
 from fizzbuzz.rules import Kind
@@ -50,8 +50,9 @@ class Series(NamedTuple):
 
     @property
     def bars(self) -> str:
-        """Made here, for a chart has hundreds: with a loop in its template it took twice as long."""
-        return format_html_join("", '<rect x="{}%" y="{}%" width="{}%" height="{}%"/>', self.rects)
+        """Made here, for a chart has hundreds: a loop in its template took most of the page's time."""
+        bars = (f'<rect x="{x}%" y="{y}%" width="{width}%" height="{height}%"/>' for x, y, width, height in self.rects)
+        return mark_safe("".join(bars))  # noqa: S308 - numbers of ours
 
 
 class Chart(NamedTuple):

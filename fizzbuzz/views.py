@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -19,6 +20,7 @@ from fizzbuzz.models import NumberWithCount, Submission
 
 TOP = 3
 LATEST = 7
+LIVE_SECONDS = 1
 
 
 @never_cache  # a step back brings a fresh key, and what is sent then counts
@@ -48,8 +50,11 @@ def home(request: HttpRequest) -> HttpResponse:
 @conditional_page
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
-    """What changes by itself on the first page. The same for all: rendered without the request, it sets no cookie."""
-    return HttpResponse(render_to_string("_live.html", _figures()))
+    """What changes by itself on the first page. The same for all: rendered without the request, it sets no cookie.
+
+    Each process renders it once in LIVE_SECONDS, however many look.
+    """
+    return HttpResponse(cache.get_or_set("live", lambda: render_to_string("_live.html", _figures()), LIVE_SECONDS))
 
 
 @require_safe

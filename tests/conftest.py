@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.core.cache import cache
 from django.test import Client
 
 from fizzbuzz import recording
@@ -18,6 +19,11 @@ def _writer_closed() -> Iterator[None]:
     """Closes the connection beside Django's, which would keep the tests' database from being dropped."""
     yield
     recording.writer.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached() -> None:
+    cache.clear()
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 
-from fizzbuzz import rollup
+from fizzbuzz import rollup, views
 from tests.log import append
 
 pytestmark = pytest.mark.django_db
@@ -34,12 +35,24 @@ def test_unchanged_fragment_is_not_sent_again(client: Client) -> None:
 
     same = client.get("/live", headers={"if-none-match": first["ETag"]})
     append(15)
+    cache.clear()  # a second later
     changed = client.get("/live", headers={"if-none-match": first["ETag"]})
 
     assert (same.status_code, same.content, same["ETag"]) == (304, b"", first["ETag"])
     assert same["Cache-Control"] == "public, max-age=0, s-maxage=2"
     assert changed.status_code == 200
     assert changed["ETag"] != first["ETag"]
+
+
+def test_fragment_is_made_once_however_many_look(
+    client: Client, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "LIVE_SECONDS", 60)
+
+    with django_assert_num_queries(3):
+        first, second = client.get("/live"), client.get("/live")
+
+    assert second.content == first.content
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])

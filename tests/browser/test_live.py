@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from fizzbuzz.views import LIVE_SECONDS
 from tests.browser.conftest import Visit
 from tests.browser.first_page import answer, count, field, submit
 from tests.service import Service, serving
@@ -39,6 +41,11 @@ def asked(page: Page) -> list[str]:
     return addresses
 
 
+def let_pass() -> None:
+    """The moment in which a process answers what it has made already."""
+    time.sleep(LIVE_SECONDS + 0.1)
+
+
 def stop_clock(page: Page) -> None:
     """Until the test moves it on, however long a busy machine takes."""
     page.clock.install(time=0)
@@ -52,6 +59,7 @@ def test_others_numbers_arrive(visit: Visit, service: Service) -> None:
     other.goto("/")
     submit(other, "31")
     expect(answer(other)).to_have_text("31")
+    let_pass()
 
     one.clock.fast_forward(10 * SECOND)
 
@@ -68,6 +76,7 @@ def test_nothing_is_asked_while_nobody_looks(page: Page, service: Service) -> No
     page.clock.fast_forward(3600 * SECOND)
     assert addresses == []
     service.request("/api/fizzbuzz", {"number": 32})
+    let_pass()
     page.evaluate(HIDE, False)  # noqa: FBT003 - the function's argument
 
     expect(newest(page)).to_contain_text("32")
@@ -88,6 +97,7 @@ def test_what_did_not_change_is_left_alone(page: Page, service: Service) -> None
     assert page.locator(".top").evaluate("list => list.marked") is True
 
     service.request("/api/fizzbuzz", {"number": 34})
+    let_pass()
     page.evaluate(REFRESH)
     expect(newest(page)).to_contain_text("34")
     assert page.locator(".top").evaluate("list => list.marked") is None
@@ -104,6 +114,7 @@ def test_rows_glide_to_their_places_unless_motion_is_unwelcome(visit: Visit, ser
     expect(first).to_contain_text(str(other))
 
     service.request("/api/fizzbuzz/batch", {"numbers": [number] * 5})
+    let_pass()
     page.evaluate(REFRESH)
 
     expect(first).to_contain_text(str(number))
@@ -119,6 +130,7 @@ def test_focus_stays_on_a_row_that_is_refreshed(page: Page, service: Service) ->
     number = row.text_content()
 
     service.request("/api/fizzbuzz", {"number": 37})
+    let_pass()
     page.evaluate(REFRESH)
 
     expect(newest(page)).to_contain_text("37")
