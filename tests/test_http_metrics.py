@@ -7,17 +7,6 @@ from django.test import Client
 from prometheus_client import REGISTRY
 
 
-def series(client: Client) -> set[str]:
-    return {line.rpartition(" ")[0] for line in client.get("/metrics").text.splitlines() if not line.startswith("#")}
-
-
-def invent(client: Client, word: str) -> None:
-    client.generic(word, "/api/fizzbuzz")
-    client.get(f"/{word}")
-    client.get(f"/api/{word}")
-    client.get("/docs", headers={"host": f"{word}.example"})
-
-
 def counted() -> dict[tuple[Any, ...], float]:
     """The samples of requests that are counters; of the histograms, how many were observed and their sum."""
     return {
@@ -65,18 +54,6 @@ def test_an_address_that_is_none_has_no_view(client: Client) -> None:
         ("requests_latency_seconds_by_view_method_count", "<unnamed view>", "GET"): 1,
         ("responses_total_by_status_view_method_total", "404", "<unnamed view>", "GET"): 1,
     }
-
-
-@pytest.mark.django_db(transaction=True)
-def test_what_clients_invent_makes_no_series(client: Client) -> None:
-    invent(client, "INVENTED")
-    series(client)
-    before = series(client)
-
-    for number in range(1_000):
-        invent(client, f"INVENTED{number}")
-
-    assert series(client) == before
 
 
 @pytest.mark.django_db(transaction=True)
