@@ -175,7 +175,7 @@ def live(postgres: Postgres, plan: Plan) -> Runs:
 def cost(postgres: Postgres, plan: Plan) -> Runs:
     """What each middleware adds to the CPU time of a submission, without gunicorn around it."""
     databases = postgres.make_databases(OURS)
-    taken = json.loads(postgres.python(databases[OURS], "-m", "benchmarks.middleware", str(plan.rounds * 6)))
+    taken = json.loads(postgres.python(databases[OURS], "-m", "benchmarks.middleware", str(plan.rounds)))
     for name, all_but_one in taken.items():
         for turn, (everything, rest) in enumerate(zip(taken["all"], all_but_one, strict=True)):
             yield Run(name, OURS, turn, {"cpu_us": everything if name == "all" else everything - rest})

@@ -65,7 +65,8 @@ PARTS = {
         "What each middleware costs a submission",
         (
             "One process answers POST /api/fizzbuzz by WSGI, without gunicorn and without gathering, with all "
-            "middleware and with all but one in turns; the difference is that one's."
+            "middleware and with all but one in 60 short turns, of which the quickest tenth counts: the difference is "
+            "that one's."
         ),
     ),
     "memory": ("Memory and start", "PSS after some seconds of submissions, and the time until the first answer."),
