@@ -24,8 +24,11 @@ staticfiles/staticfiles.json: .venv/embedded $(wildcard static/*)
 run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; PORT, HOST and DATA_DIR can be given
 	@exec $(VENV) manage.py serve --migrate
 
-test: .venv/dev ## run the whole test suite
-	$(VENV) -m pytest --cov
+test: .venv/dev ## run the fast tests: all but those that start real processes, and a few smoke tests of these
+	$(VENV) -m pytest -n auto --dist loadfile -m "not slow"
+
+test-all: .venv/dev ## run all tests, with coverage
+	$(VENV) -m pytest -n auto --dist loadfile --cov
 
 chaos: .venv/dev ## kill every part at random under load, then read the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
@@ -65,4 +68,4 @@ screenshots: .venv/dev ## take the README's screenshots anew, with Debian's chro
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test chaos lint lock bench screenshots help
+.PHONY: run test test-all chaos lint lock bench screenshots help

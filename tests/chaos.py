@@ -26,7 +26,7 @@ import psycopg
 
 from fizzbuzz_site.embedded import DATABASE, USER, EmbeddedError, Server
 from tests.clients import Client, Ledger
-from tests.service import Service, children, eventually, manage, processes
+from tests.service import Service, children, collect_static, eventually, manage, processes
 
 CLIENTS = 8
 GROWTH = 1.10  # of a worker's memory, from the end of the first third of the steady time to its end
@@ -208,6 +208,7 @@ def main() -> None:
     say(f"seed {options.seed}")
     if not shutil.which("redis-server"):
         say("redis-server is not installed: there is no cache to kill")
+    collect_static()
     base = Path(tempfile.mkdtemp(prefix="fizzbuzz chaos "))
     base.chmod(0o711)  # started by root, PostgreSQL runs as another user
     try:

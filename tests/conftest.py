@@ -1,22 +1,45 @@
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
 from django.test import Client
 
 from fizzbuzz import recording
+from fizzbuzz_site.embedded import DATABASE
+from tests import template
+
+# The in-process tests' own server loses nothing that matters when the machine crashes.
+NO_DURABILITY = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+# Each of these fixtures starts from a data folder, and so its tests start real processes.
+DATA_DIR_FIXTURES = {"data_dir", "empty_data_dir", "shared_data_dir"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow all tests that start real processes, but for the smoke tests."""
+    for item in items:
+        starts_processes = not DATA_DIR_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+        if starts_processes and item.get_closest_marker("smoke") is None:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Start the tests' own server from the template, and copy its migrated database instead of migrating a new one."""
+    if settings.EMBEDDED:
+        template.copy_to(settings.DATA_DIR)
+        with (settings.DATA_DIR / "postgres/data/postgresql.conf").open("a") as configuration:
+            configuration.write(NO_DURABILITY)
+        settings.DATABASES["default"]["TEST"]["TEMPLATE"] = DATABASE
 
 
 @pytest.fixture(autouse=True)
 def _writer_closed() -> Iterator[None]:
-    """Closes the connection beside Django's, which would keep the tests' database from being dropped."""
+    """Close the connection beside Django's, which would keep the tests' database from being dropped."""
     yield
     recording.writer.close()
 
@@ -28,15 +51,22 @@ def _nothing_cached() -> None:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """An empty data folder."""
-    with _data_dir() as folder:
+    """A data folder with a migrated database, for one test."""
+    with template.data_dir() as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
 def shared_data_dir() -> Iterator[Path]:
-    """A data folder for all tests of a module."""
-    with _data_dir() as folder:
+    """A data folder with a migrated database, for all tests of a module."""
+    with template.data_dir() as folder:
+        yield folder
+
+
+@pytest.fixture
+def empty_data_dir() -> Iterator[Path]:
+    """An empty data folder, for tests of what happens at the first start."""
+    with template.data_dir(empty=True) as folder:
         yield folder
 
 
@@ -47,12 +77,3 @@ def staff_client(client: Client) -> Client:
     user.user_permissions.add(Permission.objects.get(codename="view_submission"))
     client.force_login(user)
     return client
-
-
-@contextmanager
-def _data_dir() -> Iterator[Path]:
-    base = Path(tempfile.mkdtemp(prefix="fizzbuzz test "))
-    base.chmod(0o711)  # started by root, PostgreSQL runs as another user
-    (base / "var").mkdir()
-    yield base / "var"
-    shutil.rmtree(base)

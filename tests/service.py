@@ -14,7 +14,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +34,6 @@ class Service:
     """One `manage.py serve`, at a port of its own unless one is given."""
 
     def __init__(self, *options: str, **environment: str) -> None:
-        _collect_static()
         self.process = manage("serve", *options, **{"PORT": "0", **environment})
         assert self.process.stdout
         found = re.search(r"http://\S+", self.process.stdout.readline())
@@ -92,8 +90,8 @@ def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-@cache
-def _collect_static() -> None:
+def collect_static() -> None:
+    """Must run before a service starts; for pytest's, tests/template.py sees to it."""
     with tempfile.TemporaryDirectory() as data_dir:
         assert manage("collectstatic", "--noinput", DATA_DIR=data_dir).communicate()[1] == ""
 

@@ -8,12 +8,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-if "DATABASE_URL" not in os.environ:
-    data_dir = Path(tempfile.mkdtemp(prefix="fizzbuzz-tests-"))
-    data_dir.chmod(0o711)  # started by root, PostgreSQL runs as another user
-    os.environ["DATA_DIR"] = str(data_dir)
+# A folder for this run: pytest's workers inherit it, and the process that made it removes it at its end.
+if "TEST_RUN_DIR" not in os.environ:
+    run_dir = Path(tempfile.mkdtemp(prefix="fizzbuzz-tests-"))
+    run_dir.chmod(0o711)  # started by root, PostgreSQL runs as another user
+    os.environ["TEST_RUN_DIR"] = str(run_dir)
     # Registered before the server's own leave, and so run after it.
-    atexit.register(shutil.rmtree, data_dir, ignore_errors=True)
+    atexit.register(shutil.rmtree, run_dir, ignore_errors=True)
+if "DATABASE_URL" not in os.environ:
+    # Each worker has a server of its own.
+    os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="own-", dir=os.environ["TEST_RUN_DIR"])
+    Path(os.environ["DATA_DIR"]).chmod(0o711)
 os.environ.setdefault("SECRET_KEY", "only for tests")
 
 from fizzbuzz_site.settings import *  # noqa: F403 - all of them

@@ -13,8 +13,9 @@ from fizzbuzz.activity import WINDOWS, activity, latest
 from fizzbuzz.minutes import COLUMNS
 from fizzbuzz.models import MinuteCount, Submission
 from tests.log import append, append_at
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
 

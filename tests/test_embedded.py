@@ -210,10 +210,14 @@ def test_server_that_hangs_is_an_error_in_words(
     assert eventually(lambda: not processes(data_dir))  # the stop of its last user reached it
 
 
-def test_killed_initdb_leaves_nothing_to_trip_over(server: Server, data_dir: Path) -> None:
-    (data_dir / "postgres/data.new/base").mkdir(parents=True)
+def test_killed_initdb_leaves_nothing_to_trip_over(empty_data_dir: Path) -> None:
+    (empty_data_dir / "postgres/data.new/base").mkdir(parents=True)
+    server = Server(empty_data_dir)
 
-    assert answers(server.join())
+    try:
+        assert answers(server.join())
+    finally:
+        server.leave()
 
 
 def test_socket_folder_taken_by_another_user_is_left_alone(server: Server) -> None:
@@ -230,8 +234,8 @@ def test_socket_folder_taken_by_another_user_is_left_alone(server: Server) -> No
     Path(host).rmdir()
 
 
-def test_long_path_works(data_dir: Path) -> None:
-    server = Server(data_dir / ("deep " * 20).strip() / ("deeper" * 20))
+def test_long_path_works(empty_data_dir: Path) -> None:
+    server = Server(empty_data_dir / ("deep " * 20).strip() / ("deeper" * 20))
 
     try:
         assert answers(server.join())
@@ -253,11 +257,11 @@ def test_unusable_folder_is_an_error_in_words() -> None:
         Server(Path("/dev/null/var")).join()
 
 
-def test_failed_initdb_is_an_error_in_words(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_initdb_is_an_error_in_words(empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "USER", "pg_reserved")
 
     with pytest.raises(EmbeddedError, match=r'initdb failed in .*data\.new: .*superuser name "pg_reserved"'):
-        server.join()
+        Server(empty_data_dir).join()
 
 
 def test_failed_start_names_the_log(server: Server, data_dir: Path) -> None:
@@ -283,15 +287,15 @@ def test_missing_wheel_is_an_error_in_words(server: Server, monkeypatch: pytest.
 
 
 def test_root_keeps_data_elsewhere_if_the_folder_is_closed_to_the_servers_user(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root has to run PostgreSQL as another user")
-    state_dir = data_dir.parent / "lib"
+    state_dir = empty_data_dir.parent / "lib"
     state_dir.mkdir()
     monkeypatch.setattr(embedded, "STATE_DIR", state_dir)
     monkeypatch.setattr(embedded, "_open_to_all", lambda folder: False)
-    server = Server(data_dir)
+    server = Server(empty_data_dir)
 
     try:
         assert answers(server.join())

@@ -12,6 +12,7 @@ from django.db import connection
 from fizzbuzz import exporting, rules
 from fizzbuzz.models import Submission
 from tests.log import append
+from tests.marks import commits
 from tests.service import manage
 
 pytestmark = pytest.mark.django_db
@@ -101,7 +102,7 @@ def test_blocks_are_small_and_whole() -> None:
     assert b"".join(blocks).count(b"\n") == 10_004
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_reader_that_leaves_early_frees_the_connection() -> None:
     append(*range(10_000))
     blocks = exporting.export(Submission.objects.all(), "csv")
@@ -112,7 +113,7 @@ def test_reader_that_leaves_early_frees_the_connection() -> None:
     assert Submission.objects.count() == 10_003
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_export_can_be_imported(tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     with file.open("w") as out:

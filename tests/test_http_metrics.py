@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from django.test import Client
 from prometheus_client import REGISTRY
+
+from tests.marks import commits
 
 
 def counted() -> dict[tuple[Any, ...], float]:
@@ -21,7 +22,7 @@ def raised(before: dict[tuple[Any, ...], float]) -> dict[tuple[Any, ...], float]
     return {key: value - before.get(key, 0) for key, value in counted().items() if value != before.get(key, 0)}
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_a_request_raises_what_django_prometheus_does(client: Client) -> None:
     before = counted()
 
@@ -56,7 +57,7 @@ def test_an_address_that_is_none_has_no_view(client: Client) -> None:
     }
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_token_opens_the_metrics(client: Client, settings: Any) -> None:
     settings.METRICS_TOKEN = "secret"
 

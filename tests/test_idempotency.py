@@ -13,8 +13,9 @@ from django.test import Client
 
 from fizzbuzz import idempotency
 from fizzbuzz.models import IdempotencyKey, Submission
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 ONE = ("/api/fizzbuzz", {"number": 15})
 MANY = ("/api/fizzbuzz/batch", {"numbers": [3, 5, 3, 7]})

@@ -17,9 +17,10 @@ from fizzbuzz import folding, importing, recording, rollup, rules
 from fizzbuzz.models import Import, NumberCount, Submission
 from tests.inputs import REFUSED_AS_TEXT
 from tests.log import INSERT, another, assert_exact, elsewhere
+from tests.marks import commits
 from tests.service import eventually, manage
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 NUMBERS = [15, -3, 7, 15]
 

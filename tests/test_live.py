@@ -8,6 +8,7 @@ from django.test import Client
 
 from fizzbuzz import rollup, views
 from tests.log import append
+from tests.marks import commits
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +66,7 @@ def test_fragment_takes_three_queries(client: Client, django_assert_num_queries:
     assert response.text.count('<li id="top') == rows
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_pages_take_as_many_queries_on_a_full_log(client: Client, django_assert_num_queries: Any) -> None:
     append(*range(5_000))
     while rollup.fold():

@@ -16,6 +16,7 @@ from django.test import Client
 from fizzbuzz import rollup
 from fizzbuzz_site.embedded import DATABASE, USER, Server
 from tests.log import append
+from tests.marks import commits
 from tests.service import ROOT, Service, manage, serving
 
 TEXT = (ROOT / "docs/operations.md").read_text()
@@ -123,7 +124,7 @@ def test_programs_say_what_is_wrong(data_dir: Path) -> None:
     assert missing.communicate() == ("", "CommandError: nothing can't be run: No such file or directory\n")
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_what_to_watch_is_there(client: Client) -> None:
     append(15)
     rollup.fold()

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from fizzbuzz import recording, rules
 from fizzbuzz.models import Submission
 from fizzbuzz.outcomes import NotRecorded
+from tests.marks import commits
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +46,7 @@ def test_equal_numbers_get_ids_in_order() -> None:
     assert ids == sorted(ids)
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_all_are_recorded_or_none() -> None:
     before = counted("FizzBuzz", "batch")
 
@@ -56,7 +57,7 @@ def test_all_are_recorded_or_none() -> None:
     assert counted("FizzBuzz", "batch") == before
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_metrics_count_what_is_committed() -> None:
     before = {kind: counted(kind.value, "batch") for kind in rules.Kind}
 
@@ -74,7 +75,7 @@ def test_metrics_count_what_is_committed() -> None:
     }
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_metrics_do_not_count_what_is_rolled_back() -> None:
     before = counted("FizzBuzz", "batch")
 

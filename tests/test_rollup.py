@@ -11,8 +11,9 @@ from prometheus_client import REGISTRY
 from fizzbuzz import folding, recording, rollup
 from fizzbuzz.models import MinuteCount, NumberCount, Watermark
 from tests.log import OLD_FOLD, another, append, append_at, assert_exact
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from django.test import Client
 from fizzbuzz import rollup
 from fizzbuzz_site.postgresql import impatient
 from tests.log import append
+from tests.marks import commits
 from tests.service import serving
 
 GAUGES = ("fizzbuzz_tail_rows", "fizzbuzz_last_fold_age_seconds")
@@ -20,7 +21,7 @@ def sample(page: str, name: str) -> float | None:
     return float(found[1]) if found else None
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_metrics_tell_how_far_the_folds_are_behind(client: Client) -> None:
     append(15)
     rollup.fold()
@@ -34,14 +35,14 @@ def test_metrics_tell_how_far_the_folds_are_behind(client: Client) -> None:
     assert 0 < age < 60
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_metrics_of_a_log_that_was_never_folded_have_no_age(client: Client) -> None:
     page = client.get("/metrics").text
 
     assert [sample(page, name) is None for name in GAUGES] == [False, True]
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 def test_metrics_leave_out_what_the_database_would_have_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(seconds: float) -> None:
         raise psycopg.OperationalError

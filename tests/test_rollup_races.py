@@ -14,8 +14,9 @@ from fizzbuzz.activity import activity
 from fizzbuzz.models import MinuteCount, NumberCount
 from fizzbuzz.rules import Kind
 from tests.log import INSERT, another, append, assert_exact, before_statement, elsewhere
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 FOLD_STATEMENTS = range(6)
 

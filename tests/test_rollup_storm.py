@@ -21,8 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from fizzbuzz import activity, folding, recording, rollup, rules
 from fizzbuzz.models import MinuteCount, NumberCount, Submission
 from tests.log import INSERT, OLD_FOLD, another, assert_exact
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 SECONDS = 5
 

@@ -19,9 +19,10 @@ from fizzbuzz import rollup
 from fizzbuzz.models import NumberCount, Watermark
 from fizzbuzz_site.embedded import DATABASE, USER, Server
 from tests.log import INSERT, OLD_FOLD, another, append, assert_exact
+from tests.marks import commits
 from tests.service import eventually, processes
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 
 @contextmanager

@@ -32,6 +32,7 @@ def finish(*arguments: str, **environment: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_everything(data_dir: Path, signum: int) -> None:
     service = Service(DATA_DIR=str(data_dir))
@@ -42,16 +43,18 @@ def test_signal_ends_everything(data_dir: Path, signum: int) -> None:
     assert processes(data_dir) == []
 
 
-def test_signal_during_the_start_ends_everything(data_dir: Path) -> None:
-    process = manage("serve", PORT="0", DATA_DIR=str(data_dir))
-    assert eventually((data_dir / "postgres/data/postmaster.pid").exists)
+@pytest.mark.smoke
+def test_signal_during_the_first_start_ends_everything(empty_data_dir: Path) -> None:
+    process = manage("serve", PORT="0", DATA_DIR=str(empty_data_dir))
+    assert eventually((empty_data_dir / "postgres/data/postmaster.pid").exists)
 
     process.terminate()
     process.communicate(timeout=60)
 
-    assert processes(data_dir) == []
+    assert processes(empty_data_dir) == []
 
 
+@pytest.mark.smoke
 def test_acknowledged_submissions_survive_kill_9_of_every_process(data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir))
     acknowledged: list[int] = []
@@ -91,15 +94,16 @@ def test_command_joins_the_running_server(service: Service, shared_data_dir: Pat
     assert service.request("/health").status == 200
 
 
-def test_command_starts_the_server_for_its_own_time(data_dir: Path) -> None:
-    migrated = finish("migrate", "--verbosity", "0", DATA_DIR=str(data_dir))
-    listed = finish("top_numbers", DATA_DIR=str(data_dir))
+def test_command_starts_the_server_for_its_own_time(empty_data_dir: Path) -> None:
+    migrated = finish("migrate", "--verbosity", "0", DATA_DIR=str(empty_data_dir))
+    listed = finish("top_numbers", DATA_DIR=str(empty_data_dir))
 
     assert migrated == (0, "", "")
     assert listed == (0, "No numbers have been submitted yet.\n", "")
-    assert processes(data_dir) == []
+    assert processes(empty_data_dir) == []
 
 
+@pytest.mark.smoke
 def test_metrics_of_all_workers_add_up(data_dir: Path) -> None:
     with serving(DATA_DIR=str(data_dir)) as service:
         workers: set[str] = set()
@@ -175,7 +179,7 @@ def test_other_major_version_is_one_clear_line(data_dir: Path) -> None:
 
 @pytest.fixture
 def database_url(data_dir: Path) -> Iterator[str]:
-    """A server that is not the service's own, and empty."""
+    """A server that is not the service's own; its database is migrated."""
     server = Server(data_dir)
     yield f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
     server.leave()
@@ -183,7 +187,6 @@ def database_url(data_dir: Path) -> Iterator[str]:
 
 def test_slow_query_holds_up_no_other_request(database_url: str) -> None:
     environment = {"DATABASE_URL": database_url, "SECRET_KEY": "of a test", "WEB_CONCURRENCY": "1"}
-    finish("migrate", "--verbosity", "0", **environment)
 
     with serving(**environment) as service, ThreadPoolExecutor() as pool, psycopg.connect(database_url) as database:
         database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
@@ -199,6 +202,10 @@ def test_slow_query_holds_up_no_other_request(database_url: str) -> None:
 
 
 def test_external_server_is_used_and_not_migrated_unasked(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as database:
+        database.execute("CREATE DATABASE empty TEMPLATE template0")
+    database_url = database_url.replace(f"/{DATABASE}?", "/empty?")
+
     code, errors = Service(DATABASE_URL=database_url, SECRET_KEY="of a test").stop()
 
     assert code == 0
@@ -207,7 +214,6 @@ def test_external_server_is_used_and_not_migrated_unasked(database_url: str) -> 
 
 def test_external_server_without_durability_is_warned_of(database_url: str) -> None:
     url = f"{database_url}&options=-c%20synchronous_commit%3Doff"
-    finish("migrate", "--verbosity", "0", DATABASE_URL=url, SECRET_KEY="of a test")
 
     assert Service(DATABASE_URL=url, SECRET_KEY="of a test").stop() == (
         0,

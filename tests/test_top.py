@@ -11,8 +11,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from fizzbuzz import rollup
 from tests.log import append
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 FEW = st.lists(st.integers(-3, 6), max_size=25)
 

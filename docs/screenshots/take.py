@@ -12,7 +12,7 @@ import django
 from django.db import connection
 from playwright.sync_api import Page, sync_playwright
 
-from tests.service import serving
+from tests.service import collect_static, serving
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}
@@ -31,6 +31,7 @@ INSERT = """
 
 
 def main() -> None:
+    collect_static()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
         data_dir = f"{folder}/var"

@@ -1,0 +1,48 @@
+"""The template data folder: an embedded PostgreSQL, initialised, migrated and stopped. Tests start from copies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.service import collect_static, manage
+
+RUN_DIR = Path(os.environ["TEST_RUN_DIR"])  # set by tests/settings.py
+TEMPLATE = RUN_DIR / "template"
+
+
+@contextmanager
+def data_dir(*, empty: bool = False) -> Iterator[Path]:
+    """A copy of the template, or an empty folder; it is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="fizzbuzz test ", dir=RUN_DIR) as folder:
+        Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
+        copy = Path(folder, "var")
+        copy.mkdir()
+        _prepare()
+        if not empty:
+            copy_to(copy)
+        yield copy
+
+
+def copy_to(data_dir: Path) -> None:
+    _prepare()
+    subprocess.run(["cp", "-a", f"{TEMPLATE}/.", data_dir], check=True)
+
+
+def _prepare() -> None:
+    """Make the template, and the static files that services need, once for all of pytest's workers."""
+    with (RUN_DIR / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not TEMPLATE.exists():
+            collect_static()
+            unfinished = TEMPLATE.with_suffix(".new")
+            assert manage("migrate", "--verbosity=0", DATA_DIR=str(unfinished)).communicate() == ("", "")
+            # Each copy makes its own.
+            (unfinished / "postgres/socket").unlink()
+            (unfinished / "secret_key").unlink()
+            unfinished.rename(TEMPLATE)
