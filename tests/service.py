@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+# Environments for services whose deadlines tests wait for.
+SHORT_DEADLINES = {"DJANGO_SETTINGS_MODULE": "tests.short_deadlines", "GUNICORN_CMD_ARGS": "--keep-alive=3"}
+SHORT_SHUTDOWN = {"GUNICORN_CMD_ARGS": "--graceful-timeout=1"}  # a browser keeps its connections
 SECONDS = 60  # until a wait for a process gives up; none should take so long
 
 

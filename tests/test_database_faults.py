@@ -17,7 +17,8 @@ import psycopg
 import pytest
 
 from fizzbuzz_site.embedded import DATABASE, USER, Server
-from tests.service import Answer, Service, children, eventually, manage, serving
+from tests import template
+from tests.service import Answer, Service, children, eventually, serving
 
 NUMBERS = itertools.count(1_000)
 POOL = 5  # connections of the worker: enough for all that is sent at once
@@ -71,7 +72,6 @@ def cluster(shared_data_dir: Path) -> Iterator[Cluster]:
 def service_of(cluster: Cluster) -> Iterator[Service]:
     """One worker, so that a hold-up of one request would be everybody's."""
     environment = {"DATABASE_URL": cluster.url, "SECRET_KEY": "of a test"}
-    assert manage("migrate", "--verbosity", "0", **environment).communicate() == ("", "")
     with serving(**environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE=str(POOL)) as service:
         yield service
 
@@ -248,13 +248,14 @@ def test_workers_that_start_without_a_database_find_it_later(service: Service, c
 
 
 @pytest.fixture
-def small_disk(data_dir: Path) -> Iterator[Path]:
+def small_disk(empty_data_dir: Path) -> Iterator[Path]:
     """A file system of 160 MB."""
-    folder = data_dir / "disk"
+    folder = empty_data_dir / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=711", "tmpfs", folder], check=False)
     if mounted.returncode:
         pytest.skip("needs a small disk: mount of a tmpfs failed, which takes root")
+    template.copy_to(folder)
     yield folder
     subprocess.run(["umount", folder], check=True)
 

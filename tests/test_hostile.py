@@ -150,8 +150,8 @@ def test_number_of_too_many_digits_is_refused_in_our_words(client: Client, digit
     [
         (b'{"number": ' + b"9" * 10_000_000 + b"}", "application/json", 413),
         (b'{"number": "' + b"\xff" * 10_000_000 + b'"}', "application/json", 413),
-        (gzip.compress(b'{"number": 15}'), "application/json", 400),
-        (gzip.compress(b" " * 10_000_000), "application/json", 400),
+        (gzip.compress(b'{"number": 15}', mtime=0), "application/json", 400),
+        (gzip.compress(b" " * 10_000_000, mtime=0), "application/json", 400),
         (b"", "application/json", 400),
         (b"\x00", "application/json", 400),
         (b"\xef\xbb\xbf" + b'{"number": 15}', "application/json", 400),

@@ -13,7 +13,7 @@ from select import select
 
 import pytest
 
-from tests.service import SECONDS, Answer, Service, eventually, serving
+from tests.service import SECONDS, SHORT_DEADLINES, Answer, Service, eventually, serving
 
 POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%s\r\n\r\n%s"
 LARGE = b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -23,7 +23,7 @@ UNREADABLE = "What was sent did not arrive whole and in time. Nothing was record
 
 @pytest.fixture(scope="module")
 def service(shared_data_dir: Path) -> Iterator[Service]:
-    with serving(DATA_DIR=str(shared_data_dir), WEB_CONCURRENCY="1") as service:
+    with serving(DATA_DIR=str(shared_data_dir), WEB_CONCURRENCY="1", **SHORT_DEADLINES) as service:
         yield service
 
 

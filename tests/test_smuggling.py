@@ -20,7 +20,7 @@ SMUGGLED = (
     b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\n"
     b'Content-Type: application/json\r\nContent-Length: 15\r\n\r\n{"number": 666}'
 )
-ZIPPED = gzip.compress(BODY)
+ZIPPED = gzip.compress(BODY, mtime=0)
 CHUNKED = b"e\r\n" + BODY + b"\r\n0\r\n\r\n"
 
 
@@ -35,9 +35,9 @@ def exchange(service: Service, sent: bytes) -> bytes:
     address = urlsplit(service.address)
     with socket.create_connection((address.hostname, address.port or 0), timeout=60) as connection:
         connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
         received = b""
-        with suppress(ConnectionResetError):
+        with suppress(OSError):  # it may have hung up already, with bytes of ours unread
+            connection.shutdown(socket.SHUT_WR)
             while part := connection.recv(2**16):
                 received += part
     return received

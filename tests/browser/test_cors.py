@@ -5,7 +5,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.service import Service, serving
+from tests.service import SHORT_SHUTDOWN, Service, serving
 
 FETCH = """([address, options]) =>
     fetch(address, options).then(response => response.json()).catch(error => error.name)"""
@@ -20,7 +20,7 @@ def test_page_of_elsewhere_may_read_and_no_more(
     def fetch(path: str, options: Any = None) -> Any:
         return page.evaluate(FETCH, [shared.address + path, options or {}])
 
-    with serving(DATA_DIR=str(data_dir), CORS_ORIGINS=service.address) as shared:
+    with serving(DATA_DIR=str(data_dir), CORS_ORIGINS=service.address, **SHORT_SHUTDOWN) as shared:
         page.goto("/api/numbers/15?format=json")  # of another port, so of another origin; what is no page has no policy
         read = fetch("/api/numbers/15")
         posted = [fetch("/api/fizzbuzz", json), fetch("/api/fizzbuzz", form)]

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from fizzbuzz.views import LIVE_SECONDS
 from tests.browser.conftest import Visit
 from tests.browser.first_page import answer, count, field, submit
-from tests.service import Service, serving
+from tests.service import SHORT_SHUTDOWN, Service, serving
 
 SECOND = 1_000  # milliseconds
 OLD = "These figures are not fresh: the service can't be reached. They catch up by themselves once it is back."
@@ -138,7 +138,7 @@ def test_focus_stays_on_a_row_that_is_refreshed(page: Page, service: Service) ->
 
 
 def test_service_goes_away_and_comes_back(visit: Visit, faults: list[str], data_dir: Path) -> None:
-    with serving(DATA_DIR=str(data_dir)) as service:
+    with serving(DATA_DIR=str(data_dir), **SHORT_SHUTDOWN) as service:
         page = visit(base_url=service.address)
         stop_clock(page)
         page.goto("/")
@@ -152,7 +152,7 @@ def test_service_goes_away_and_comes_back(visit: Visit, faults: list[str], data_
     page.clock.fast_forward(19 * SECOND)
     assert len(addresses) == 2
 
-    with serving(DATA_DIR=str(data_dir), PORT=port) as service:
+    with serving(DATA_DIR=str(data_dir), PORT=port, **SHORT_SHUTDOWN) as service:
         page.clock.fast_forward(5 * SECOND)
         expect(page.get_by_text(OLD)).to_be_hidden()
         submit(page, "21")
