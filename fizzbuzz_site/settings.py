@@ -10,11 +10,13 @@ import sys
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import FileAwareEnv, validate
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from fizzbuzz_site import __version__, logs
 from fizzbuzz_site.embedded import DATABASE, USER, Server
@@ -55,6 +57,21 @@ def _origins(texts: list[str]) -> list[str]:
                 "https://example.org,http://localhost:3000, or * alone for all"
             )
     return texts
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Return Django's parameters for a libpq URL, which may name several hosts and any of libpq's options."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ImproperlyConfigured(
+            "DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name"
+        )
+    try:
+        options = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL: {str(error).strip()}") from error
+    names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    parameters = {name: options.pop(option, "") for name, option in names.items()}
+    return {"ENGINE": "fizzbuzz_site.postgresql", **parameters, "OPTIONS": options, "CONN_HEALTH_CHECKS": True}
 
 
 # What `manage.py serve` listens on, and with how many processes.
@@ -177,16 +194,8 @@ TEMPLATES = [
     },
 ]
 
-try:
-    DATABASES = {"default": dj_database_url.parse(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
-except ValueError as error:
-    raise ImproperlyConfigured(f"DATABASE_URL: {error}") from error
-if "postgresql" not in DATABASES["default"]["ENGINE"]:
-    raise ImproperlyConfigured(
-        "DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name"
-    )
-DATABASES["default"] |= {"ENGINE": "fizzbuzz_site.postgresql", "CONN_HEALTH_CHECKS": True}
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)  # seconds
+DATABASES: dict[str, Any] = {"default": _database(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
+DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 2)  # seconds, for each host
 if SERVED_AT:
     # Many requests share a few connections; who waits longer than this many seconds for one is told so.
     DATABASES["default"]["OPTIONS"]["pool"] = {

@@ -1,0 +1,108 @@
+"""A primary PostgreSQL and its synchronous standby, over TCP on 127.0.0.1, from the embedded binaries."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from fizzbuzz_site.embedded import Server
+from tests.service import children, eventually
+
+USER = "postgres"
+DATABASE = "fizzbuzz"
+
+
+class Node:
+    """One PostgreSQL server in `folder`; root runs it as the unprivileged user."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder, self._programs = folder, programs
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+
+    @property
+    def conninfo(self) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def initialise(self) -> None:
+        self._run("initdb", "-D", str(self.folder), "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C")
+        self.start()
+        with psycopg.connect(host="127.0.0.1", port=self.port, user=USER, dbname=USER, autocommit=True) as database:
+            database.execute(f"CREATE DATABASE {DATABASE}")
+
+    def copy_of(self, primary: Node) -> None:
+        """Become a standby that streams from `primary`, and start."""
+        source = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", USER)
+        self._run("pg_basebackup", *source, "-D", str(self.folder), "-X", "stream", "-c", "fast", "-R")
+        self.start()
+
+    def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories="
+        log = str(self.folder.with_suffix(".log"))
+        self._run("pg_ctl", "start", "-D", str(self.folder), "-o", options, "-l", log, "-w")
+
+    def promote(self) -> None:
+        self._run("pg_ctl", "promote", "-D", str(self.folder), "-w")
+
+    def kill(self) -> None:
+        """End every process of the server with SIGKILL, as a lost machine does."""
+        with suppress(FileNotFoundError):
+            postmaster = int((self.folder / "postmaster.pid").read_text().partition("\n")[0])
+            pids = [postmaster, *children(postmaster)]
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            assert eventually(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in pids))
+            (self.folder / "postmaster.pid").unlink()
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(self.conninfo, autocommit=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        subprocess.run(
+            [self._programs / program, *arguments],
+            user=account and account.pw_uid,
+            group=account and account.pw_gid,
+            extra_groups=[] if account else None,
+            cwd="/",
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+@contextmanager
+def replicated(data_dir: Path) -> Iterator[tuple[Node, Node]]:
+    """A primary, and a standby that every commit waits for."""
+    base = data_dir / "replication"
+    base.mkdir(mode=0o777)
+    base.chmod(0o777)  # the server may run as another user
+    data_dir.chmod(0o711)
+    server = Server(data_dir)
+    server.join()  # puts the programs where the server's user reaches them
+    programs = server.binaries()
+    server.leave()
+    primary, standby = Node(base / "primary", programs), Node(base / "standby", programs)
+    try:
+        primary.initialise()
+        standby.copy_of(primary)
+        with primary.connect() as database:
+            database.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            database.execute("SELECT pg_reload_conf()")
+            synchronous = "SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"
+            assert eventually(lambda: bool(database.execute(synchronous).fetchall()))
+        yield primary, standby
+    finally:
+        primary.kill()
+        standby.kill()
+        shutil.rmtree(base)

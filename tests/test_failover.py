@@ -1,0 +1,45 @@
+"""The primary is lost under load, the standby takes its place, and the service goes on by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.clients import Client, Ledger
+from tests.replication import DATABASE, USER, replicated
+from tests.service import Service, eventually, manage
+
+CLIENTS = 6
+BETWEEN = 150  # acknowledged submissions before and after the failover
+
+
+def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
+    with replicated(data_dir) as (primary, standby):
+        hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+        environment = {
+            "DATABASE_URL": f"postgresql://{USER}@{hosts}/{DATABASE}?target_session_attrs=read-write",
+            "SECRET_KEY": "of a test",
+        }
+        service = Service("--migrate", **environment)
+        ledger = Ledger()
+        clients = [Client(ledger, lambda: service.address, f"failover {index}") for index in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        assert eventually(lambda: ledger.acknowledged >= BETWEEN)
+
+        primary.kill()
+        lost_at = ledger.acknowledged
+        standby.promote()
+
+        assert eventually(lambda: ledger.acknowledged >= lost_at + BETWEEN)
+        assert service.request("/health").json()["status"] == "ok"
+        ledger.closed.set()
+        for client in clients:
+            client.join(timeout=60)
+        assert not any(client.is_alive() for client in clients)
+        verified = manage("top_numbers", "--verify", **environment).communicate()
+        assert verified == ("Every count is what the log says.\n", "")
+        with standby.connect() as database:
+            assert ledger.compare(database) == []
+        code, _ = service.stop()
+        assert code == 0
+        print(f"{ledger.acknowledged} acknowledged, {ledger.again} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
