@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +32,10 @@ class Node:
     @property
     def conninfo(self) -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def sibling(self, name: str) -> Node:
+        """A server that isn't there yet, in a folder beside this one."""
+        return Node(self.folder.with_name(name), self._programs)
 
     def initialise(self) -> None:
         self._run("initdb", "-D", str(self.folder), "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C")
@@ -82,27 +85,35 @@ class Node:
 
 
 @contextmanager
+def single(data_dir: Path) -> Iterator[Node]:
+    """One server with an empty database."""
+    base = data_dir / "servers"
+    base.mkdir()
+    base.chmod(0o777)  # the server may run as another user
+    launcher = Server(data_dir)
+    launcher.join()  # puts the programs where the server's user reaches them
+    programs = launcher.binaries()
+    launcher.leave()
+    node = Node(base / "first", programs)
+    try:
+        node.initialise()
+        yield node
+    finally:
+        node.kill()
+
+
+@contextmanager
 def replicated(data_dir: Path) -> Iterator[tuple[Node, Node]]:
     """A primary, and a standby that every commit waits for."""
-    base = data_dir / "replication"
-    base.mkdir(mode=0o777)
-    base.chmod(0o777)  # the server may run as another user
-    data_dir.chmod(0o711)
-    server = Server(data_dir)
-    server.join()  # puts the programs where the server's user reaches them
-    programs = server.binaries()
-    server.leave()
-    primary, standby = Node(base / "primary", programs), Node(base / "standby", programs)
-    try:
-        primary.initialise()
-        standby.copy_of(primary)
-        with primary.connect() as database:
-            database.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            database.execute("SELECT pg_reload_conf()")
-            synchronous = "SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"
-            assert eventually(lambda: bool(database.execute(synchronous).fetchall()))
-        yield primary, standby
-    finally:
-        primary.kill()
-        standby.kill()
-        shutil.rmtree(base)
+    with single(data_dir) as primary:
+        standby = primary.sibling("standby")
+        try:
+            standby.copy_of(primary)
+            with primary.connect() as database:
+                database.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                database.execute("SELECT pg_reload_conf()")
+                synchronous = "SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"
+                assert eventually(lambda: bool(database.execute(synchronous).fetchall()))
+            yield primary, standby
+        finally:
+            standby.kill()

@@ -36,8 +36,10 @@ class Answer(NamedTuple):
 class Service:
     """One `manage.py serve`, at a port of its own unless one is given."""
 
+    code = ROOT
+
     def __init__(self, *options: str, **environment: str) -> None:
-        self.process = manage("serve", *options, **{"PORT": "0", **environment})
+        self.process = manage_in(self.code, "serve", *options, **{"PORT": "0", **environment})
         assert self.process.stdout
         found = re.search(r"http://\S+", self.process.stdout.readline())
         if not found:
@@ -79,12 +81,17 @@ def serving(**environment: str) -> Iterator[Service]:
 
 def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """`manage.py` with these arguments, by the settings of production and this environment alone."""
+    return manage_in(ROOT, *arguments, **environment)
+
+
+def manage_in(code: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Run `manage.py` of the checkout in the folder `code`."""
     inherited = {
         name: value for name, value in os.environ.items() if name in {"PATH", "HOME"} or name.startswith("COVERAGE")
     }
     return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
+        cwd=code,
         env=inherited | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -93,10 +100,10 @@ def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def collect_static() -> None:
-    """Must run before a service starts; for pytest's, tests/template.py sees to it."""
+def collect_static(code: Path = ROOT) -> None:
+    """Must run before a service starts; for those of this checkout, tests/template.py sees to it."""
     with tempfile.TemporaryDirectory() as data_dir:
-        assert manage("collectstatic", "--noinput", DATA_DIR=data_dir).communicate()[1] == ""
+        assert manage_in(code, "collectstatic", "--noinput", DATA_DIR=data_dir).communicate()[1] == ""
 
 
 def processes(data_dir: Path) -> list[int]:

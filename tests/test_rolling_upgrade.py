@@ -1,0 +1,81 @@
+"""The release before this one and this one serve one database side by side, before, during and after `migrate`."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.clients import Client, Ledger
+from tests.replication import single
+from tests.service import ROOT, Service, collect_static, eventually, manage, manage_in
+
+PREVIOUS_RELEASE = "f060d158cdf3c72fef3ec66e1044e0f1a603bf23"
+CLIENTS = 4
+BETWEEN = 150  # acknowledged submissions in each phase
+
+
+class Previous(Service):
+    """An instance of the release before."""
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of the release before this one."""
+    archive = subprocess.run(["git", "archive", PREVIOUS_RELEASE], cwd=ROOT, capture_output=True, check=False)
+    if archive.returncode:
+        pytest.skip(f"needs the project's history, for the release before: {archive.stderr.decode().strip()}")
+    folder = tmp_path_factory.mktemp("previous")
+    with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder, filter="data")
+    collect_static(folder)
+    return folder
+
+
+def test_both_releases_serve_through_the_migration(
+    data_dir: Path, previous: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with single(data_dir) as node:
+        environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": "of a test"}
+        assert manage_in(previous, "migrate", "--verbosity", "0", **environment).communicate() == ("", "")
+        monkeypatch.setattr(Previous, "code", previous)
+        old = Previous(**environment)
+        addresses = [old.address]
+        turn = itertools.count()
+        ledger = Ledger()
+        clients = [
+            Client(ledger, lambda: addresses[next(turn) % len(addresses)], f"upgrade {index}", without_key=0)
+            for index in range(CLIENTS)
+        ]
+        for client in clients:
+            client.start()
+        assert _some_more(ledger)
+        assert manage("migrate", "--verbosity", "0", **environment).communicate() == ("", "")
+        assert _some_more(ledger)  # the old release, on the new schema
+        new = Service(**environment)
+        addresses.append(new.address)
+        assert _some_more(ledger)
+        assert {old.request("/health").status, new.request("/health").status} == {200}
+        addresses.remove(old.address)
+        assert _some_more(ledger)
+        assert old.stop() == (0, "")
+        ledger.closed.set()
+        for client in clients:
+            client.join(timeout=60)
+
+        verified = manage("top_numbers", "--verify", **environment).communicate()
+        assert verified == ("Every count is what the log says.\n", "")
+        with psycopg.connect(node.conninfo) as database:
+            assert ledger.compare(database) == []
+        assert {*ledger.outcomes} <= {"201", "303", "page 200", "lost", "page lost"}
+        assert new.stop() == (0, "")
+
+
+def _some_more(ledger: Ledger) -> bool:
+    enough = ledger.acknowledged + BETWEEN
+    return eventually(lambda: ledger.acknowledged >= enough)
