@@ -15,7 +15,7 @@ import argparse
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
@@ -27,6 +27,8 @@ from benchmarks.postgres import Postgres, postgres
 from benchmarks.processes import cpu_seconds
 from benchmarks.report import RESULTS
 from benchmarks.systems import OURS, running
+
+Events = Generator[simpy.Event, Any, None]
 
 COSTS = RESULTS / "costs.json"
 INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[]) RETURNING id, number, created_at"
@@ -134,7 +136,7 @@ class Database:
         self._flushed = env.event()
         env.process(self._flush())
 
-    def insert(self, rows: int) -> Iterator[Any]:
+    def insert(self, rows: int) -> Events:
         with self.cores.request() as core:
             yield core
             # The folds' share is taken with the rows that they will fold.
@@ -144,7 +146,7 @@ class Database:
         yield self._flushed  # the flush under way may have begun too early
         yield self._flushed
 
-    def _flush(self) -> Iterator[Any]:
+    def _flush(self) -> Events:
         while True:
             yield self.env.timeout(self.costs.flush)
             flushed, self._flushed = self._flushed, self.env.event()
@@ -164,7 +166,7 @@ class Worker:
         self.env.process(self._serve())
         self.env.process(self._insert())
 
-    def _serve(self) -> Iterator[Any]:
+    def _serve(self) -> Events:
         spare = 0.0
         while True:
             yield self.env.timeout(SLICE)
@@ -182,7 +184,7 @@ class Worker:
             if self.ready and not self.wake.triggered:
                 self.wake.succeed()
 
-    def _insert(self) -> Iterator[Any]:
+    def _insert(self) -> Events:
         while True:
             if not self.ready:
                 self.wake = self.env.event()
