@@ -10,7 +10,7 @@ import sys
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -23,8 +23,13 @@ from fizzbuzz_site.embedded import DATABASE, USER, Server
 from fizzbuzz_site.postgresql.impatient import ImpatientConnection
 from fizzbuzz_site.secret_key import kept_secret_key
 
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = FileAwareEnv(strip_whitespace=True)
+
+MAX_WINDOW = 366 * 24 * 3600  # seconds, of RATE_LIMIT
 
 
 def _networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
@@ -36,17 +41,19 @@ def _networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
         ) from error
 
 
-def _rate(text: str) -> tuple[int, int] | None:
-    """How many requests, in how many seconds."""
-    periods = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+def _rate(text: str) -> RateLimitItem | None:
     if not text:
         return None
-    if not (found := re.fullmatch(r"([1-9][0-9]{0,8})/(\w+)", text, re.ASCII)) or found[2] not in periods:
+    from limits import parse_many  # noqa: PLC0415 - a tenth of a second, for those alone who set a limit
+
+    try:
+        (rate,) = (each for each in parse_many(text) if 0 < each.amount < 10**9 and each.get_expiry() <= MAX_WINDOW)
+    except ValueError as error:
         raise ImproperlyConfigured(
-            f"RATE_LIMIT: {text!r} is no rate; write a number of requests and a period, such as 600/minute; "
-            f"the periods are {', '.join(periods)}"
-        )
-    return int(found[1]), periods[found[2]]
+            f"RATE_LIMIT: {text!r} is not a rate; write a number of requests and a period of at most a year, such as "
+            "600/minute, 1000/hour or 50/10 seconds"
+        ) from error
+    return rate
 
 
 def _origins(texts: list[str]) -> list[str]:
@@ -91,10 +98,10 @@ ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
 HTTPS: bool = env.bool("HTTPS", False)
 # Networks of the proxies in front: what they say of the client, and of the request's id, is believed.
 TRUSTED_PROXIES = _networks(env.list("TRUSTED_PROXIES", []))
-# How often one client may write, such as 600/minute; unset, as often as it likes.
+# Submissions that one client may send, such as 600/minute; unset: no limit.
 RATE_LIMIT = _rate(env.str("RATE_LIMIT", ""))
 # The Redis or Valkey that counts for RATE_LIMIT, for all processes and machines.
-CACHE_URL: str = env.str("CACHE_URL", "")
+REDIS_URL: str = env.str("REDIS_URL", "")
 # Pages of these origins may read the API by script; * is every page.
 CORS_ORIGINS = _origins(env.list("CORS_ORIGINS", []))
 # info: a line for each request; warning and error: none.
@@ -126,9 +133,9 @@ if not SECRET_KEY:
             "set DATA_DIR to another, or DATABASE_URL to a server of your own."
         ) from error
 
-if RATE_LIMIT and urlsplit(CACHE_URL).scheme not in {"redis", "rediss", "unix"}:
+if RATE_LIMIT and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
     raise ImproperlyConfigured(
-        "RATE_LIMIT needs CACHE_URL, the Redis or Valkey that counts for all processes: set it to "
+        "RATE_LIMIT needs REDIS_URL, the Redis or Valkey that counts for all processes: set it to "
         "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or leave RATE_LIMIT unset."
     )
 
@@ -171,7 +178,7 @@ MIDDLEWARE = [
     "fizzbuzz_site.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "fizzbuzz.errors.UnavailableMiddleware",
-    *(["fizzbuzz.limiting.RateLimitMiddleware"] if RATE_LIMIT else []),
+    *(["fizzbuzz.rate_limit.RateLimitMiddleware"] if RATE_LIMIT else []),
 ]
 
 ROOT_URLCONF = "fizzbuzz_site.urls"

@@ -128,7 +128,7 @@ class World:
         assert eventually(started)
 
     def _start_service(self) -> None:
-        cache = {"CACHE_URL": f"redis://127.0.0.1:{self._redis_port}/0", "RATE_LIMIT": "10000000/minute"}
+        cache = {"REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0", "RATE_LIMIT": "10000000/minute"}
         self._service = Service(DATA_DIR=str(self._data_dir), **(cache if self._redis else {}))
         for stream in (self._service.process.stdout, self._service.process.stderr):
             threading.Thread(target=self._said.extend, args=(stream,), daemon=True).start()

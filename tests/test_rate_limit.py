@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.test import Client
+from limits import parse
 
-from fizzbuzz import limiting
+from fizzbuzz import rate_limit
 from fizzbuzz.models import Submission
+from fizzbuzz_site.settings import _rate
 from tests.cache import Cache, caching, needs_redis
 from tests.service import Answer, Service, eventually, serving
 
 pytestmark = [needs_redis, pytest.mark.django_db]
 
-LIMITING = "fizzbuzz.limiting.RateLimitMiddleware"
+LIMITING = "fizzbuzz.rate_limit.RateLimitMiddleware"
 UNAVAILABLE = "fizzbuzz_rate_limit_unavailable_total"
 
 
@@ -32,10 +36,29 @@ def cache() -> Iterator[Cache]:
 def limited(settings: Any, cache: Cache) -> Client:
     """A client of a service that takes three POSTs an hour."""
     cache.client.flushall()
-    settings.CACHE_URL = cache.patient_url
-    settings.RATE_LIMIT = (3, 3600)
+    settings.REDIS_URL = cache.patient_url
+    settings.RATE_LIMIT = parse("3/hour")
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, LIMITING]
     return Client()
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "seconds"),
+    [("600/minute", 600, 60), ("1/day", 1, 86_400), ("50/10 seconds", 50, 10), ("5 per 2 hours", 5, 7200)],
+)
+def test_rate_is_an_amount_in_a_period(text: str, amount: int, seconds: int) -> None:
+    rate = _rate(text)
+
+    assert rate
+    assert (rate.amount, rate.get_expiry()) == (amount, seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["600", "0/minute", "-1/minute", "1.5/minute", "1/fortnight", "1/2 years", "1/second;9/minute", "9" * 10]
+)
+def test_invalid_rate_is_rejected(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"^RATE_LIMIT: '{re.escape(text)}' is not a rate; "):
+        _rate(text)
 
 
 def submit(client: Client, address: str = "192.0.2.1", **headers: str) -> Any:
@@ -129,7 +152,7 @@ def test_client_is_who_a_trusted_proxy_saw(limited: Client, settings: Any) -> No
 
 
 def test_cache_that_is_away_stops_nobody(settings: Any, limited: Client, tmp_path: Path) -> None:
-    settings.CACHE_URL = f"unix://{tmp_path}/nowhere"
+    settings.REDIS_URL = f"unix://{tmp_path}/nowhere"
     before = unavailable(limited.get("/metrics").text)
 
     answers = [submit(Client()) for _ in range(5)]
@@ -165,7 +188,7 @@ def environment(cache: Cache, shared_data_dir: Path) -> dict[str, str]:
     return {
         "DATA_DIR": str(shared_data_dir),
         "RATE_LIMIT": "20/hour",
-        "CACHE_URL": cache.patient_url,
+        "REDIS_URL": cache.patient_url,
         "TRUSTED_PROXIES": "127.0.0.1",
     }
 
@@ -193,7 +216,7 @@ def test_without_trusted_proxies_a_header_makes_no_other_client(environment: dic
 
 
 def test_submissions_go_on_while_redis_is_killed_and_are_limited_again_after(environment: dict[str, str]) -> None:
-    with caching() as cache, serving(**environment | {"CACHE_URL": cache.patient_url}) as service:
+    with caching() as cache, serving(**environment | {"REDIS_URL": cache.patient_url}) as service:
         assert statuses(flood(30, service)) == {201: 20, 429: 10}
 
         cache.kill()
@@ -205,7 +228,7 @@ def test_submissions_go_on_while_redis_is_killed_and_are_limited_again_after(env
 
 
 def test_redis_that_hangs_holds_nobody_for_long(environment: dict[str, str]) -> None:
-    with caching() as cache, serving(**environment | {"CACHE_URL": cache.url}) as service:
+    with caching() as cache, serving(**environment | {"REDIS_URL": cache.url}) as service:
         flood(30, service)
         before = unavailable(service.request("/metrics").body)
 
@@ -221,19 +244,19 @@ def test_redis_that_hangs_holds_nobody_for_long(environment: dict[str, str]) -> 
 def test_process_asks_a_redis_that_hangs_once_in_a_while(
     limited: Client, cache: Cache, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.CACHE_URL = f"{cache.url}?socket_timeout=0.1"
-    middleware = limiting.RateLimitMiddleware(lambda request: HttpResponse())
-    assert eventually(lambda: middleware._counted("client") is not None)
+    settings.REDIS_URL = f"{cache.url}?socket_timeout=0.1"
+    middleware = rate_limit.RateLimitMiddleware(lambda request: HttpResponse())
+    assert eventually(lambda: middleware._count("client") is not None)
     caplog.clear()
 
     cache.suspend()
-    counted = [middleware._counted("client") for _ in range(100)]
+    counted = [middleware._count("client") for _ in range(100)]
     cache.resume()
 
     assert counted == [None] * 100
     assert [record.message for record in caplog.records] == [
-        "The rate limit is off, for its cache is away: Timeout reading from socket"
+        "Redis unavailable, rate limiting disabled: Timeout reading from socket"
     ]
-    middleware._left_alone_until = 1e-9  # the pause is over
-    assert eventually(lambda: middleware._counted("client") is not None)
-    assert middleware._left_alone_until == 0
+    middleware._broken_until = 1e-9  # the break is over
+    assert eventually(lambda: middleware._count("client") is not None)
+    assert middleware._broken_until == 0
