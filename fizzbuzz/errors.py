@@ -17,7 +17,7 @@ from django.template.loader import render_to_string
 from fizzbuzz.api.problems import problem_response
 from fizzbuzz.idempotency import KeyInProgress
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
-from fizzbuzz_site.logs import request_id
+from fizzbuzz_site.log_config import request_id
 
 BAD_REQUESTS: dict[type[Exception], str] = {
     DisallowedHost: "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",

@@ -20,7 +20,7 @@ from typing import Any
 import gevent
 from prometheus_client.multiprocess import mark_process_dead
 
-from fizzbuzz_site import logs, slow_clients
+from fizzbuzz_site import log_config, slow_clients
 from fizzbuzz_site.embedded import Server
 
 worker_class = "gevent"
@@ -42,7 +42,7 @@ loglevel = "warning"
 forwarded_allow_ips = ""
 # Its lines go the way of all others. (Its logconfig_dict would make it gather an access log for nobody.)
 errorlog = None
-dictConfig(logs.configuration(loglevel, readable=sys.stderr.isatty()))
+dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
 # The workers' heartbeat: in memory, where a slow disk can't stop it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a file of its own
@@ -78,7 +78,7 @@ def pre_request(worker: Any, request: Any) -> None:
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
     _cork(request, on=False)
-    logs.request_id.set("")  # what comes now is not of this request any more
+    log_config.request_id.set("")  # what comes now is not of this request any more
     gevent.sleep(0)  # the others' turn: who asks for what needs no database could else be served without an end
 
 

@@ -18,7 +18,7 @@ from environs import FileAwareEnv, validate
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from fizzbuzz_site import __version__, logs
+from fizzbuzz_site import __version__, log_config
 from fizzbuzz_site.embedded import DATABASE, USER, Server
 from fizzbuzz_site.postgresql.impatient import ImpatientConnection
 from fizzbuzz_site.secret_key import kept_secret_key
@@ -164,7 +164,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "fizzbuzz_site.requests.RequestsMiddleware",
+    "fizzbuzz_site.request_log.RequestLogMiddleware",
     "fizzbuzz_site.probes.ProbesMiddleware",
     "fizzbuzz_site.http_metrics.RequestMetrics",
     "django.middleware.security.SecurityMiddleware",
@@ -220,9 +220,9 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-# JSON, but for who sits in front of it.
+# JSON, or human-readable on a terminal or with DEBUG.
 LOG_READABLE = DEBUG or sys.stderr.isatty()
-LOGGING = logs.configuration(LOG_LEVEL, readable=LOG_READABLE)
+LOGGING = log_config.configuration(LOG_LEVEL, readable=LOG_READABLE)
 
 LANGUAGE_CODE = "en"
 USE_I18N = False

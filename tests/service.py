@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,9 +37,10 @@ class Service:
     """One `manage.py serve`, at a port of its own unless one is given."""
 
     code = ROOT
+    stderr = subprocess.PIPE  # where its process writes
 
     def __init__(self, *options: str, **environment: str) -> None:
-        self.process = manage_in(self.code, "serve", *options, **{"PORT": "0", **environment})
+        self.process = start(["serve", *options], {"PORT": "0", **environment}, code=self.code, stderr=self.stderr)
         assert self.process.stdout
         found = re.search(r"http://\S+", self.process.stdout.readline())
         if not found:
@@ -81,11 +82,17 @@ def serving(**environment: str) -> Iterator[Service]:
 
 def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """`manage.py` with these arguments, by the settings of production and this environment alone."""
-    return manage_in(ROOT, *arguments, **environment)
+    return start(arguments, environment)
 
 
 def manage_in(code: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Run `manage.py` of the checkout in the folder `code`."""
+    return start(arguments, environment, code=code)
+
+
+def start(
+    arguments: Sequence[str], environment: dict[str, str], *, code: Path = ROOT, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     inherited = {
         name: value for name, value in os.environ.items() if name in {"PATH", "HOME"} or name.startswith("COVERAGE")
     }
@@ -94,7 +101,7 @@ def manage_in(code: Path, *arguments: str, **environment: str) -> subprocess.Pop
         cwd=code,
         env=inherited | environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         start_new_session=True,
     )

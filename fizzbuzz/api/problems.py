@@ -19,7 +19,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from fizzbuzz import idempotency
 from fizzbuzz.api.parsers import BodyTooLarge
 from fizzbuzz.api.problem_types import OF_SLUG, OF_STATUS
-from fizzbuzz_site.logs import request_id
+from fizzbuzz_site.log_config import request_id
 
 _STATUSES = {idempotency.InvalidKey: 400, idempotency.KeyInProgress: 409, idempotency.KeyReused: 422}
 CONTENT_TYPE = "application/problem+json"

@@ -1,4 +1,4 @@
-"""Each request's id, and its line in the log."""
+"""The id of each request, and its line in the log."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from fizzbuzz_site import clients, logs
+from fizzbuzz_site import clients, log_config
 from fizzbuzz_site.probes import PROBES
 
 HEADER = "X-Request-ID"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 
-_sane = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
-_log = logs.requests(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
+_is_valid = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_log = log_config.request_logger(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
 
 
-class RequestsMiddleware:
-    """The outermost: whatever is answered has an id, and whatever but the probes a line."""
+class RequestLogMiddleware:
+    """Gives each response its request's id, and writes a line for each request but the probes'. Outermost."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         start = perf_counter()
-        request_id = _id(request)
-        logs.request_id.set(request_id)
+        request_id = _request_id(request)
+        log_config.request_id.set(request_id)
         response = self.get_response(request)
         response.headers[HEADER] = request_id
         if request.path_info not in PROBES:
@@ -46,6 +46,6 @@ class RequestsMiddleware:
         return response
 
 
-def _id(request: HttpRequest) -> str:
+def _request_id(request: HttpRequest) -> str:
     given = request.META.get("HTTP_X_REQUEST_ID", "")
-    return given if given and clients.behind_proxy(request) and _sane(given) else token_hex(8)
+    return given if given and clients.behind_proxy(request) and _is_valid(given) else token_hex(8)
