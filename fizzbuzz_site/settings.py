@@ -291,6 +291,9 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "fizzbuzz.api.problems.exception_handler",
 }
 
+# Bytes of a body: 10,000 of the longest numbers take 230,000.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "FizzBuzz",
     "DESCRIPTION": (

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import JsonResponse
 from django.urls import reverse
@@ -17,11 +18,16 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from fizzbuzz import idempotency
-from fizzbuzz.api.parsers import BodyTooLarge
 from fizzbuzz.api.problem_types import OF_SLUG, OF_STATUS
 from fizzbuzz_site.log_config import request_id
 
-_STATUSES = {idempotency.InvalidKey: 400, idempotency.KeyInProgress: 409, idempotency.KeyReused: 422}
+_STATUSES = {
+    idempotency.InvalidKey: 400,
+    idempotency.KeyInProgress: 409,
+    RequestDataTooBig: 413,
+    idempotency.KeyReused: 422,
+}
+TOO_LARGE = f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS = 20  # of one request's that are told
 
@@ -77,11 +83,9 @@ def problem_response(
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's, with its answer put into problem details; the browsable pages show the same."""
-    if isinstance(error, RequestDataTooBig):  # Django's own bound, for forms
-        error = BodyTooLarge()
     for kind, status in _STATUSES.items():
         if isinstance(error, kind):
-            error = APIException(str(error))
+            error = APIException(TOO_LARGE if kind is RequestDataTooBig else str(error))
             error.status_code = status
     response = drf_exception_handler(error, context)
     if response is None:
