@@ -115,7 +115,7 @@ def test_post_refuses_in_a_form(client: Client, text: str) -> None:
         ("", "#/number", "This field is required."),
         ("[15]", "#", "Invalid data. Expected a dictionary, but got list."),
         ("15", "#", "Invalid data. Expected a dictionary, but got int."),
-        ("null", "#", "No data provided"),
+        ("null", "#", "This field may not be null."),
     ],
     ids=ascii,
 )

@@ -16,7 +16,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer, Serializer
+from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from fizzbuzz import idempotency, metrics, recording, rollup, rules, windows
@@ -34,19 +34,25 @@ from fizzbuzz.api.serializers import (
 )
 from fizzbuzz.models import NumberWithCount, Submission
 
+# Shared by all requests, since each instance copies its fields. Neither validating nor representing changes them.
+SUBMIT = SubmitSerializer()
+BATCH = BatchSerializer()
+SUBMISSION = SubmissionSerializer()
+NUMBER = NumberSerializer()
+LOG_QUERY = LogQuery()
+MOST_COMMON_QUERY = MostCommonQuery()
 
-def _query(serializer: type[Serializer], request: Request) -> dict[str, Any]:
-    """The query parameters as the serializer reads them. Raises InvalidQuery."""
+
+def _query(serializer: Serializer, request: Request) -> dict[str, Any]:
+    """Return the query parameters as the serializer reads them. Raise InvalidQuery."""
     # Of two values one would have to be ignored, and the caller can't know which.
     if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
         raise InvalidQuery({name: ["Give this parameter once."] for name in twice})
     # As a plain dict, or DRF takes it for a browser's form, where an empty field is one left out.
-    query = serializer(data=request.query_params.dict())
     try:
-        query.is_valid(raise_exception=True)
+        return dict(serializer.run_validation(request.query_params.dict()))
     except ValidationError as error:
         raise InvalidQuery(error.detail) from error
-    return dict(query.validated_data)
 
 
 class NewestFirst(CursorPagination):
@@ -96,7 +102,6 @@ class NewestFirst(CursorPagination):
     ),
 )
 class SubmissionViewSet(
-    mixins.CreateModelMixin,
     mixins.RetrieveModelMixin,
     mixins.ListModelMixin,
     GenericViewSet,
@@ -112,11 +117,10 @@ class SubmissionViewSet(
     def get_serializer_class(self) -> type[Serializer]:
         return SubmitSerializer if self.action == "create" else self.serializer_class
 
-    def perform_create(self, serializer: BaseSerializer) -> None:
-        (serializer.instance,) = self._record([serializer.validated_data["number"]], "api")
-
-    def get_success_headers(self, data: Any) -> dict[str, str]:
-        return {"Location": f"{self.request.path}/{data['id']}", **self.replayed}
+    def create(self, request: Request) -> Response:
+        (submission,) = self._record([SUBMIT.run_validation(request.data)["number"]], "api")
+        headers = {"Location": f"{request.path}/{submission.id}", **self.replayed}
+        return Response(SUBMISSION.to_representation(submission), status.HTTP_201_CREATED, headers=headers)
 
     def _record(self, numbers: list[int], channel: metrics.Channel) -> list[Submission]:
         key = self.request.META.get("HTTP_IDEMPOTENCY_KEY")
@@ -130,7 +134,7 @@ class SubmissionViewSet(
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.action != "list":
             return queryset
-        query = _query(LogQuery, self.request)
+        query = _query(LOG_QUERY, self.request)
         log = Submission.objects.all()
         if "number" in query:
             log = log.filter(number=query["number"])
@@ -154,10 +158,9 @@ class SubmissionViewSet(
         pagination_class=None,
     )
     def batch(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        submissions = SubmissionSerializer(self._record(serializer.validated_data["numbers"], "batch"), many=True)
-        return Response(submissions.data, status.HTTP_201_CREATED, headers=self.replayed)
+        submissions = self._record(BATCH.run_validation(request.data)["numbers"], "batch")
+        data = SubmissionSerializer(submissions, many=True).data
+        return Response(data, status.HTTP_201_CREATED, headers=self.replayed)
 
 
 class NumberViewSet(ViewSet):
@@ -176,7 +179,7 @@ class NumberViewSet(ViewSet):
             value = rules.parse_number(number)
         except rules.InvalidNumber as error:
             raise Http404(str(error)) from error
-        return Response(NumberSerializer(NumberWithCount(value, rollup.count_of(value))).data)
+        return Response(NUMBER.to_representation(NumberWithCount(value, rollup.count_of(value))))
 
 
 # Never shown without a look here; who has the answer already is spared the body.
@@ -199,7 +202,7 @@ class MostCommonViewSet(ViewSet):
         },
     )
     def list(self, request: Request) -> Response:
-        query = _query(MostCommonQuery, request)
+        query = _query(MOST_COMMON_QUERY, request)
         try:
             top = windows.top(**query) if {"since", "until"} & query.keys() else rollup.top(**query)
         except windows.WindowTooWide as error:
