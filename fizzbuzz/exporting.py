@@ -54,11 +54,12 @@ def export(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, No
     yield bytes(block)
 
 
-def export_rows(columns: Iterable[str], rows: Iterable[Iterable[Any]], form: Format) -> bytes:
-    """What was counted in the log."""
+def export_rows(columns: Iterable[str], rows: Iterable[Iterable[Any]], form: Format | Literal["json"]) -> bytes:
+    """Return what was counted in the log; as JSON, in one array."""
     out = io.StringIO()
     if form == "csv":
         csv.writer(out, lineterminator="\n").writerows([columns, *rows])
     else:
-        out.writelines(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows)
+        objects = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+        out.writelines([f"[{', '.join(objects)}]\n"] if form == "json" else [each + "\n" for each in objects])
     return out.getvalue().encode()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError
 
 from fizzbuzz import rollup, rules, windows
-from fizzbuzz.models import NumberWithCount
+from fizzbuzz.exporting import export_rows
 
 COLUMNS = ("number", "result", "count")
 
@@ -37,35 +34,12 @@ def moment(text: str) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def write_table(top: list[NumberWithCount], out: OutputWrapper) -> None:
-    if not top:
-        out.write("No numbers have been submitted yet.")
-        return
-    rows = [COLUMNS, *(_row(each) for each in top)]
-    number, result, count = (max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True))
-    for row in rows:
-        out.write(f"{row[0]:>{number}}  {row[1]:<{result}}  {row[2]:>{count}}")
-
-
-def write_json(top: list[NumberWithCount], out: OutputWrapper) -> None:
-    out.write(json.dumps([dict(zip(COLUMNS, _row(each), strict=True)) for each in top]))
-
-
-def write_csv(top: list[NumberWithCount], out: OutputWrapper) -> None:
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_row(each) for each in top)
-
-
-def _row(each: NumberWithCount) -> tuple[int, str, int]:
-    return each.number, each.result, each.count
-
-
-FORMATS: dict[str, Callable[[list[NumberWithCount], OutputWrapper], None]] = {
-    "table": write_table,
-    "json": write_json,
-    "csv": write_csv,
-}
+def as_table(rows: list[tuple[int, str, int]]) -> str:
+    if not rows:
+        return "No numbers have been submitted yet.\n"
+    lines = [COLUMNS, *rows]
+    number, result, count = (max(len(str(cell)) for cell in column) for column in zip(*lines, strict=True))
+    return "".join(f"{line[0]:>{number}}  {line[1]:<{result}}  {line[2]:>{count}}\n" for line in lines)
 
 
 class Command(BaseCommand):
@@ -73,7 +47,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--limit", type=limit, default=3, metavar="N", help="how many numbers (default: 3)")
-        parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+        parser.add_argument("--format", choices=["table", "json", "csv"], default="table", help="default: table")
         for name, which in (("--since", "from this time on"), ("--until", "before this time")):
             parser.add_argument(name, type=moment, metavar="TIME", help=f"only submissions {which} (ISO 8601, UTC)")
         checks = parser.add_mutually_exclusive_group()
@@ -88,7 +62,7 @@ class Command(BaseCommand):
         self,
         *,
         limit: int,
-        format: str,  # noqa: A002 - the option's name
+        format: Literal["table", "json", "csv"],  # noqa: A002 - the option's name
         since: datetime | None,
         until: datetime | None,
         verify: bool,
@@ -104,7 +78,9 @@ class Command(BaseCommand):
                 top = windows.top(limit, since, until) if since or until else rollup.top(limit)
             except windows.WindowTooWide as error:
                 raise CommandError(str(error)) from error
-            FORMATS[format](top, self.stdout)
+            rows = [(each.number, each.result, each.count) for each in top]
+            text = as_table(rows) if format == "table" else export_rows(COLUMNS, rows, format).decode()
+            self.stdout.write(text, ending="")
 
     def _verify(self) -> None:
         differences = rollup.verify(self._progress)
