@@ -1,4 +1,4 @@
-"""django-prometheus' metrics of requests, raised at a quarter of the price."""
+"""Faster replacement of django-prometheus' two middlewares, at a quarter of the price: labels are resolved once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ UNNAMED_VIEW = "<unnamed view>"
 
 
 class _Labels(NamedTuple):
-    """What tells one request's series from another's: few values each, and none that a client invents."""
+    """Labels of a request's series: few values each, and none that a client can invent."""
 
     method: str
     transport: str
-    view: str | None  # None: there is none at the address
+    view: str | None  # None: no view has this URL
     status: str
     charset: str
 
@@ -45,8 +45,8 @@ class _Series:
         self.seconds = metrics.requests_latency_by_view_method.labels(name, method)
 
 
-class RequestMetrics:
-    """Stands for both of django-prometheus' middlewares, outermost: all are raised when the answer is there."""
+class RequestMetricsMiddleware:
+    """Updates the metrics of both of django-prometheus' middlewares once the response is there. Outermost."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -89,5 +89,5 @@ def _view(request: HttpRequest) -> str | None:
 
 
 def _length(header: str | None) -> int:
-    """As a client or our own answer says; what is no number has been refused, or says nothing."""
+    """Return a Content-Length, or 0 where there is none or it is not a number."""
     return int(header) if header and header.isascii() and header.isdigit() else 0

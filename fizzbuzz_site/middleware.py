@@ -1,4 +1,4 @@
-"""Others' middleware, as we need it."""
+"""Third-party middleware, limited to the paths and responses that need it."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Messages(_ForPeople, MessageMiddleware):
     pass
 
 
-class Cors(CorsMiddleware):
-    """For reading alone: what another origin's form sends is not stopped by CORS, but its answer stays unread."""
+class ReadOnlyCorsMiddleware(CorsMiddleware):
+    """Allows reading only. CORS does not stop another origin's form, but its page can't read the response."""
 
     def is_enabled(self, request: HttpRequest) -> bool:
         return request.method in settings.CORS_ALLOW_METHODS and super().is_enabled(request)
 
 
-class Policies(CSPMiddleware):
-    """For pages; an answer in JSON runs nothing, and goes without the price of it."""
+class PagePolicyMiddleware(CSPMiddleware):
+    """Content security and permissions policies, for pages only: useless on JSON, and they cost a tenth of a POST."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if not response.headers.get("Content-Type", "").startswith("text/html"):

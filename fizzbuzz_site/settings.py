@@ -166,10 +166,10 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "fizzbuzz_site.request_log.RequestLogMiddleware",
     "fizzbuzz_site.probes.ProbesMiddleware",
-    "fizzbuzz_site.http_metrics.RequestMetrics",
+    "fizzbuzz_site.http_metrics.RequestMetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    *(["fizzbuzz_site.middleware.Cors"] if CORS_ORIGINS else []),
-    "fizzbuzz_site.middleware.Policies",
+    *(["fizzbuzz_site.middleware.ReadOnlyCorsMiddleware"] if CORS_ORIGINS else []),
+    "fizzbuzz_site.middleware.PagePolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "fizzbuzz_site.middleware.Sessions",
     "django.middleware.common.CommonMiddleware",
