@@ -65,7 +65,7 @@ def submit(client: Client, address: str = "192.0.2.1", **headers: str) -> Any:
     return client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers, REMOTE_ADDR=address)
 
 
-def test_answers_tell_what_is_left(limited: Client) -> None:
+def test_responses_say_what_is_left(limited: Client) -> None:
     answers = [submit(limited) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [201] * 3
@@ -78,7 +78,7 @@ def test_answers_tell_what_is_left(limited: Client) -> None:
     assert all(3500 < int(answer["RateLimit"].partition(";t=")[2]) <= 3600 for answer in answers)
 
 
-def test_one_too_many_is_a_problem_and_not_recorded(limited: Client) -> None:
+def test_exceeded_limit_is_a_problem_and_not_recorded(limited: Client) -> None:
     *_, refused = [submit(limited) for _ in range(4)]
 
     seconds = refused["Retry-After"]
@@ -95,7 +95,7 @@ def test_one_too_many_is_a_problem_and_not_recorded(limited: Client) -> None:
     assert Submission.objects.count() == 3
 
 
-def test_one_too_many_by_the_form_is_a_page(limited: Client) -> None:
+def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
     *_, refused = [limited.post("/", {"number": "15"}) for _ in range(4)]
 
     assert (refused.status_code, refused["Content-Type"]) == (429, "text/html; charset=utf-8")
@@ -134,14 +134,14 @@ def test_window_ends_by_the_clock_of_redis(limited: Client, cache: Cache) -> Non
     ],
     ids=["IPv4", "IPv6 by /64"],
 )
-def test_each_client_has_its_own(limited: Client, same: list[str], other: str) -> None:
+def test_each_client_has_its_own_limit(limited: Client, same: list[str], other: str) -> None:
     statuses = [submit(limited, address).status_code for address in same * 2]
 
     assert statuses == [201, 201, 201, 429]
     assert submit(limited, other).status_code == 201
 
 
-def test_client_is_who_a_trusted_proxy_saw(limited: Client, settings: Any) -> None:
+def test_trusted_proxy_names_the_client(limited: Client, settings: Any) -> None:
     settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
 
     behind = [submit(limited, "10.0.0.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
@@ -151,7 +151,7 @@ def test_client_is_who_a_trusted_proxy_saw(limited: Client, settings: Any) -> No
     assert [answer.status_code for answer in beside] == [201, 201, 201, 429, 429]
 
 
-def test_cache_that_is_away_stops_nobody(settings: Any, limited: Client, tmp_path: Path) -> None:
+def test_unavailable_redis_limits_nobody(settings: Any, limited: Client, tmp_path: Path) -> None:
     settings.REDIS_URL = f"unix://{tmp_path}/nowhere"
     before = unavailable(limited.get("/metrics").text)
 
@@ -193,7 +193,7 @@ def environment(cache: Cache, shared_data_dir: Path) -> dict[str, str]:
     }
 
 
-def test_two_instances_let_exactly_so_many_through(environment: dict[str, str]) -> None:
+def test_two_instances_share_one_exact_limit(environment: dict[str, str]) -> None:
     with serving(**environment) as one, serving(**environment) as two:
         before = one.request("/api/numbers/15").json()["count"]
         answers = flood(60, one, two)
@@ -205,7 +205,7 @@ def test_two_instances_let_exactly_so_many_through(environment: dict[str, str]) 
     assert after - before == 40
 
 
-def test_without_trusted_proxies_a_header_makes_no_other_client(environment: dict[str, str]) -> None:
+def test_without_trusted_proxies_the_header_is_ignored(environment: dict[str, str]) -> None:
     with serving(**environment | {"TRUSTED_PROXIES": ""}) as service:
         answers = [
             service.request("/api/fizzbuzz", {"number": 15}, **{"X-Forwarded-For": f"203.0.113.{last}"})
@@ -215,7 +215,7 @@ def test_without_trusted_proxies_a_header_makes_no_other_client(environment: dic
     assert statuses(answers) == {201: 20, 429: 5}
 
 
-def test_submissions_go_on_while_redis_is_killed_and_are_limited_again_after(environment: dict[str, str]) -> None:
+def test_killed_redis_lets_all_through_until_it_is_back(environment: dict[str, str]) -> None:
     with caching() as cache, serving(**environment | {"REDIS_URL": cache.patient_url}) as service:
         assert statuses(flood(30, service)) == {201: 20, 429: 10}
 
@@ -227,7 +227,7 @@ def test_submissions_go_on_while_redis_is_killed_and_are_limited_again_after(env
         assert eventually(lambda: 429 in statuses(flood(8, service)))
 
 
-def test_redis_that_hangs_holds_nobody_for_long(environment: dict[str, str]) -> None:
+def test_hanging_redis_blocks_no_submission(environment: dict[str, str]) -> None:
     with caching() as cache, serving(**environment | {"REDIS_URL": cache.url}) as service:
         flood(30, service)
         before = unavailable(service.request("/metrics").body)
@@ -241,7 +241,7 @@ def test_redis_that_hangs_holds_nobody_for_long(environment: dict[str, str]) -> 
         assert eventually(lambda: 429 in statuses(flood(8, service)))
 
 
-def test_process_asks_a_redis_that_hangs_once_in_a_while(
+def test_circuit_breaker_asks_a_hanging_redis_once(
     limited: Client, cache: Cache, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.REDIS_URL = f"{cache.url}?socket_timeout=0.1"

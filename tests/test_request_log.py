@@ -31,7 +31,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("given", [SANE, "x" * 64])
 @pytest.mark.usefixtures("behind_proxy")
-def test_id_is_the_proxys(client: Client, given: str) -> None:
+def test_request_id_of_a_trusted_proxy_is_kept(client: Client, given: str) -> None:
     assert client.get("/info.", headers={"X-Request-ID": given})["X-Request-ID"] == given
 
 
@@ -43,7 +43,7 @@ def test_invalid_request_id_is_replaced(client: Client, given: str) -> None:
     assert MADE.fullmatch(client.get("/nowhere", headers={"X-Request-ID": given})["X-Request-ID"])
 
 
-def test_id_of_anyone_else_is_not_taken(client: Client) -> None:
+def test_request_id_of_other_clients_is_replaced(client: Client) -> None:
     assert MADE.fullmatch(client.get("/nowhere", headers={"X-Request-ID": SANE})["X-Request-ID"])
 
 
@@ -94,7 +94,7 @@ def test_line_names_the_client_behind_the_proxy(client: Client, capfd: pytest.Ca
 
 
 @pytest.mark.django_db
-def test_what_broke_is_told_with_the_id_of_its_request(
+def test_exception_is_logged_with_its_request_id(
     client: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.raise_request_exception = False
@@ -213,7 +213,7 @@ def test_reader_of_the_log_that_stalls_blocks_no_request(data_dir: Path) -> None
     assert all(line["event"] == "request" for line in lines(told))
 
 
-def test_line_is_never_longer_than_a_pipe_takes_whole() -> None:
+def test_line_is_shorter_than_pipe_buf() -> None:
     event = {"event": "broke", "exception": "\n\u202e" * 10_000 + "ValueError: why", "more": "x"}
 
     line = log_config._as_json(None, "error", event)
@@ -236,7 +236,7 @@ except ValueError:
 """
 
 
-def test_terminal_gets_lines_to_read() -> None:
+def test_terminal_gets_readable_lines() -> None:
     told = subprocess.run([sys.executable, "-c", READABLE], cwd=ROOT, capture_output=True, text=True, check=True).stderr
 
     first, second, *more = told.splitlines()
