@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
 from django.test import Client
 
-from fizzbuzz import recording
+from fizzbuzz import folding, recording, rollup
 from fizzbuzz_site.embedded import DATABASE
 from tests import template
 
@@ -41,7 +41,15 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def _writer_closed() -> Iterator[None]:
     """Close the connection beside Django's, which would keep the tests' database from being dropped."""
     yield
-    recording.writer.close()
+    recording.inserter.close()
+
+
+@pytest.fixture(autouse=True)
+def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread folds in the background: a test takes its steps by itself."""
+    monkeypatch.setattr(folding, "scheduler", folding.FoldScheduler())
+    monkeypatch.setattr(folding.FoldScheduler, "start", lambda self: None)
+    monkeypatch.setattr(rollup, "known_tail_rows", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -258,7 +258,7 @@ def test_form_that_is_too_large_is_told_in_words(checks: bool) -> None:
 
     response = client.post("/", "number=15&more=" + "x" * 3 * 1024**2, "application/x-www-form-urlencoded")
 
-    assert_error(response, 413, "That is too large. Nothing was recorded; send less at once.")
+    assert_error(response, 413, "The body is larger than 1048576 bytes. Nothing was recorded; send less at once.")
     assert not Submission.objects.exists()
 
 
