@@ -106,6 +106,11 @@ def _replay(name: str, numbers: Sequence[int]) -> list[Submission]:
         if not kept:
             return []
         found = Submission.objects.in_bulk(kept.submissions)
+        if not found:  # the log was emptied since
+            IdempotencyKey.objects.filter(key=name, submissions=kept.submissions).delete()
+            return []
+    if len(found) < len(set(kept.submissions)):
+        raise KeyReused
     submissions = [found[id_] for id_ in kept.submissions]
     if [each.number for each in submissions] != list(numbers):
         raise KeyReused
