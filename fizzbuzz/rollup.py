@@ -21,7 +21,7 @@ from fizzbuzz.models import NumberWithCount
 
 SETTLE_TIMEOUT_SECONDS = 0.03  # that `settle` waits for writers
 LOCK_TIMEOUT_SECONDS = 0.03  # that a fold waits for each lock
-MAX_ROWS_PER_FOLD = 20_000  # some tenths of a second if they are all different
+MAX_ROWS_PER_FOLD = 50_000  # about half a second if they are all different
 MAX_TAIL_ROWS = 200_000  # that a read of a served process adds up
 PLACES = 100  # that are told
 

@@ -70,7 +70,7 @@ def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path)
         server = Server(data_dir)
         with psycopg.connect(host=server.join(), user=USER, dbname=DATABASE) as database:
             database.execute(
-                "INSERT INTO fizzbuzz_submission (number) SELECT i % 1000 FROM generate_series(1, %s) AS i", [rows]
+                "INSERT INTO fizzbuzz_submission (number) SELECT mod(i, 1000) FROM generate_series(1, %s) AS i", [rows]
             )
         answers = [service.request("/api/most_common?limit=1")]
         while tail() != 0:
