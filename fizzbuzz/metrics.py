@@ -30,7 +30,7 @@ unlimited = Counter(
 )
 fold_seconds = Histogram(
     "fizzbuzz_fold_seconds",
-    "What a fold took, waiting for writers included.",
+    "Duration of a fold.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
 )
 

@@ -15,8 +15,9 @@ from fizzbuzz.database_faults import Fault, fault_of
 from fizzbuzz.models import Submission
 from fizzbuzz.outcomes import NotRecorded
 from tests.log import append
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 INTERNAL = "Nothing was recorded. Internal error. If it persists, contact the operator."
 

@@ -17,8 +17,9 @@ from fizzbuzz.activity import activity
 from fizzbuzz.folding import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
 from fizzbuzz.models import NumberCount, Submission, Watermark
 from tests.log import INSERT, another, append, assert_exact, elsewhere
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 
 def folds(outcome: str) -> float:
