@@ -15,10 +15,9 @@ from django.test import Client
 from fizzbuzz import database_setup, rollup
 from fizzbuzz.models import Submission, Watermark
 from tests.log import INSERT, another, append, assert_exact
-from tests.marks import commits
 from tests.service import ROOT, eventually
 
-pytestmark = commits
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def execute(statement: str, *params: Any) -> Any:
