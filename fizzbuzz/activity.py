@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from fizzbuzz import minutes, rules
+from fizzbuzz import minutes, rollup, rules
 from fizzbuzz.models import Submission
 
 
@@ -63,6 +63,7 @@ _ACTIVITY = """
 
 def activity(window: str) -> list[Bucket]:
     """The buckets of one of WINDOWS, oldest first, empty ones included."""
+    rollup.require_short_tail()
     with connection.cursor() as cursor:
         cursor.execute(_ACTIVITY, WINDOWS[window]._asdict())
         return [

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
 from django.apps import AppConfig
-from django.db import connections
+from django.conf import settings
 from django.db.models.signals import post_migrate
+
+from fizzbuzz_site import probes
 
 
 class FizzBuzzConfig(AppConfig):
     name = "fizzbuzz"
 
     def ready(self) -> None:
-        post_migrate.connect(_set_planner, sender=self)
+        from fizzbuzz import database_setup, folding  # noqa: PLC0415 - its models can be imported by now
 
-
-def _set_planner(using: str, **more: Any) -> None:
-    """Anew with each `migrate`: a dump carries the tables, and not what was set for the role that reads them."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(import_module("fizzbuzz.migrations.0002_rollup").SET_PLANNER)
+        post_migrate.connect(database_setup.after_migrate, sender=self)
+        probes.checks_of_apps["sequence"] = database_setup.sequence_status
+        if settings.SERVED_AT:  # not in a command
+            folding.scheduler.start()

@@ -7,34 +7,43 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig, TooManyFieldsSent
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
 from django.template.loader import render_to_string
 
 from fizzbuzz.api.problems import problem_response
-from fizzbuzz.idempotency import KeyInProgress
+from fizzbuzz.database_faults import Fault, fault_of
+from fizzbuzz.idempotency import InvalidKey, KeyInProgress, KeyReused
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
+from fizzbuzz.rollup import CatchingUp
 from fizzbuzz_site.log_config import request_id
 
 BAD_REQUESTS: dict[type[Exception], str] = {
     DisallowedHost: "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
     TooManyFieldsSent: "That is too many fields or parameters. Nothing was recorded; send fewer.",
 }
+TOO_LARGE = (
+    f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. Nothing was recorded; send less at once."
+)
 UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
 RETRY = {"Retry-After": "5"}  # seconds
-AWAY = "The database can't answer right now. Try again in a moment."
-NOT_RECORDED = "Nothing was recorded: the database can't take it right now. Send it again in a moment."
-OUTCOME_UNKNOWN = "The database was lost on the way: it may have been recorded or not. Look before you send it again."
+NOT_RECORDED = "Nothing was recorded."
+OUTCOME_UNKNOWN = (
+    "The connection to the database was lost: the submission may have been recorded or not. "
+    "Check before you send it again."
+)
+OUTCOMES: dict[type[Exception], str] = {NotRecorded: "not-recorded", OutcomeUnknown: "outcome-unknown"}
+# Of exceptions that say themselves what is wrong.
+STATUSES: dict[type[Exception], int] = {InvalidKey: 400, KeyInProgress: 409, KeyReused: 422}
 
 log = logging.getLogger(__name__)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
-        return _error(request, 413, "That is too large. Nothing was recorded; send less at once.")
+        return _error(request, 413, TOO_LARGE)
     if isinstance(exception, BadRequest):  # says itself what is wrong
         return _error(request, 400, str(exception))
     return _error(request, 400, BAD_REQUESTS.get(type(exception), "The request can't be understood."))
@@ -75,7 +84,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 class UnavailableMiddleware:
-    """Turns a database that is away into a 503, and what else Django leaves without words into errors with some."""
+    """Convert database errors to 503, and Django's bare 405/411 responses to our error format."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -90,20 +99,33 @@ class UnavailableMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if isinstance(exception, KeyInProgress):
-            return _error(request, 409, str(exception))
+        for kind, status in STATUSES.items():
+            if isinstance(exception, kind):
+                return _error(request, status, str(exception))
+        if isinstance(exception, RequestDataTooBig):
+            return _error(request, 413, TOO_LARGE)
         if isinstance(exception, UnreadablePostError):
             return _error(request, 408, UNREADABLE)
-        # After a failover to a standby.
-        read_only = isinstance(exception.__cause__, psycopg.errors.ReadOnlySqlTransaction)
-        if not isinstance(exception, OperationalError | InterfaceError) and not read_only:
-            return None
-        log.error("The database is away: %s", exception)
-        if isinstance(exception, NotRecorded):
-            return _error(request, 503, NOT_RECORDED, RETRY, outcome="not-recorded")
-        if isinstance(exception, OutcomeUnknown):
-            return _error(request, 503, OUTCOME_UNKNOWN, RETRY, outcome="outcome-unknown")
-        return _error(request, 503, AWAY, RETRY)
+        if isinstance(exception, CatchingUp):
+            return _error(request, 503, f"{exception} Try again in a moment.", RETRY)
+        if isinstance(exception, DatabaseError | InterfaceError):
+            return _database_error(request, exception)
+        return None
+
+
+def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    fault = fault_of(exception)
+    outcome = OUTCOMES.get(type(exception))
+    if fault is Fault.OURS and not outcome:
+        return None  # Django logs it, and answers 500
+    log.error("Database error (%s): %s", fault.name.lower(), exception, exc_info=fault is not Fault.UNAVAILABLE)
+    if fault is Fault.OURS:
+        return _error(request, 500, f"{NOT_RECORDED} {fault.value}", outcome="not-recorded")
+    if outcome == "outcome-unknown":
+        return _error(request, 503, OUTCOME_UNKNOWN, RETRY, outcome=outcome)
+    if outcome:
+        return _error(request, 503, f"{NOT_RECORDED} {fault.value}", RETRY, outcome=outcome)
+    return _error(request, 503, fault.value, RETRY)
 
 
 def _error(

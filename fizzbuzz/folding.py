@@ -1,4 +1,4 @@
-"""Who folds: each process, in the flow of the submissions that it recorded."""
+"""When to fold: each process folds in a background thread, beside the requests."""
 
 from __future__ import annotations
 
@@ -6,58 +6,115 @@ import logging
 import threading
 import time
 
-from django.db import DatabaseError
+from django.db import connection
 
 from fizzbuzz import metrics, rollup
+from fizzbuzz.rollup import FoldLimit, LogReplaced
 
-# Rows. Half of what a fold may take, so that the folds catch up with any backlog.
-FOLD_EVERY = rollup.MOST_ROWS // 2
-PATIENCE = 5.0  # seconds that who appends a lot waits at most for others, so that the tail stays short
+FOLD_EVERY_ROWS = 1_000  # that this process recorded
+FOLD_INTERVAL_SECONDS = 1.0  # between two looks at the tail, whoever wrote it
+MIN_SETTLE_INTERVAL_SECONDS = 0.05  # between two looks at the writers that a fold depends on; doubled each time
+IMPORT_FOLD_TIMEOUT_SECONDS = 5.0  # that an import waits for other writers and folds, so that the tail stays short
 
 log = logging.getLogger(__name__)
 
 
-class Folder:
-    """Counts what this process recorded since it last folded. Threads and greenlets share it."""
+class FoldScheduler:
+    """Folds after every FOLD_EVERY_ROWS rows that this process recorded, and every FOLD_INTERVAL_SECONDS.
+
+    It never waits for writers: it remembers how far it can fold once they are done.
+    """
 
     def __init__(self) -> None:
-        # As if due: the first submission also folds what an earlier process left behind.
-        self._recorded = FOLD_EVERY
-        self._folding = threading.Lock()
+        self.pause_seconds = FOLD_INTERVAL_SECONDS  # until the next step
+        self._recorded = 0
+        self._due = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._limit: FoldLimit | None = None
+        self._failing = False
+
+    def start(self) -> None:
+        """Start the thread, unless it runs in this process. It keeps no process from exiting."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="fold", daemon=True)
+            self._thread.start()
 
     def recorded(self, rows: int) -> None:
-        """To be called after the commit of these rows; folds when enough have come together. Raises nothing."""
+        """Take note of rows that are committed. Never waits."""
         self._recorded += rows  # two threads may lose a few rows here, and fold that much later
-        if self._recorded < FOLD_EVERY or not self._folding.acquire(blocking=False):
-            return
+        if self._recorded >= FOLD_EVERY_ROWS:
+            self._recorded = 0
+            self.start()
+            self._due.set()
+
+    def step(self) -> int:
+        """Fold what is settled by now, and return how many rows. A fold that fails is logged."""
         try:
-            # Who recorded more folds more: a batch waits for some, a single submission for one.
-            due, self._recorded = self._recorded // FOLD_EVERY, 0
-            while due and self._fold():
-                due -= 1
-        except DatabaseError:
+            rows = self._fold_tail()
+        except Exception as error:
+            self._forget()
+            rollup.known_tail_rows = 0
+            if isinstance(error, LogReplaced):
+                return 0
             metrics.folds.labels("failed").inc()
-            log.exception("A fold failed; the answers stay exact, and the next fold makes up for it")
-        finally:
-            self._folding.release()
+            if not self._failing:  # once, if the database is down for long
+                log.exception("A fold failed. Counts stay exact; the next fold makes up for it.")
+            self._failing = True
+            return 0
+        self._failing = False
+        return rows
 
-    def _fold(self) -> bool:
-        """Whether there may be more to fold."""
-        with metrics.fold_seconds.time():
-            rows = rollup.fold()
-        metrics.folds.labels("skipped" if rows is None else "done").inc()
-        return rows == rollup.MOST_ROWS
+    def _fold_tail(self) -> int:
+        tail = rollup.known_tail_rows = rollup.tail_length() or 0
+        if not tail:
+            self._forget()
+            return 0
+        if self._limit is None:
+            self._limit = rollup.find_fold_limit()
+            self.pause_seconds = MIN_SETTLE_INTERVAL_SECONDS
+        if not rollup.is_settled(self._limit):
+            self.pause_seconds = min(2 * self.pause_seconds, FOLD_INTERVAL_SECONDS)
+            return 0
+        newest, folded = self._limit.newest, 0
+        self._forget()
+        while rows := _fold(newest):
+            folded += rows
+            if rows < rollup.MAX_ROWS_PER_FOLD:
+                rollup.known_tail_rows = 0  # but for what came since
+                break
+            rollup.known_tail_rows = max(0, tail - folded)
+        return folded
+
+    def _forget(self) -> None:
+        self._limit, self.pause_seconds = None, FOLD_INTERVAL_SECONDS
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait(self.pause_seconds)
+            self._due.clear()
+            try:
+                self.step()
+                connection.close()  # back to the pool
+            except Exception:
+                log.exception("Folding failed in an unexpected way, and goes on")
 
 
-recorded = Folder().recorded
-
-
-def catch_up(newest: int, most: int) -> None:
-    """Folds up to this id, which `rollup.settle` gave, `most` rows at once: for who appends a lot.
-
-    Others' folds are skipped meanwhile. Sorted, many rows share the pages that they touch: it takes half as long a row.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while (folded := rollup.fold_settled(newest, most)) in {None, most} and time.monotonic() < deadline:
-        if folded is None:
+def fold_when_settled(limit: FoldLimit) -> None:
+    """Fold up to the limit, for a command that appends many rows. Gives up after IMPORT_FOLD_TIMEOUT_SECONDS."""
+    deadline = time.monotonic() + IMPORT_FOLD_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        rows = _fold(limit.newest) if rollup.is_settled(limit) else None
+        if rows is None:  # a writer is open, or another process folds
             time.sleep(0.01)
+        elif rows < rollup.MAX_ROWS_PER_FOLD:
+            return
+
+
+def _fold(newest: int) -> int | None:
+    with metrics.fold_seconds.time():
+        rows = rollup.fold_settled(newest)
+    metrics.folds.labels("skipped" if rows is None else "done").inc()
+    return rows
+
+
+scheduler = FoldScheduler()

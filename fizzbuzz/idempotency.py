@@ -63,7 +63,7 @@ def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> t
     if found := _replay(name, numbers):
         return found, True
     try:
-        with outcomes.after_it_was_sent():  # the commit
+        with outcomes.classify_write_error():  # the commit
             return _record(numbers, channel, name), False
     except _Conflict:
         return _replay(name, numbers), True
@@ -78,10 +78,10 @@ def prune() -> int:
 def _record(numbers: Sequence[int], channel: metrics.Channel, name: str) -> list[Submission]:
     with transaction.atomic():
         # The key first: whoever waits for another's holds nothing of the log, which a fold would wait for.
-        with outcomes.before_it_is_sent():
+        with outcomes.not_recorded_on_error():
             _take(name)
         submissions = recording.record(numbers, channel)
-        with outcomes.before_it_is_sent():
+        with outcomes.not_recorded_on_error():
             IdempotencyKey.objects.filter(key=name).update(submissions=[each.id for each in submissions])
     return submissions
 
@@ -101,11 +101,16 @@ def _take(name: str) -> None:
 
 def _replay(name: str, numbers: Sequence[int]) -> list[Submission]:
     """What was recorded with this key, or nothing."""
-    with outcomes.before_it_is_sent():
+    with outcomes.not_recorded_on_error():
         kept = IdempotencyKey.objects.extra(where=[f"NOT {_EXPIRED}"]).filter(key=name).first()  # noqa: S610 - a constant
         if not kept:
             return []
         found = Submission.objects.in_bulk(kept.submissions)
+        if not found:  # the log was emptied since
+            IdempotencyKey.objects.filter(key=name, submissions=kept.submissions).delete()
+            return []
+    if len(found) < len(set(kept.submissions)):
+        raise KeyReused
     submissions = [found[id_] for id_ in kept.submissions]
     if [each.number for each in submissions] != list(numbers):
         raise KeyReused

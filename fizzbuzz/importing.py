@@ -70,9 +70,9 @@ def begun(checked: Checked) -> Import | None:
 
 
 def load(checked: Checked) -> Iterator[int]:
-    """Records what is not yet recorded; says after each chunk how many of the numbers are by now.
+    """Record what is not yet recorded; yield after each chunk how many of the numbers are by now.
 
-    A chunk is folded while the next is loaded, but settled before: settling waits for all who write.
+    A chunk is folded while the next is loaded. How far it can be folded is found before: the next one is a writer, too.
     """
     done = 0
     folded: Future[None] | None = None
@@ -81,17 +81,17 @@ def load(checked: Checked) -> Iterator[int]:
             done = _load_chunk(checked)
             if folded:
                 folded.result()
-            newest = rollup.settle(folding.PATIENCE)
-            if newest is not None:
-                folded = beside.submit(_fold, newest)
+            folded = beside.submit(_fold, rollup.find_fold_limit())
             yield done
         if folded:
             folded.result()
 
 
-def _fold(newest: int) -> None:
+def _fold(limit: rollup.FoldLimit) -> None:
     try:
-        folding.catch_up(newest, CHUNK)
+        folding.fold_when_settled(limit)
+    except rollup.LogReplaced:
+        pass  # the next chunk's fold begins anew
     finally:
         connection.close()  # this thread's own
 

@@ -1,4 +1,4 @@
-"""What became of a submission that failed."""
+"""Classify database errors during a write: not recorded, or outcome unknown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 
 class NotRecorded(OperationalError):
-    """Nothing was recorded: it was never sent, or the server refused it."""
+    """Nothing was recorded: it was never sent, or the server rejected it."""
 
 
 class OutcomeUnknown(OperationalError):
@@ -18,8 +18,8 @@ class OutcomeUnknown(OperationalError):
 
 
 @contextmanager
-def before_it_is_sent() -> Iterator[None]:
-    """Turns errors of the database into NotRecorded."""
+def not_recorded_on_error() -> Iterator[None]:
+    """Map a database error to NotRecorded: nothing was sent yet that could record."""
     try:
         yield
     except (psycopg.Error, DatabaseError, InterfaceError) as error:
@@ -27,14 +27,14 @@ def before_it_is_sent() -> Iterator[None]:
 
 
 @contextmanager
-def after_it_was_sent() -> Iterator[None]:
-    """Turns errors of the database into the one that is true of them."""
+def classify_write_error() -> Iterator[None]:
+    """Map any error of a statement or commit that was sent to NotRecorded or OutcomeUnknown."""
     try:
         yield
-    except NotRecorded:
+    except (NotRecorded, OutcomeUnknown):
         raise
     except (psycopg.Error, DatabaseError, InterfaceError) as error:
         # An error that leaves the session alive undid the statement; what ends the session may come after its commit.
         cause = error if isinstance(error, psycopg.Error) else error.__cause__
-        refused = isinstance(cause, psycopg.Error) and cause.diag.severity_nonlocalized == "ERROR"
-        raise (NotRecorded if refused else OutcomeUnknown)(str(error)) from error
+        rejected = isinstance(cause, psycopg.Error) and cause.diag.severity_nonlocalized == "ERROR"
+        raise (NotRecorded if rejected else OutcomeUnknown)(str(error)) from error

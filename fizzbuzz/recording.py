@@ -1,54 +1,59 @@
-"""The one way in: numbers become rows of the log."""
+"""Write path: the only module that inserts submissions."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from django.db import connection, transaction
 
 from fizzbuzz import folding, metrics, outcomes
-from fizzbuzz.gathering import Gatherer
+from fizzbuzz.group_commit import GroupCommit
+from fizzbuzz.inserter import SubmissionInserter, insert
 from fizzbuzz.models import Submission
-from fizzbuzz.writer import INSERT, Writer, in_order
 
-SECONDS = 5.0  # that a submission waits at most for its turn
+TURN_TIMEOUT_SECONDS = 5.0  # until a statement has taken a submission
+
+log = logging.getLogger(__name__)
 
 
 def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]:
-    """The submissions of these numbers, in their order, once they are committed; all or none.
+    """Return the submissions of these numbers, in their order, once they are committed; all or none.
 
     Inside a transaction of the caller's they are committed, and counted in the metrics, with it.
     Raises outcomes.NotRecorded or outcomes.OutcomeUnknown.
     """
     if len(numbers) == 1 and not connection.in_atomic_block:
-        submissions = [_gatherer.insert(numbers[0])]
-        _committed(numbers, channel)
-    else:
-        with outcomes.before_it_is_sent():
-            connection.ensure_connection()
-        fate = outcomes.before_it_is_sent if connection.in_atomic_block else outcomes.after_it_was_sent
-        with fate(), connection.cursor() as cursor:
-            cursor.execute(INSERT.format("%s"), [list(numbers)])
-            submissions = in_order(cursor.fetchall(), numbers)
-        transaction.on_commit(partial(_committed, numbers, channel), robust=True)
+        submissions = [_group_commit.insert(numbers[0])]
+        _after_commit(numbers, channel)
+        return submissions
+    with outcomes.not_recorded_on_error():
+        connection.ensure_connection()
+    with outcomes.classify_write_error(), transaction.atomic(savepoint=False):  # the commit
+        with outcomes.not_recorded_on_error(), connection.cursor() as cursor:
+            submissions = insert(cursor, numbers)
+        transaction.on_commit(lambda: _after_commit(numbers, channel))
     return submissions
 
 
 def load(numbers: Iterable[int]) -> None:
-    """Appends numbers by COPY, as many as fit into memory; the caller commits, and folds.
+    """Append numbers by COPY, as many as fit into memory; the caller commits, and folds.
 
-    Not counted in the metrics: nobody reads those of a command.
+    They are not counted in the metrics: nobody reads those of a command.
     """
     statement = "COPY fizzbuzz_submission (number) FROM STDIN"
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
         copy.write("".join(f"{number}\n" for number in numbers))
 
 
-def _committed(numbers: Sequence[int], channel: metrics.Channel) -> None:
-    metrics.count_submissions(numbers, channel)
-    folding.recorded(len(numbers))
+def _after_commit(numbers: Sequence[int], channel: metrics.Channel) -> None:
+    """The rows are recorded: nothing here may change the answer, nor hold it up."""
+    try:
+        folding.scheduler.recorded(len(numbers))
+        metrics.count_submissions(numbers, channel)
+    except Exception:
+        log.exception("%s submissions are recorded, but could not be counted in the metrics", len(numbers))
 
 
-writer = Writer()
-_gatherer = Gatherer(writer.insert, SECONDS)
+inserter = SubmissionInserter()
+_group_commit = GroupCommit(inserter.insert, TURN_TIMEOUT_SECONDS)

@@ -6,6 +6,9 @@ docs/exactness.md says why they are exact.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
@@ -16,8 +19,10 @@ from fizzbuzz import differences, minutes
 from fizzbuzz.differences import Difference, Progress, silent
 from fizzbuzz.models import NumberWithCount
 
-PATIENCE = 0.03  # seconds that a fold waits for writers, and for each lock
-MOST_ROWS = 2_000  # that one fold takes: some tens of milliseconds if they are all different
+SETTLE_TIMEOUT_SECONDS = 0.03  # that `settle` waits for writers
+LOCK_TIMEOUT_SECONDS = 0.03  # that a fold waits for each lock
+MAX_ROWS_PER_FOLD = 50_000  # about half a second if they are all different
+MAX_TAIL_ROWS = 200_000  # that a read of a served process adds up
 PLACES = 100  # that are told
 
 NEAR = 100  # numbers of the rollup, beside the first, that may be near enough to be compared at once
@@ -73,7 +78,11 @@ _WRITERS = """
     AND (%(among)s::text[] IS NULL OR virtualtransaction = ANY(%(among)s) OR pid IS NULL)
 """
 
-_NEWEST = "SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission"
+_NEWEST = "SELECT COALESCE(max(id), 0), pg_postmaster_start_time() FROM fizzbuzz_submission"
+_TAIL_LENGTH = """
+    SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(LEAST(through, minutes_through)), 0)
+    FROM fizzbuzz_watermark
+"""
 _MAKE_WATERMARK = """
     INSERT INTO fizzbuzz_watermark (id, through, folded_at) VALUES (1, 0, now()) ON CONFLICT DO NOTHING
 """
@@ -112,6 +121,25 @@ _SET_WATERMARKS = """
 """
 
 
+class CatchingUp(Exception):
+    """The tail is too long to be added up in time; the folds shorten it."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(f"The counts are catching up with the log: {rows:,} rows are left.")
+
+
+class LogReplaced(Exception):
+    """Ids that were seen are gone: the log was emptied or restored, or another server took over."""
+
+
+class FoldLimit(NamedTuple):
+    """An id up to which all can be folded, once these transactions are over."""
+
+    newest: int
+    writers: list[str]
+    server_started_at: datetime
+
+
 class Watermarks(NamedTuple):
     """How far each rollup is."""
 
@@ -119,8 +147,20 @@ class Watermarks(NamedTuple):
     minutes_through: int
 
 
+# Ids of the tail, as the folds of this process saw them last. Zero where nothing folds in the background, such as in a
+# command: its reads may take their time.
+known_tail_rows = 0
+
+
+def require_short_tail() -> None:
+    """Raise CatchingUp if a read would have to add up more than MAX_TAIL_ROWS."""
+    if known_tail_rows > MAX_TAIL_ROWS:
+        raise CatchingUp(known_tail_rows)
+
+
 def top(limit: int) -> list[NumberWithCount]:
     """The `limit` most common numbers; of equally common ones the smaller comes first."""
+    require_short_tail()
     # A number in neither half is beaten by the `limit` of the first.
     with connection.cursor() as cursor:
         cursor.execute(_TOP, {"limit": limit, "near": NEAR})
@@ -128,6 +168,7 @@ def top(limit: int) -> list[NumberWithCount]:
 
 
 def count_of(number: int) -> int:
+    require_short_tail()
     with connection.cursor() as cursor:
         count: int = _value(cursor, _COUNT_OF, {"number": number})
     return count
@@ -139,26 +180,48 @@ def place(number: int) -> int | None:
     return next(places, None)
 
 
-def settle(patience: float = PATIENCE) -> int | None:
-    """An id up to which every row is visible by now or never will be; None if a writer is at it for too long.
+def find_fold_limit() -> FoldLimit:
+    """Return the newest id, and the transactions that may still add rows below it: see `is_settled`.
 
-    An INSERT locks the table before it draws an id. So whoever drew one below `newest` holds the lock
-    when we look, or is done: `newest` must be read before.
+    An INSERT locks the table before it draws an id. So every transaction that drew one below the newest holds the lock
+    when we look, or is done: the newest id must be read before.
     """
-    deadline = time.monotonic() + patience
     with connection.cursor() as cursor:
-        newest: int = _value(cursor, _NEWEST)
-        writers = _writers(cursor)
-        while writers:
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(0.001)
-            writers = _writers(cursor, among=writers)
-    return newest
+        cursor.execute(_NEWEST)
+        newest, server_started_at = cursor.fetchone()
+        return FoldLimit(newest, _writers(cursor), server_started_at)
+
+
+def is_settled(limit: FoldLimit) -> bool:
+    """Whether every row up to the limit is visible by now or never will be.
+
+    It may be asked however much later. Raises LogReplaced.
+    """
+    if not limit.writers:
+        return True
+    with connection.cursor() as cursor:
+        writers = _writers(cursor, among=limit.writers)
+        cursor.execute(_NEWEST)
+        newest, server_started_at = cursor.fetchone()
+    # After a failover or TRUNCATE ids may be drawn again, by transactions that we have not seen.
+    if newest < limit.newest or server_started_at != limit.server_started_at:
+        raise LogReplaced
+    return not writers
+
+
+def settle(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
+    """Return an id such that no row at or below it can still become visible; None if a writer stays for too long."""
+    deadline = time.monotonic() + timeout_seconds
+    limit = find_fold_limit()
+    while not is_settled(limit):
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.001)
+    return limit.newest
 
 
 def fold() -> int | None:
-    """Moves a piece of the tail into the rollup; says how many rows.
+    """Move a piece of the tail into the rollup; return how many rows.
 
     None: skipped, for another process folds, or a writer or a lock is in the way. That is normal.
     """
@@ -166,22 +229,29 @@ def fold() -> int | None:
     return None if newest is None else fold_settled(newest)
 
 
-def fold_settled(newest: int, most: int | None = None) -> int | None:
-    """As `fold`, up to an id that `settle` gave, however long ago; `most` rows instead of MOST_ROWS."""
+def fold_settled(newest: int) -> int | None:
+    """As `fold`, up to an id that is settled."""
     try:
-        with transaction.atomic(durable=True), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE * 1000:.0f}ms"])
+        with _short_lock_waits() as cursor:
             watermarks = _hold_watermark(cursor, "SKIP LOCKED")
             if watermarks is None:
                 return None
             if newest <= min(watermarks):
                 return 0
-            rows: int = _value(cursor, _FOLD, {**watermarks._asdict(), "newest": newest, "most": most or MOST_ROWS})
+            rows: int = _value(cursor, _FOLD, {**watermarks._asdict(), "newest": newest, "most": MAX_ROWS_PER_FOLD})
             return rows
-    except OperationalError as error:
-        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-            return None
-        raise
+    except _Locked:
+        return None
+
+
+def tail_length() -> int | None:
+    """Return how many ids lie above the watermark, gaps included; None while a lock is in the way."""
+    try:
+        with _short_lock_waits() as cursor:
+            rows: int = _value(cursor, _TAIL_LENGTH)
+            return rows
+    except _Locked:
+        return None
 
 
 def verify(progress: Progress = silent) -> list[Difference]:
@@ -213,6 +283,23 @@ def _writers(cursor: CursorWrapper, among: list[str] | None = None) -> list[str]
     """The transactions that write to the log now, other than our own."""
     writers: list[str] = _value(cursor, _WRITERS, {"among": among})
     return writers
+
+
+class _Locked(Exception):
+    pass
+
+
+@contextmanager
+def _short_lock_waits() -> Iterator[CursorWrapper]:
+    """A transaction that waits LOCK_TIMEOUT_SECONDS for each lock. Raises _Locked."""
+    try:
+        with transaction.atomic(durable=True), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_SECONDS * 1000:.0f}ms"])
+            yield cursor
+    except OperationalError as error:
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            raise _Locked from error
+        raise
 
 
 def _hold_watermark(cursor: CursorWrapper, unless: str = "") -> Watermarks | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import psycopg
 from django.db.migrations.loader import MigrationLoader
@@ -13,6 +14,9 @@ from fizzbuzz_site.postgresql import impatient
 
 # Leaves an answer within three seconds, with the two that libpq waits for a connection.
 QUERY_TIMEOUT = 0.8
+
+
+Database = psycopg.Connection[tuple[Any, ...]]
 
 
 class ProbesMiddleware:
@@ -45,23 +49,31 @@ def ready() -> JsonResponse:
 
 
 def _checks() -> dict[str, str]:
+    unknown = dict.fromkeys(["migrations", *checks_of_apps], "unknown")
     try:
-        missing = _known_migrations() - _applied_migrations()
-    except psycopg.errors.UndefinedTable:
-        missing = _known_migrations()
+        with impatient.connect(QUERY_TIMEOUT) as database:
+            missing = _known_migrations() - _applied_migrations(database)
+            if missing:
+                return {"database": "ok", **unknown, "migrations": f"{len(missing)} not applied"}
+            apps = {name: check(database) for name, check in checks_of_apps.items()}
     except psycopg.Error:
-        return {"database": "unreachable", "migrations": "unknown"}
-    return {"database": "ok", "migrations": f"{len(missing)} not applied" if missing else "ok"}
+        return {"database": "unreachable", **unknown}
+    return {"database": "ok", "migrations": "ok", **apps}
 
 
-def _applied_migrations() -> set[tuple[str, str]]:
-    with impatient.connect(QUERY_TIMEOUT) as database:
+def _applied_migrations(database: Database) -> set[tuple[str, str]]:
+    try:
         return {(app, name) for app, name in database.execute("SELECT app, name FROM django_migrations")}
+    except psycopg.errors.UndefinedTable:
+        return set()
 
 
 @cache
 def _known_migrations() -> set[tuple[str, str]]:
     return set(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
 
+
+# Each returns "ok", or what is wrong. Asked when the database is there and migrated.
+checks_of_apps: dict[str, Callable[[Database], str]] = {}
 
 PROBES: dict[str, Callable[[], JsonResponse]] = {"/health": ready, "/health/live": live}

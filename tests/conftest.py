@@ -11,7 +11,7 @@ from django.core.wsgi import get_wsgi_application
 from django.test import Client
 from django.urls import get_resolver
 
-from fizzbuzz import folding, recording
+from fizzbuzz import folding, recording, rollup
 from fizzbuzz_site.embedded import DATABASE
 from tests import template
 
@@ -47,18 +47,20 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def _writer_closed() -> Iterator[None]:
     """Close the connection beside Django's, which would keep the tests' database from being dropped."""
     yield
-    recording.writer.close()
+    recording.inserter.close()
+
+
+@pytest.fixture(autouse=True)
+def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread folds in the background: a test takes its steps by itself."""
+    monkeypatch.setattr(folding, "scheduler", folding.FoldScheduler())
+    monkeypatch.setattr(folding.FoldScheduler, "start", lambda self: None)
+    monkeypatch.setattr(rollup, "known_tail_rows", 0)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     cache.clear()
-
-
-@pytest.fixture
-def no_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that count the statements of a submission: none is followed by a fold, as most are not."""
-    monkeypatch.setattr(folding, "FOLD_EVERY", 10**9)
 
 
 @pytest.fixture

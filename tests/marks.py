@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from django.conf import settings
 
+from fizzbuzz_site import middleware, urls  # noqa: F401 - they import the admin's apps, which tests may be without
+
 ADMINS = {f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "sessions")} | {"axes"}
 
 # Without the admin's apps, emptying the tables afterwards is cheap: theirs are kept, and need not be filled again.

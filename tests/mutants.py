@@ -15,22 +15,29 @@ from pathlib import Path
 from tests.service import ROOT
 
 FILES = ("fizzbuzz/rollup.py", "fizzbuzz/activity.py")
-TESTS = ("tests/test_rollup.py", "tests/test_top.py", "tests/test_rollup_races.py", "tests/test_rollup_storm.py")
+TESTS = tuple(f"tests/test_{name}.py" for name in ("rollup", "top", "folding", "rollup_races", "rollup_storm"))
 THROUGH = "COALESCE((SELECT through FROM fizzbuzz_watermark), 0)"
 
 MUTANTS = {
-    "no wait in settle": (
-        "        while writers:\n",
-        "        while False:\n",
+    "a limit is taken for settled at once": (
+        "    return not writers\n",
+        "    return True\n",
+    ),
+    "a limit outlives the log that it was found in": (
+        "        raise LogReplaced\n",
+        "        pass\n",
     ),
     "`newest` read after the look at pg_locks": (
         """
-        newest: int = _value(cursor, _NEWEST)
-        writers = _writers(cursor)
+        cursor.execute(_NEWEST)
+        newest, server_started_at = cursor.fetchone()
+        return FoldLimit(newest, _writers(cursor), server_started_at)
 """,
         """
         writers = _writers(cursor)
-        newest: int = _value(cursor, _NEWEST)
+        cursor.execute(_NEWEST)
+        newest, server_started_at = cursor.fetchone()
+        return FoldLimit(newest, writers, server_started_at)
 """,
     ),
     "`through` read before the row lock": (

@@ -78,7 +78,7 @@ def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str
         "type": "/docs/problems#content-too-large",
         "title": "Content Too Large",
         "status": 413,
-        "detail": "The body is larger than 1048576 bytes.",
+        "detail": "The body is larger than 1048576 bytes. Nothing was recorded; send less at once.",
         "instance": "/api/fizzbuzz",
         "request_id": response["X-Request-ID"],
     }

@@ -170,8 +170,8 @@ FAULTS = [
     (away, {**UNSENT, "read": "unavailable"}),
     # The connection that gathers was open, and took the statement; the others were tried before, and found wanting.
     (hung, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
-    # With a key the commit was never sent.
-    (locked, {**UNSENT, "single": "outcome-unknown", "batch": "outcome-unknown", "read": "unavailable"}),
+    # Of a batch, and with a key, the commit was never sent.
+    (locked, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
     (out_of_connections, {**UNSENT, "read": "unavailable"}),
     (read_only, {**UNSENT, "read": "200"}),
 ]

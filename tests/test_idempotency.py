@@ -163,6 +163,29 @@ def test_expired_keys_go_with_new_ones(client: Client) -> None:
     assert IdempotencyKey.objects.count() == 5 - idempotency.PRUNED + 1
 
 
+@pytest.mark.parametrize(("path", "body"), [ONE, MANY])
+def test_key_whose_rows_were_truncated_records_again(client: Client, path: str, body: Any) -> None:
+    first = send(client, path, body, "k")
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE fizzbuzz_submission")
+
+    again = send(client, path, body, "k")
+    replayed = send(client, path, body, "k")
+
+    assert [answer.status_code for answer in (first, again, replayed)] == [201] * 3
+    assert [answer.get("Idempotency-Replayed") for answer in (first, again, replayed)] == [None, None, "true"]
+    assert again.content == replayed.content != first.content
+    assert Submission.objects.count() == len(body.get("numbers", [0]))
+
+
+def test_key_of_which_some_rows_are_gone_is_refused(client: Client) -> None:
+    send(client, *MANY, "k")
+    Submission.objects.filter(number=7).delete()
+
+    assert send(client, *MANY, "k").status_code == 422
+    assert Submission.objects.count() == 3
+
+
 def test_command_prunes(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     send(client, *ONE, "old")
     age(hours=24)
@@ -175,7 +198,6 @@ def test_command_prunes(client: Client, capsys: pytest.CaptureFixture[str]) -> N
     assert IdempotencyKey.objects.get().key == "api:young"
 
 
-@pytest.mark.usefixtures("no_fold")
 def test_requests_without_a_key_run_no_statement_but_the_insert(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):  # a single submission's INSERT has a connection of its own
         client.post(*ONE, "application/json")

@@ -221,7 +221,7 @@ def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatc
 def test_transaction_that_stays_open_holds_up_the_folds_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("15\n-3\n7\n15\n")
     monkeypatch.setattr(importing, "CHUNK", 2)
-    monkeypatch.setattr(folding, "PATIENCE", 0.05)
+    monkeypatch.setattr(folding, "IMPORT_FOLD_TIMEOUT_SECONDS", 0.05)
 
     with another() as late:
         late.execute(INSERT, [[7]])

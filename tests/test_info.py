@@ -41,7 +41,7 @@ def test_probes_answer(client: Client) -> None:
     ready, live = client.get("/health"), client.get("/health/live")
 
     assert (ready.status_code, ready["Cache-Control"]) == (200, "no-store")
-    assert ready.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}}
+    assert ready.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
     assert (live.status_code, live["Cache-Control"]) == (200, "no-store")
     assert live.json() == {"status": "ok"}
 

@@ -13,8 +13,8 @@ from fizzbuzz_site import probes
 from fizzbuzz_site.embedded import Server
 from tests.service import Service, eventually, processes, serving
 
-READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}}
-AWAY = {"status": "unavailable", "checks": {"database": "unreachable", "migrations": "unknown"}}
+READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
+AWAY = {"status": "unavailable", "checks": {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"}}
 
 
 @pytest.fixture
@@ -103,5 +103,5 @@ def test_readiness_wants_all_migrations(client: Client, monkeypatch: pytest.Monk
 
     assert (response.status_code, response.json()) == (
         503,
-        {"status": "unavailable", "checks": {"database": "ok", "migrations": "1 not applied"}},
+        {"status": "unavailable", "checks": {"database": "ok", "migrations": "1 not applied", "sequence": "unknown"}},
     )

@@ -4,11 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Sum
-from prometheus_client import REGISTRY
 
-from fizzbuzz import folding, recording, rollup
+from fizzbuzz import rollup
 from fizzbuzz.models import MinuteCount, NumberCount, Watermark
 from tests.log import OLD_FOLD, another, append, append_at, assert_exact
 from tests.marks import commits
@@ -16,18 +15,8 @@ from tests.marks import commits
 pytestmark = commits
 
 
-@pytest.fixture
-def _folds_every_fifth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "FOLD_EVERY", 5)
-    monkeypatch.setattr(folding, "recorded", folding.Folder().recorded)
-
-
 def through() -> int:
     return Watermark.objects.get().through
-
-
-def folds(outcome: str) -> float:
-    return REGISTRY.get_sample_value("fizzbuzz_folds_total", {"outcome": outcome}) or 0
 
 
 def test_an_empty_log_has_no_top() -> None:
@@ -64,7 +53,7 @@ def test_fold_counts_the_kinds_of_each_minute() -> None:
 
 @pytest.mark.parametrize("most", [2, 2_000])
 def test_minutes_that_lag_behind_catch_up(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(rollup, "MOST_ROWS", most)
+    monkeypatch.setattr(rollup, "MAX_ROWS_PER_FOLD", most)
     append(15, 7, 7)
     with connection.cursor() as cursor:
         cursor.execute(OLD_FOLD)
@@ -97,7 +86,7 @@ def test_minutes_that_lag_behind_wait_for_nothing_new() -> None:
 
 
 def test_a_backlog_is_folded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "MOST_ROWS", 4)
+    monkeypatch.setattr(rollup, "MAX_ROWS_PER_FOLD", 4)
     append(*[1, 2, 2] * 3)
 
     pieces = []
@@ -215,75 +204,3 @@ def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixt
         "     7  7             1\n"
     )
     assert errors == ""
-
-
-@pytest.mark.usefixtures("_folds_every_fifth")
-def test_a_process_folds_with_its_first_submission_and_each_fifth_after() -> None:
-    append(101, 102, 103)
-    folded = []
-    for number in range(11):
-        recording.record([number], "api")
-        folded.append(NumberCount.objects.count())
-
-    assert folded == [4, 4, 4, 4, 4, 9, 9, 9, 9, 9, 14]
-    assert rollup.verify() == []
-
-
-@pytest.mark.usefixtures("_folds_every_fifth")
-def test_a_batch_folds_in_proportion_and_leaves_a_backlog_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "MOST_ROWS", 10)
-    recording.record([1], "api")
-    append(*range(100))
-    done = folds("done")
-
-    recording.record(range(11), "batch")
-
-    assert folds("done") == done + 2
-    assert NumberCount.objects.aggregate(rows=Sum("count")) == {"rows": 1 + 2 * 10}
-    assert rollup.verify() == []
-
-
-@pytest.mark.usefixtures("_folds_every_fifth")
-def test_a_callers_transaction_folds_after_its_commit() -> None:
-    with transaction.atomic():
-        recording.record(range(10), "batch")
-        assert NumberCount.objects.count() == 0
-
-    assert NumberCount.objects.count() == 10
-
-
-@pytest.mark.usefixtures("_folds_every_fifth")
-def test_what_is_rolled_back_is_not_folded() -> None:
-    with transaction.atomic():
-        recording.record(range(10), "batch")
-        transaction.set_rollback(True)
-
-    assert Watermark.objects.count() == 0
-
-
-@pytest.mark.usefixtures("_folds_every_fifth")
-def test_a_fold_that_fails_fails_no_submission(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise OperationalError("the disk is full")
-
-    before = folds("failed")
-    with monkeypatch.context() as patch:
-        patch.setattr(rollup, "fold", fail)
-        (submission,) = recording.record([15], "api")
-
-    assert submission.number == 15
-    assert folds("failed") == before + 1
-    assert rollup.top(1) == [(15, 1)]
-
-
-@pytest.mark.usefixtures("_folds_every_fifth")
-def test_a_fold_that_a_writer_holds_up_is_made_up_for() -> None:
-    skipped, done = folds("skipped"), folds("done")
-    with another() as late:
-        late.execute("INSERT INTO fizzbuzz_submission (number) VALUES (7)")
-        recording.record([15], "api")
-        late.commit()
-    recording.record([15] * 5, "api")
-
-    assert (folds("skipped"), folds("done")) == (skipped + 1, done + 1)
-    assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 6)]

@@ -8,10 +8,11 @@ import pytest
 from django.test import Client
 
 from fizzbuzz import rollup
+from fizzbuzz_site.embedded import DATABASE, USER, Server
 from fizzbuzz_site.postgresql import impatient
 from tests.log import append
 from tests.marks import commits
-from tests.service import serving
+from tests.service import eventually, serving
 
 GAUGES = ("fizzbuzz_tail_rows", "fizzbuzz_last_fold_age_seconds")
 
@@ -55,12 +56,34 @@ def test_metrics_leave_out_what_the_database_would_have_told(client: Client, mon
     assert "fizzbuzz_fold_seconds_bucket" in response.text
 
 
-def test_folds_are_counted_over_all_workers(data_dir: Path) -> None:
+def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path) -> None:
+    """And while the tail is too long to be read in time, readers are told."""
+    rows = 2 * rollup.MAX_TAIL_ROWS
     with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="2") as service:
-        for _ in range(10):
-            service.request("/api/fizzbuzz/batch", {"numbers": [15] * 1_000})
-        page = service.request("/metrics").body
 
-    counted = [sample(page, f'fizzbuzz_folds_total{{outcome="{outcome}"}}') or 0 for outcome in ("done", "skipped")]
-    assert sum(counted) == sample(page, "fizzbuzz_fold_seconds_count") == 10
-    assert sample(page, "fizzbuzz_tail_rows") == 0
+        def tail() -> float | None:
+            return sample(service.request("/metrics").body, "fizzbuzz_tail_rows")
+
+        for _ in range(10):
+            service.request("/api/fizzbuzz", {"number": 15})
+        assert eventually(lambda: tail() == 0)
+        server = Server(data_dir)
+        with psycopg.connect(host=server.join(), user=USER, dbname=DATABASE) as database:
+            database.execute(
+                "INSERT INTO fizzbuzz_submission (number) SELECT mod(i, 1000) FROM generate_series(1, %s) AS i", [rows]
+            )
+        answers = [service.request("/api/most_common?limit=1")]
+        while tail() != 0:
+            answers.append(service.request("/api/most_common?limit=1"))
+        last = service.request("/api/most_common?limit=1")
+        page = service.request("/metrics").body
+        server.leave()
+
+    assert last.json() == [{"number": 15, "result": "FizzBuzz", "count": 10 + rows // 1000}]
+    assert {answer.body for answer in answers if answer.status == 200} <= {last.body}
+    assert {
+        re.sub(r"[0-9,]+ rows", "N rows", answer.json()["detail"]) for answer in answers if answer.status != 200
+    } == {"The counts are catching up with the log: N rows are left. Try again in a moment."}
+    counted = {name: sample(page, f'fizzbuzz_folds_total{{outcome="{name}"}}') or 0 for name in ("done", "skipped")}
+    assert sum(counted.values()) == sample(page, "fizzbuzz_fold_seconds_count")
+    assert counted["done"] >= rows / rollup.MAX_ROWS_PER_FOLD

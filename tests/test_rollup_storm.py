@@ -41,11 +41,15 @@ def numbers() -> list[int]:
 
 
 def write_one(database: psycopg.Connection) -> int:
-    return len(recording.record([number()], "api"))
+    rows = len(recording.record([number()], "api"))
+    folding.scheduler.step()
+    return rows
 
 
 def write_many(database: psycopg.Connection) -> int:
-    return len(recording.record(numbers(), "batch"))
+    rows = len(recording.record(numbers(), "batch"))
+    folding.scheduler.step()
+    return rows
 
 
 def write_or_not(database: psycopg.Connection) -> int:
@@ -59,7 +63,7 @@ def write_or_not(database: psycopg.Connection) -> int:
 
 def write_late(database: psycopg.Connection) -> int:
     rows = database.execute(INSERT, [numbers()]).rowcount
-    time.sleep(random.uniform(0, 1.5 * rollup.PATIENCE))
+    time.sleep(random.uniform(0, 1.5 * rollup.SETTLE_TIMEOUT_SECONDS))
     rows += database.execute(INSERT, [numbers()]).rowcount
     database.commit()
     return rows
@@ -94,7 +98,6 @@ def read_as_a_request_does(database: psycopg.Connection) -> int:
 def repeat(deed: Callable[[psycopg.Connection], int], until: float) -> int:
     """In a process of its own."""
     random.seed()
-    folding.FOLD_EVERY = 5
     with another() as database:
         total = 0
         while time.monotonic() < until:
@@ -175,6 +178,11 @@ class Machine(RuleBasedStateMachine):
         assert rollup.fold() is not None or self.open
 
     @rule()
+    def step(self) -> None:
+        """As a process does each second: what a writer holds up is remembered, across all that comes between."""
+        folding.scheduler.step()
+
+    @rule()
     def rebuild(self) -> None:
         rollup.rebuild()
         assert rollup.verify() == []
@@ -215,10 +223,8 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_any_order_of_deeds_keeps_the_answers_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "FOLD_EVERY", 5)
-    monkeypatch.setattr(folding, "recorded", folding.Folder().recorded)
-    monkeypatch.setattr(rollup, "PATIENCE", 0.005)
-    monkeypatch.setattr(rollup, "MOST_ROWS", 4)
+    monkeypatch.setattr(rollup, "SETTLE_TIMEOUT_SECONDS", 0.005)
+    monkeypatch.setattr(rollup, "MAX_ROWS_PER_FOLD", 4)
 
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None, database=None)

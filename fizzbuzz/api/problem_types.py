@@ -93,14 +93,15 @@ PROBLEM_TYPES = [
         "unavailable",
         503,
         "Service Unavailable",
-        "The database can't answer right now. Ask again after the seconds that Retry-After names.",
+        "The database is unavailable or busy, or the counts are catching up with the log: detail says which. Try again "
+        "after the seconds that Retry-After names.",
     ),
     ProblemType(
         "not-recorded",
         503,
         "Not Recorded",
-        "The database can't take it right now, and nothing was recorded, for certain. Send it again after the seconds "
-        "that Retry-After names.",
+        "Nothing was recorded, for certain: the database is unavailable, busy, or out of memory or disk space. Send it "
+        "again after the seconds that Retry-After names.",
     ),
     ProblemType(
         "outcome-unknown",

@@ -6,28 +6,18 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.http import JsonResponse
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from fizzbuzz import idempotency
 from fizzbuzz.api.problem_types import OF_SLUG, OF_STATUS
 from fizzbuzz_site.log_config import request_id
 
-_STATUSES = {
-    idempotency.InvalidKey: 400,
-    idempotency.KeyInProgress: 409,
-    RequestDataTooBig: 413,
-    idempotency.KeyReused: 422,
-}
-TOO_LARGE = f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes."
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS = 20  # of one request's that are told
 
@@ -54,13 +44,15 @@ class ProblemSerializer(serializers.Serializer):
     outcome = serializers.ChoiceField(
         choices=["not-recorded", "outcome-unknown"],
         required=False,
-        help_text="With 503: what became of what was sent.",
+        help_text="With 503 and 500: what became of what was sent.",
     )
     errors = ErrorSerializer(many=True, required=False)  # type: ignore[assignment]  # hides a property of no use here
 
 
 def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
-    kind = OF_SLUG.get(more.get("outcome", "")) or OF_STATUS.get(status)
+    kind = OF_SLUG.get(more.get("outcome", ""))
+    if kind is None or kind.status != status:
+        kind = OF_STATUS.get(status)
     told = {
         "type": f"{reverse('problems')}#{kind.slug}" if kind else "about:blank",
         "title": kind.title if kind else HTTPStatus(status).phrase,
@@ -83,10 +75,6 @@ def problem_response(
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's, with its answer put into problem details; the browsable pages show the same."""
-    for kind, status in _STATUSES.items():
-        if isinstance(error, kind):
-            error = APIException(TOO_LARGE if kind is RequestDataTooBig else str(error))
-            error.status_code = status
     response = drf_exception_handler(error, context)
     if response is None:
         return None

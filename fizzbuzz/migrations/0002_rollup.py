@@ -14,6 +14,7 @@ BRING_OVER = """
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             AND pid IS DISTINCT FROM pg_backend_pid()
         );
+        deadline timestamptz := clock_timestamp() + interval '60 s';
     BEGIN
         IF newest IS NULL THEN
             RETURN;
@@ -24,6 +25,14 @@ BRING_OVER = """
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             AND (virtualtransaction = ANY(writers) OR pid IS NULL)
         ) LOOP
+            IF clock_timestamp() > deadline THEN
+                RAISE 'A transaction that wrote to fizzbuzz_submission has been open for more than 60 s. Nothing was '
+                    'changed. End it (pid %), and run migrate again', (
+                        SELECT COALESCE(string_agg(pid::text, ', '), 'unknown: see pg_prepared_xacts') FROM pg_locks
+                        WHERE relation = 'fizzbuzz_submission'::regclass AND mode = 'RowExclusiveLock'
+                        AND virtualtransaction = ANY(writers)
+                    );
+            END IF;
             PERFORM pg_sleep(0.01);
         END LOOP;
         INSERT INTO fizzbuzz_numbercount (number, count)

@@ -19,6 +19,8 @@ class Migration(migrations.Migration):
                 ("number", models.BigIntegerField()),
             ],
         ),
+        # Readers queue behind this lock while it waits for a transaction that stays open.
+        migrations.RunSQL("SET LOCAL lock_timeout = '5s'", migrations.RunSQL.noop),
         migrations.AddField(
             model_name="watermark",
             name="minutes_through",

@@ -92,7 +92,7 @@ class Command(BaseCommand):
 
     def _rebuild(self) -> None:
         mended = rollup.rebuild(self._progress)
-        while rollup.fold() == rollup.MOST_ROWS:
+        while rollup.fold() == rollup.MAX_ROWS_PER_FOLD:
             pass  # what came in meanwhile
         self.stdout.write(f"{mended} counts mended.")
 

@@ -1,0 +1,44 @@
+"""Tell database errors apart: what passes by itself, and what is a fault of the service or of its settings."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import psycopg
+from django.db import InterfaceError, OperationalError
+
+
+class Fault(Enum):
+    """Why the database did not do as asked; the value says it to people."""
+
+    UNAVAILABLE = "The database is unavailable. Try again in a moment."
+    BUSY = "The database is busy, and this took too long. Try again in a moment."
+    EXHAUSTED = "The database is out of memory or disk space. Try again later."
+    OURS = "Internal error. If it persists, contact the operator."
+
+
+# By the beginning of the SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BY_SQLSTATE = {
+    "08": Fault.UNAVAILABLE,  # connection exception
+    "57P": Fault.UNAVAILABLE,  # shutdown, starting up
+    "53300": Fault.UNAVAILABLE,  # too many connections
+    "25006": Fault.UNAVAILABLE,  # read only, as after a failover to a standby
+    "57014": Fault.BUSY,  # statement timeout
+    "55P03": Fault.BUSY,  # lock timeout
+    "40": Fault.BUSY,  # deadlock, serialization failure
+    "53": Fault.EXHAUSTED,  # disk full, out of memory
+    "58030": Fault.EXHAUSTED,  # I/O error
+}
+
+
+def fault_of(exception: BaseException | None) -> Fault:
+    """Classify an exception by the database error that it is or came from."""
+    while exception and not isinstance(exception, psycopg.Error):
+        if isinstance(exception, OperationalError | InterfaceError) and not exception.__cause__:
+            return Fault.UNAVAILABLE  # raised on this side, such as a timeout
+        exception = exception.__cause__
+    state = exception.sqlstate if isinstance(exception, psycopg.Error) else None
+    if state is None:  # no word from the server
+        lost = isinstance(exception, psycopg.OperationalError | psycopg.InterfaceError)
+        return Fault.UNAVAILABLE if lost else Fault.OURS
+    return next((fault for prefix, fault in _BY_SQLSTATE.items() if state.startswith(prefix)), Fault.OURS)

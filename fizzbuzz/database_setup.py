@@ -1,0 +1,112 @@
+"""What the app sets and checks in its database after every migrate, and what readiness checks of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import psycopg
+from django.core.management import CommandError
+from django.db import OperationalError, connections, transaction
+from django.db.backends.utils import CursorWrapper
+
+SEQUENCE = "fizzbuzz_submission_id_seq"
+LOCK_TIMEOUT = "5s"
+
+# The planner takes the tail for a third of the log, and would start workers and compile for three rows.
+# Kept in the database, since a pooler may drop what a client asks for as it connects.
+_SET_PLANNER = """
+    DO $$
+    DECLARE
+        role text := format('ALTER ROLE CURRENT_USER IN DATABASE %I ', current_database());
+    BEGIN
+        EXECUTE role || 'SET max_parallel_workers_per_gather = 0';
+        EXECUTE role || 'SET jit = off';
+    EXCEPTION WHEN insufficient_privilege THEN
+        RAISE WARNING 'the planner settings of this role could not be changed: %', SQLERRM;
+    END $$
+"""
+
+_SEQUENCE = f"""
+    SELECT
+        CASE WHEN is_called THEN last_value + seqincrement ELSE last_value END,
+        GREATEST(
+            (SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission),
+            (SELECT COALESCE(max(through), 0) FROM fizzbuzz_watermark)
+        ),
+        seqcache = 1 AND seqincrement > 0 AND NOT seqcycle
+    FROM {SEQUENCE}, pg_sequence WHERE seqrelid = '{SEQUENCE}'::regclass
+"""  # noqa: S608 - a constant
+
+log = logging.getLogger(__name__)
+
+
+class _Sequence(NamedTuple):
+    next_id: int
+    highest_id: int  # of the log and of the watermark
+    in_order: bool  # each id is given out when it is asked for, and above all before
+
+    @property
+    def behind(self) -> bool:
+        return self.next_id <= self.highest_id
+
+
+def after_migrate(using: str, **more: Any) -> None:
+    """Set and check what no migration can: pg_dump does not include ALTER ROLE ... SET, and a restore may be partial.
+
+    Raises CommandError.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(_SET_PLANNER)
+        cursor.execute("SELECT to_regclass('fizzbuzz_watermark') IS NULL")
+        if cursor.fetchone()[0]:  # migrated back to before there was one
+            return
+        sequence = _read(cursor)
+    if not sequence.in_order:
+        raise CommandError(
+            f"The sequence {SEQUENCE} must give out ids in order, or counts would miss rows. Stop the service, run "
+            f"ALTER SEQUENCE {SEQUENCE} INCREMENT 1 CACHE 1 NO CYCLE in the database, and run migrate again."
+        )
+    if sequence.behind:
+        _raise_sequence(using)
+
+
+def sequence_status(database: psycopg.Connection[tuple[Any, ...]]) -> str:
+    """Return "ok", or what is wrong with the sequence. Without it, writes fail, or are never counted."""
+    row = database.execute(_SEQUENCE).fetchone()
+    assert row  # noqa: S101 - a sequence is one row
+    sequence = _Sequence(*row)
+    if not sequence.in_order:
+        return "out of order: run migrate"
+    return "behind the log: run migrate" if sequence.behind else "ok"
+
+
+def _raise_sequence(using: str) -> None:
+    """Raise the sequence above the log and the watermark, as after a partial restore."""
+    try:
+        with transaction.atomic(using), connections[using].cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+            # Nobody draws an id until this commits, or setval could move the sequence back.
+            cursor.execute("LOCK TABLE fizzbuzz_submission IN SHARE ROW EXCLUSIVE MODE")
+            sequence = _read(cursor)
+            if sequence.behind:
+                cursor.execute(f"SELECT setval('{SEQUENCE}', %s)", [sequence.highest_id])
+    except OperationalError as error:
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            raise CommandError(
+                f"The sequence {SEQUENCE} is behind the log, and could not be raised within {LOCK_TIMEOUT}: a "
+                "transaction holds a lock on fizzbuzz_submission. End it (see pg_stat_activity), and run migrate again."
+            ) from error
+        raise
+    log.warning(
+        "The sequence %s was behind: its next id was %s, and the highest known is %s. It was raised. Rows that were "
+        "recorded in between may not be counted: run top_numbers --verify, and --rebuild if counts differ.",
+        SEQUENCE,
+        sequence.next_id,
+        sequence.highest_id,
+    )
+
+
+def _read(cursor: CursorWrapper) -> _Sequence:
+    cursor.execute(_SEQUENCE)
+    return _Sequence(*cursor.fetchone())

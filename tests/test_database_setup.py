@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connection
+from django.test import Client
+
+from fizzbuzz import database_setup, rollup
+from fizzbuzz.models import Submission, Watermark
+from tests.log import INSERT, another, append, assert_exact
+from tests.service import ROOT, eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def execute(statement: str, *params: Any) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return cursor.fetchone() if cursor.description else None
+
+
+def highest_id() -> int:
+    return Submission.objects.order_by("-id").values_list("id", flat=True)[0]
+
+
+def migrate() -> None:
+    try:
+        call_command("migrate", verbosity=0)
+    finally:
+        connection.close()
+
+
+def ready(client: Client) -> tuple[int, str]:
+    response = client.get("/health")
+    return response.status_code, response.json()["checks"]["sequence"]
+
+
+@pytest.fixture
+def _sequence_as_it_was() -> Iterator[None]:
+    yield
+    execute("ALTER SEQUENCE fizzbuzz_submission_id_seq INCREMENT 1 CACHE 1 NO CYCLE")
+    execute("SELECT setval('fizzbuzz_submission_id_seq', 1000000)")
+
+
+@pytest.mark.usefixtures("_sequence_as_it_was")
+def test_sequence_behind_the_log_is_seen_and_raised(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    append(15)
+    first = highest_id()
+    execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", first)
+    before = ready(client)
+
+    migrate()
+
+    assert before == (503, "behind the log: run migrate")
+    assert ready(client) == (200, "ok")
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning == (
+        f"The sequence fizzbuzz_submission_id_seq was behind: its next id was {first}, and the highest known is "
+        f"{first}. It was raised. Rows that were recorded in between may not be counted: run top_numbers --verify, "
+        "and --rebuild if counts differ."
+    )
+    append(7)
+    assert highest_id() == first + 1
+    assert assert_exact() == 2
+
+
+@pytest.mark.usefixtures("_sequence_as_it_was")
+def test_sequence_below_the_watermark_is_raised_so_that_every_row_is_counted(client: Client) -> None:
+    """As after a restore of a log that is older than the rollups."""
+    append(15, 15, 7)
+    rollup.fold()
+    through = highest_id()
+    execute("DELETE FROM fizzbuzz_submission WHERE id = %s", through)
+    execute("SELECT setval('fizzbuzz_submission_id_seq', %s)", through - 1)
+    before = ready(client)
+
+    migrate()
+    append(9)
+
+    assert before == (503, "behind the log: run migrate")
+    assert highest_id() == through + 1
+    assert rollup.count_of(9) == 1
+    assert rollup.fold() == 1
+    assert rollup.rebuild() > 0  # the deleted row's counts
+    assert assert_exact() == 3
+
+
+def test_sequence_that_is_ahead_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    append(15)
+    before = execute("SELECT last_value, is_called FROM fizzbuzz_submission_id_seq")
+
+    migrate()
+
+    assert execute("SELECT last_value, is_called FROM fizzbuzz_submission_id_seq") == before
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("_sequence_as_it_was")
+def test_sequence_is_not_moved_back_under_a_release_that_writes() -> None:
+    append(15)
+    highest = highest_id()
+    execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", highest)
+
+    with another() as writer, ThreadPoolExecutor(1) as pool:
+        writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # as its duplicate key did
+        writer.execute(INSERT, [[7, 7, 7]])
+        migration: Future[None] = pool.submit(migrate)
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        assert eventually(lambda: execute(waiting) == (1,) or migration.done())
+        writer.commit()
+        migration.result()
+
+    append(9)
+    assert list(Submission.objects.order_by("id").values_list("id", flat=True)) == list(range(highest, highest + 5))
+
+
+@pytest.mark.usefixtures("_sequence_as_it_was")
+def test_sequence_that_cannot_be_locked_raises_command_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_setup, "LOCK_TIMEOUT", "50ms")
+    append(15)
+    execute("SELECT setval('fizzbuzz_submission_id_seq', 1, false)")
+
+    with another() as writer:
+        writer.execute("LOCK TABLE fizzbuzz_submission IN ROW EXCLUSIVE MODE")
+        with pytest.raises(CommandError, match=r"could not be raised within 50ms: .* End it .* and run migrate again"):
+            migrate()
+
+
+@pytest.mark.usefixtures("_sequence_as_it_was")
+@pytest.mark.parametrize("option", ["CACHE 20", "INCREMENT -1", "CYCLE"])
+def test_sequence_out_of_order_raises_command_error(client: Client, option: str) -> None:
+    execute(f"ALTER SEQUENCE fizzbuzz_submission_id_seq MINVALUE -9 {option}")
+
+    with pytest.raises(CommandError, match="run ALTER SEQUENCE fizzbuzz_submission_id_seq INCREMENT 1 CACHE 1"):
+        migrate()
+
+    assert ready(client) == (503, "out of order: run migrate")
+
+
+def test_migration_names_the_transaction_that_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rollups = import_module("fizzbuzz.migrations.0002_rollup").Migration.operations[2]
+    monkeypatch.setattr(rollups, "sql", rollups.sql.replace("interval '60 s'", "interval '0.1 s'"))
+    call_command("migrate", "fizzbuzz", "0001", verbosity=0)
+    append(15)
+
+    with another() as idle:
+        idle.execute(INSERT, [[7]])
+        with pytest.raises(DatabaseError, match=rf"End it \(pid {idle.info.backend_pid}\), and run migrate again"):
+            migrate()
+
+    migrate()
+    assert Watermark.objects.count() == 1
+    assert rollup.verify() == []
+
+
+def test_migrations_stand_alone() -> None:
+    """None imports the code of today, and none is imported by it: each stays as it was."""
+    migrations = sorted((ROOT / "fizzbuzz/migrations").glob("0*.py"))
+    code = [path for path in (ROOT / "fizzbuzz").rglob("*.py") if path not in migrations]
+
+    assert len(migrations) >= 7
+    importing = re.compile(r"^\s*(from|import) fizzbuzz", re.MULTILINE)
+    assert [path.name for path in migrations if importing.search(path.read_text())] == []
+    assert [path.name for path in code if "migrations.0" in path.read_text()] == []

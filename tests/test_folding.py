@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import InterfaceError, connection, transaction
+from django.test import Client
+from prometheus_client import REGISTRY
+
+from fizzbuzz import folding, inserter, metrics, recording, rollup
+from fizzbuzz.activity import activity
+from fizzbuzz.folding import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
+from fizzbuzz.models import NumberCount, Submission, Watermark
+from tests.log import INSERT, another, append, assert_exact, elsewhere
+from tests.marks import commits
+
+pytestmark = commits
+
+
+def folds(outcome: str) -> float:
+    return REGISTRY.get_sample_value("fizzbuzz_folds_total", {"outcome": outcome}) or 0
+
+
+def test_step_folds_the_whole_tail_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "MAX_ROWS_PER_FOLD", 4)
+    append(*range(10))
+    done = folds("done")
+
+    assert [folding.scheduler.step(), folding.scheduler.step()] == [10, 0]
+    assert folds("done") == done + 3
+    assert rollup.verify() == []
+
+
+def test_step_does_not_wait_for_a_writer_and_remembers_what_to_fold() -> None:
+    pauses = []
+    with another() as late, another() as later:
+        late.execute(INSERT, [[7]])
+        append(15, 15)
+        for _ in range(6):
+            assert folding.scheduler.step() == 0
+            pauses.append(folding.scheduler.pause_seconds)
+        later.execute(INSERT, [[8]])  # holds up the next fold, not this one
+        append(9)
+        late.commit()
+
+        assert folding.scheduler.step() == 3
+        assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 2)]
+        assert folding.scheduler.step() == 0
+        later.commit()
+
+    assert pauses == [2 * MIN_SETTLE_INTERVAL_SECONDS * 2**index for index in range(4)] + [FOLD_INTERVAL_SECONDS] * 2
+    assert folding.scheduler.step() == 2
+    assert rollup.verify() == []
+    assert assert_exact() == 5
+
+
+def test_remembered_limit_may_be_folded_by_another_process_meanwhile() -> None:
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        folding.scheduler.step()
+        late.commit()
+    assert elsewhere(rollup.fold) == 2
+
+    assert folding.scheduler.step() == 0
+    append(15)
+    assert folding.scheduler.step() == 1
+    assert rollup.verify() == []
+
+
+def test_limit_of_a_log_that_was_emptied_is_forgotten() -> None:
+    """Its ids are drawn again, by writers that were not there when the limit was found."""
+    append(*range(10))
+    with another() as open_for_long:
+        open_for_long.execute(INSERT, [[1]])
+        append(1)
+        folding.scheduler.step()
+        open_for_long.rollback()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        assert folding.scheduler.step() == 0
+        late.commit()
+
+    assert Watermark.objects.count() == 0
+    assert folding.scheduler.step() == 2
+    assert rollup.verify() == []
+
+
+def test_limit_that_another_server_gave_is_forgotten() -> None:
+    append(15)
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        limit = rollup.find_fold_limit()
+        earlier = limit._replace(server_started_at=limit.server_started_at.replace(year=2001))
+
+        assert not rollup.is_settled(limit)
+        with pytest.raises(rollup.LogReplaced):
+            rollup.is_settled(earlier)
+
+
+@contextmanager
+def slow_commits(seconds: float) -> Iterator[None]:
+    """Every commit that inserted takes this long, with its locks held, as with a synchronous standby that is far."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"""
+            CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$;
+            CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON fizzbuzz_submission
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow_commit()
+        """)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER slow_commit ON fizzbuzz_submission; DROP FUNCTION slow_commit()")
+
+
+def test_tail_stays_bounded_while_commits_are_slow() -> None:
+    """Four processes write without a pause: at each moment a commit is under way."""
+
+    def write() -> None:
+        with another() as database:
+            while not ended.is_set():
+                database.execute(INSERT, [[15]])
+                database.commit()
+
+    ended = threading.Event()
+    tails: list[int | None] = []
+    with slow_commits(0.2), ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(write)
+        try:
+            for _ in range(100):  # far more looks than it takes
+                if len(tails) < 5 and folding.scheduler.step():
+                    tails.append(rollup.tail_length())
+                ended.wait(folding.scheduler.pause_seconds if len(tails) < 5 else 0)
+        finally:
+            ended.set()
+
+    # What is left is what was committed since the fold's limit was found: a few commits of each.
+    assert [tail for tail in tails if tail is not None and tail <= 30] == tails != []
+    assert len(tails) == 5
+    folding.scheduler.step()
+    assert rollup.verify() == []
+
+
+def test_reads_of_a_tail_that_is_too_long_are_refused_until_it_is_folded(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup, "MAX_TAIL_ROWS", 5)
+    reads = ["/api/most_common", "/api/numbers/15"]
+    append(7)
+    folding.scheduler.step()
+    append(*[15] * 6)
+    known = client.get("/api/most_common")
+    with another() as folder:
+        folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
+        folding.scheduler.step()
+        refused = [client.get(path) for path in reads]
+    folding.scheduler.step()
+
+    assert known.status_code == 200
+    assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in refused] == [
+        (503, "5", "The counts are catching up with the log: 6 rows are left. Try again in a moment.")
+    ] * 2
+    assert [client.get(path).status_code for path in reads] == [200, 200]
+    assert client.get("/api/most_common").json()[0] == {"number": 15, "result": "FizzBuzz", "count": 6}
+
+
+def test_activity_of_a_tail_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "known_tail_rows", rollup.MAX_TAIL_ROWS + 1)
+
+    with pytest.raises(rollup.CatchingUp):
+        activity("hour")
+
+
+@pytest.mark.parametrize("error", [OSError("no space left on device"), InterfaceError("the connection is closed")])
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/api/fizzbuzz", {"number": 15}, {}),
+        ("/api/fizzbuzz/batch", {"numbers": [15, 15]}, {}),
+        ("/api/fizzbuzz/batch", {"numbers": [15, 15]}, {"Idempotency-Key": "k"}),
+    ],
+)
+def test_what_fails_after_the_commit_changes_no_answer(  # noqa: PLR0913, PLR0917 - what makes up a case
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, headers: dict[str, str], error: Exception
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(metrics, "count_submissions", fail)
+    monkeypatch.setattr(inserter, "_duration", SimpleNamespace(observe=fail))
+
+    response = client.post(path, body, "application/json", headers=headers)
+
+    assert response.status_code == 201
+    assert Submission.objects.count() == len(body.get("numbers", [0]))
+
+
+def test_fold_that_fails_is_logged_once_and_made_up_for(caplog: pytest.LogCaptureFixture) -> None:
+    append(15)
+    failed = folds("failed")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE fizzbuzz_numbercount RENAME TO elsewhere")
+        steps = [folding.scheduler.step(), folding.scheduler.step()]
+        cursor.execute("ALTER TABLE elsewhere RENAME TO fizzbuzz_numbercount")
+
+    assert steps == [0, 0]
+    assert folds("failed") == failed + 2
+    assert [record.getMessage() for record in caplog.records if record.name == "fizzbuzz.folding"] == [
+        "A fold failed. Counts stay exact; the next fold makes up for it."
+    ]
+    assert folding.scheduler.step() == 1
+
+
+def test_submissions_wake_the_thread_after_each_thousand_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[int] = []
+    monkeypatch.setattr(folding.FoldScheduler, "start", lambda self: woken.append(Submission.objects.count()))
+    for _ in range(3):
+        recording.record([15] * 400, "batch")
+
+    assert woken == [1_200]
+    with transaction.atomic():
+        recording.record([15] * 1_000, "batch")
+        transaction.set_rollback(True)
+    assert woken == [1_200]

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from django.db import OperationalError
+
+from fizzbuzz import group_commit
+from fizzbuzz.group_commit import GroupCommit
+from fizzbuzz.outcomes import OutcomeUnknown
+from tests.service import ROOT, eventually
+
+
+class Database:
+    """Answers a statement on command: with ten times each item, or with an error for an item of -1 or -2."""
+
+    def __init__(self) -> None:
+        self.statements: list[list[int]] = []
+        self._answer = threading.Semaphore(0)
+
+    def execute(self, items: list[int]) -> list[int]:
+        self.statements.append(items)
+        self._answer.acquire()
+        if -1 in items:
+            raise ValueError(f"rejected {items}") from KeyError("the cause")
+        if -2 in items:
+            raise SystemExit
+        return [10 * item for item in items]
+
+    def answer(self, times: int = 1) -> None:
+        self._answer.release(times)
+
+
+class Crowd:
+    def __init__(self, database: Database, timeout_seconds: float = 60) -> None:
+        self.database = database
+        self.group = GroupCommit(database.execute, timeout_seconds)
+        self._pool = ThreadPoolExecutor(20)
+
+    def insert(self, *items: int) -> list[Future[int]]:
+        """Each from a thread of its own; returns when all are known to wait or to be sent."""
+        return [self._insert(item) for item in items]
+
+    def _insert(self, item: int) -> Future[int]:
+        before = self._arrived()
+        future = self._pool.submit(self.group.insert, item)
+        assert eventually(lambda: self._arrived() > before)
+        return future
+
+    def _arrived(self) -> int:
+        with self.group._guard:
+            waiting = len(self.group._waiting)
+        return waiting + sum(map(len, self.database.statements))
+
+
+def sent(database: Database, *statements: list[int]) -> bool:
+    return eventually(lambda: database.statements == list(statements))
+
+
+def test_item_that_arrives_alone_is_sent_at_once() -> None:
+    database = Database()
+    database.answer()
+
+    assert GroupCommit(database.execute, 60).insert(1) == 10
+    assert database.statements == [[1]]
+
+
+def test_waiting_items_share_a_statement() -> None:
+    crowd = Crowd(database := Database())
+
+    futures = crowd.insert(1)
+    assert sent(database, [1])
+    futures += crowd.insert(2, 2, 3)
+    database.answer(2)
+
+    assert [future.result() for future in futures] == [10, 20, 20, 30]
+    assert database.statements == [[1], [2, 2, 3]]
+
+
+def test_failing_statement_fails_its_own_callers_alone() -> None:
+    crowd = Crowd(database := Database())
+
+    (first,) = crowd.insert(1)
+    assert sent(database, [1])
+    failing = crowd.insert(-1, 2)
+    database.answer()
+    assert first.result() == 10
+    assert sent(database, [1], [-1, 2])
+    (later,) = crowd.insert(3)
+    database.answer(2)
+
+    errors = [future.exception() for future in failing]
+    assert [repr(error) for error in errors] == ["ValueError('rejected [-1, 2]')"] * 2
+    assert later.result() == 30
+
+
+def test_each_caller_gets_an_exception_of_its_own_with_its_cause() -> None:
+    crowd = Crowd(database := Database())
+
+    crowd.insert(1)
+    assert sent(database, [1])
+    failing = crowd.insert(-1, 2)
+    database.answer(2)
+
+    one, other = (future.exception() for future in failing)
+    assert one is not other
+    assert [repr(error.__cause__) for error in (one, other) if error] == ["KeyError('the cause')"] * 2
+
+
+def test_statement_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "MAX_ITEMS_PER_STATEMENT", 2)
+    crowd = Crowd(database := Database())
+
+    futures = crowd.insert(1)
+    assert sent(database, [1])
+    futures += crowd.insert(2, 3, 4)
+    database.answer(3)
+
+    assert [future.result() for future in futures] == [10, 20, 30, 40]
+    assert database.statements == [[1], [2, 3], [4]]
+
+
+def test_item_that_no_statement_takes_in_time_is_never_sent() -> None:
+    crowd = Crowd(database := Database(), timeout_seconds=0.2)
+
+    (first,) = crowd.insert(1)
+    assert sent(database, [1])
+    (second,) = crowd.insert(2)
+    with pytest.raises(OperationalError, match=r"No statement took this within 0\.2 s"):
+        second.result()
+    database.answer()
+
+    assert first.result() == 10
+    assert database.statements == [[1]]
+
+
+def test_item_that_was_sent_is_waited_for_beyond_the_timeout() -> None:
+    crowd = Crowd(database := Database(), timeout_seconds=0.5)
+
+    (first,) = crowd.insert(1)
+    assert sent(database, [1])
+    second, third = crowd.insert(2, 3)
+    database.answer()
+    assert first.result() == 10
+    assert sent(database, [1], [2, 3])
+    threading.Event().wait(1)  # longer than the timeout
+    database.answer()
+
+    assert (second.result(), third.result()) == (20, 30)
+
+
+def test_interrupted_statement_leaves_the_outcome_unknown_and_later_ones_go_on() -> None:
+    crowd = Crowd(database := Database())
+
+    (first,) = crowd.insert(-2)
+    assert sent(database, [-2])
+    (second,) = crowd.insert(2)
+    database.answer(2)
+
+    assert isinstance(first.exception(), OutcomeUnknown)
+    assert second.result() == 20
+
+
+def test_caller_that_is_interrupted_while_it_waits_is_never_sent() -> None:
+    crowd = Crowd(database := Database())
+
+    (first,) = crowd.insert(1)
+    assert sent(database, [1])
+    crowd.group._timeout_seconds = -2  # no lock waits so long: it raises, as an interrupt does
+    with pytest.raises(ValueError, match="timeout"):
+        crowd.group.insert(2)
+    crowd.group._timeout_seconds = 60
+    database.answer(2)
+
+    assert first.result() == 10
+    assert crowd.group.insert(3) == 30
+    assert database.statements == [[1], [3]]
+
+
+# Greenlets are killed and timed out at each moment of a submission: before anything runs, before the statement begins,
+# and while it runs. In a process of its own, since gevent patches all of it.
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import gevent
+from fizzbuzz.group_commit import GroupCommit
+from fizzbuzz.outcomes import NotRecorded
+
+def execute(items):
+    statements.append(items)
+    gevent.sleep(0.05)
+    if 0 in items:
+        raise NotRecorded("rejected")
+    return [10 * item for item in items]
+
+for turns in range(8):  # of the event loop, until the first of three is killed
+    group = GroupCommit(execute, 60)
+    for already_running in False, True:
+        statements = []
+        killed, *others = [gevent.spawn(group.insert, item) for item in (1, 2, 3)]
+        for _ in range(turns):
+            gevent.sleep(0)
+        killed.kill()
+        gevent.joinall(others, timeout=5)
+        assert [each.value for each in others] == [20, 30], (turns, already_running)
+        assert sorted(sum(statements, [])) in ([1, 2, 3], [2, 3]), statements
+
+timed_out = gevent.spawn(gevent.with_timeout, 0.02, group.insert, 1, timeout_value="timed out")
+patient = gevent.spawn(group.insert, 2)
+gevent.joinall([timed_out, patient], timeout=5)
+assert (timed_out.value, patient.value) == ("timed out", 20)
+
+rejected = [gevent.spawn(group.insert, item) for item in (0, 3)]
+gevent.joinall(rejected, timeout=5)
+assert [type(each.exception) for each in rejected] == [NotRecorded] * 2
+assert rejected[0].exception is not rejected[1].exception
+assert group.insert(4) == 40
+print("survived")
+"""
+
+
+def test_killed_greenlet_ends_no_other_request() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GREENLETS], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (done.stdout, done.returncode) == ("survived\n", 0), done.stderr
