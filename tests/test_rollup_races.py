@@ -104,7 +104,7 @@ def test_fold_takes_a_writer_that_commits_while_it_waits(moment: int) -> None:
         append(15)
 
         with before_statement(moment, late.commit):
-            newest = rollup.settle(patience=60)
+            newest = rollup.settle(timeout_seconds=60)
 
     assert newest
     assert rollup.fold_settled(newest) == 3
