@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
 from django.test import Client
 
-from fizzbuzz import recording
+from fizzbuzz import folding, recording
 from fizzbuzz_site.embedded import DATABASE
 from tests import template
 
@@ -47,6 +47,12 @@ def _writer_closed() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     cache.clear()
+
+
+@pytest.fixture
+def no_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that count the statements of a submission: none is followed by a fold, as most are not."""
+    monkeypatch.setattr(folding, "FOLD_EVERY", 10**9)
 
 
 @pytest.fixture

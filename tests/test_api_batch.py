@@ -9,8 +9,9 @@ from django.test import Client
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.inputs import REFUSED_IN_JSON
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db
+pytestmark = commits
 
 
 def problem(response: Any, detail: str, *errors: dict[str, str]) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def test_batch_answers_in_order(client: Client) -> None:
     ]
 
 
+@pytest.mark.usefixtures("no_fold")
 def test_largest_batch_is_one_statement(client: Client, django_assert_num_queries: Any) -> None:
     numbers = [*range(9_998), rules.SMALLEST, rules.LARGEST]
 

@@ -11,8 +11,9 @@ from django.test import Client
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.inputs import REFUSED_AS_TEXT, REFUSED_IN_JSON
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db
+pytestmark = commits
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from fizzbuzz.models import Submission
+from tests.marks import commits
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +72,7 @@ def test_preflight_permits_no_json(shared: Client) -> None:
     }
 
 
+@commits
 def test_answer_to_a_form_of_elsewhere_stays_unread(shared: Client) -> None:
     # A browser sends it without asking, as it always did; like any program's, it is recorded.
     response = shared.post(

@@ -113,7 +113,9 @@ def test_who_comes_second_waits_no_longer_than_a_while(client: Client, monkeypat
     assert send(client, *ONE, "k").status_code == 201
 
 
-def test_who_comes_second_holds_up_no_fold(client: Client) -> None:
+def test_waiting_on_a_key_does_not_block_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "PATIENCE", 0.5)
+
     with in_progress("api:k"), ThreadPoolExecutor() as pool:
         pool.submit(submit, "k")
         with connection.cursor() as cursor:
@@ -173,10 +175,14 @@ def test_command_prunes(client: Client, capsys: pytest.CaptureFixture[str]) -> N
     assert IdempotencyKey.objects.get().key == "api:young"
 
 
-def test_requests_without_a_key_pay_nothing(client: Client) -> None:
-    client.post(*ONE, "application/json")
+@pytest.mark.usefixtures("no_fold")
+def test_requests_without_a_key_run_no_statement_but_the_insert(client: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):  # a single submission's INSERT has a connection of its own
+        client.post(*ONE, "application/json")
+    with django_assert_num_queries(1):
+        client.post(*MANY, "application/json")
 
-    assert not IdempotencyKey.objects.exists()
+    assert Submission.objects.count() == 5
 
 
 def key_of(page: str) -> str:

@@ -17,8 +17,9 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from fizzbuzz.api.examples import BATCH, MOST_COMMON, NUMBER, SUBMISSION, SUBMIT
 from fizzbuzz.models import IdempotencyKey
 from fizzbuzz_site.wsgi import application
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db
+pytestmark = commits
 
 CHECKS = [
     checks.not_a_server_error,

@@ -35,13 +35,18 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def type_in(checkout: Path, commands: str, **environment: str) -> str:
-    """What the commands print. All of them must work."""
+def run(checkout: Path, commands: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the commands until one of them fails."""
     inherited = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     environment = {"PATH": os.environ["PATH"], **inherited, **environment}
-    done = subprocess.run(
+    return subprocess.run(
         ["bash", "-ec", commands], cwd=checkout, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def type_in(checkout: Path, commands: str, **environment: str) -> str:
+    """Return what the commands print. All of them must work."""
+    done = run(checkout, commands, **environment)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -105,15 +110,17 @@ def test_restore_that_fails_changes_nothing(data_dir: Path, checkout: Path) -> N
     here = {"DATA_DIR": str(data_dir)}
     with serving(**here) as service:
         submit(service, 15, 15)
-    type_in(checkout, BACKUP, **here)
+        type_in(checkout, BACKUP, **here)
+        submit(service, 7)  # what a restore would take back
     backup = checkout / "backup.dump"
     backup.write_bytes(backup.read_bytes()[:-2_000])
 
-    with pytest.raises(AssertionError):
-        type_in(checkout, RESTORE, **here)
+    failed = run(checkout, RESTORE, **here)
 
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("pg_restore: error: ")
     with serving(**here) as service:
-        assert counts(service) == {15: 2}
+        assert counts(service) == {15: 2, 7: 1}
 
 
 def test_programs_say_what_is_wrong(data_dir: Path) -> None:

@@ -18,9 +18,10 @@ from fizzbuzz import rate_limit
 from fizzbuzz.models import Submission
 from fizzbuzz_site.settings import _rate
 from tests.cache import Cache, caching, needs_redis
+from tests.marks import commits
 from tests.service import Answer, Service, eventually, serving
 
-pytestmark = [needs_redis, pytest.mark.django_db]
+pytestmark = [needs_redis, commits]
 
 LIMITING = "fizzbuzz.rate_limit.RateLimitMiddleware"
 UNAVAILABLE = "fizzbuzz_rate_limit_unavailable_total"
@@ -104,6 +105,7 @@ def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
     assert Submission.objects.count() == 3
 
 
+@pytest.mark.django_db(transaction=True)  # the login needs the admin's tables
 def test_every_way_to_write_counts_as_one_and_reading_as_none(limited: Client) -> None:
     limited.post("/api/fizzbuzz/batch", {"numbers": [3, 5, 15, 7]}, "application/json")
     limited.post("/", {"number": "x"})

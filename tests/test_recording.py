@@ -14,7 +14,7 @@ from fizzbuzz.models import Submission
 from fizzbuzz.outcomes import NotRecorded
 from tests.marks import commits
 
-pytestmark = pytest.mark.django_db
+pytestmark = commits
 
 
 def counted(kind: str, channel: str) -> float:
@@ -35,6 +35,7 @@ def test_record_answers_the_rows_in_order(numbers: list[int]) -> None:
     ]
 
 
+@pytest.mark.usefixtures("no_fold")
 def test_record_is_one_statement(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         recording.record([15, 7, 15], "batch")
@@ -46,7 +47,6 @@ def test_equal_numbers_get_ids_in_order() -> None:
     assert ids == sorted(ids)
 
 
-@commits
 def test_all_are_recorded_or_none() -> None:
     before = counted("FizzBuzz", "batch")
 
@@ -57,7 +57,6 @@ def test_all_are_recorded_or_none() -> None:
     assert counted("FizzBuzz", "batch") == before
 
 
-@commits
 def test_metrics_count_what_is_committed() -> None:
     before = {kind: counted(kind.value, "batch") for kind in rules.Kind}
 
@@ -75,7 +74,6 @@ def test_metrics_count_what_is_committed() -> None:
     }
 
 
-@commits
 def test_metrics_do_not_count_what_is_rolled_back() -> None:
     before = counted("FizzBuzz", "batch")
 
@@ -87,13 +85,12 @@ def test_metrics_do_not_count_what_is_rolled_back() -> None:
     assert counted("FizzBuzz", "batch") == before
 
 
-def test_each_way_in_is_a_channel(client: Client, django_capture_on_commit_callbacks: Any) -> None:
+def test_each_way_in_is_a_channel(client: Client) -> None:
     before = [counted("FizzBuzz", channel) for channel in ("form", "api", "batch")]
 
-    with django_capture_on_commit_callbacks(execute=True):
-        client.post("/", {"number": "15"})
-        client.post("/api/fizzbuzz", {"number": 15}, "application/json")
-        client.post("/api/fizzbuzz/batch", {"numbers": [15, 15]}, "application/json")
+    client.post("/", {"number": "15"})
+    client.post("/api/fizzbuzz", {"number": 15}, "application/json")
+    client.post("/api/fizzbuzz/batch", {"numbers": [15, 15]}, "application/json")
 
     after = [counted("FizzBuzz", channel) for channel in ("form", "api", "batch")]
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1, 2]

@@ -35,9 +35,10 @@ def exchange(service: Service, sent: bytes) -> bytes:
     address = urlsplit(service.address)
     with socket.create_connection((address.hostname, address.port or 0), timeout=60) as connection:
         connection.sendall(sent)
-        received = b""
-        with suppress(OSError):  # it may have hung up already, with bytes of ours unread
+        with suppress(OSError):  # it may have hung up already
             connection.shutdown(socket.SHUT_WR)
+        received = b""
+        with suppress(ConnectionResetError):
             while part := connection.recv(2**16):
                 received += part
     return received
@@ -62,9 +63,8 @@ def test_these_tests_would_see_a_second_request(service: Service) -> None:
     assert statuses(received) == [201, 201]
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
+REFUSED: dict[int, list[bytes]] = {
+    400: [
         post(b"Content-Length: 14", b"Transfer-Encoding: chunked") + CHUNKED,
         post(b"Transfer-Encoding: chunked", b"Content-Length: 4") + b"5c\r\n" + SMUGGLED + b"\r\n0\r\n\r\n",
         post(b"Content-Length: 14", b"Content-Length: 0") + BODY,
@@ -77,24 +77,13 @@ def test_these_tests_would_see_a_second_request(service: Service) -> None:
         post(b"Content-Length: 14 15") + BODY,
         post(b"Content-Length: 1_4") + BODY,
         post(b"Content-Length: \xb2") + BODY,
-        post(b"Content-Length: " + b"9" * 40) + BODY,
         post(b"Content-Length : 14") + BODY,
         post(b"Transfer-Encoding: chunked, identity") + CHUNKED,
-        post(b"Transfer-Encoding: xchunked") + CHUNKED,
         post(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked") + CHUNKED,
         post(b"Transfer-Encoding: \x0bchunked") + CHUNKED,
         post(b"Transfer-Encoding:\r\n chunked") + CHUNKED,
         post(b"Transfer-Encoding : chunked") + CHUNKED,
-        post(b"Transfer-Encoding: gzip, chunked") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(ZIPPED), ZIPPED),
         post(b"Transfer-Encoding: chunked", line=b"POST /api/fizzbuzz HTTP/1.0") + CHUNKED,
-        post(b"Transfer-Encoding: chunked") + b"0x0e\r\n" + BODY + b"\r\n0\r\n\r\n",
-        post(b"Transfer-Encoding: chunked") + b"-e\r\n" + BODY + b"\r\n0\r\n\r\n",
-        post(b"Transfer-Encoding: chunked") + b"+e\r\n" + BODY + b"\r\n0\r\n\r\n",
-        post(b"Transfer-Encoding: chunked") + b"e e\r\n" + BODY + b"\r\n0\r\n\r\n",
-        post(b"Transfer-Encoding: chunked") + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
-        post(b"Transfer-Encoding: chunked") + b"g\r\n" + BODY + b"\r\n0\r\n\r\n",
-        post(b"Transfer-Encoding: chunked") + b"f" * 40 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
-        post(b"Transfer-Encoding: chunked") + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
         post(b"Content-Length: 14", b"X-Folded: a", b" b") + BODY,
         post(b"Content-Length: 14", b"X-Folded: a", b"\tTransfer-Encoding: chunked") + BODY,
         post(b"Content-Length: 14", b"X-Injected: a\rX-Other: b") + BODY,
@@ -103,9 +92,6 @@ def test_these_tests_would_see_a_second_request(service: Service) -> None:
         post(b"Content-Length: 14", b"X(Name): a") + BODY,
         post(b"Content-Length: 14", b"no colon") + BODY,
         post(b"Content-Length: 14", b": no name") + BODY,
-        post(b"Content-Length: 14", b"Idempotency-Key: " + b"k" * 9_000) + BODY,
-        post(b"Content-Length: 14", *(b"X-%d: a" % index for index in range(200))) + BODY,
-        post(b"Content-Length: 14", line=b"POST /api/fizzbuzz?" + b"x" * 9_000 + b" HTTP/1.1") + BODY,
         post(b"Content-Length: 14", line=b"POST /api/fizzbuzz HTTP/9.9") + BODY,
         post(b"Content-Length: 14", line=b"POST /api/fizzbuzz HTTP/1.1 HTTP/1.1") + BODY,
         post(b"Content-Length: 14", line=b"POST  /api/fizzbuzz HTTP/1.1") + BODY,
@@ -114,17 +100,48 @@ def test_these_tests_would_see_a_second_request(service: Service) -> None:
         post(b"Content-Length: 14").replace(b"\r\n", b"\n") + BODY,
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    411: [
+        post(b"Transfer-Encoding: gzip, chunked") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(ZIPPED), ZIPPED),
+        post(b"Transfer-Encoding: chunked") + b"0x0e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"-e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"+e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"e e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"g\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"f" * 40 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+        post(b"Transfer-Encoding: chunked") + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
+    ],
+    413: [
+        post(b"Content-Length: " + b"9" * 40) + BODY,
+    ],
+    414: [
+        post(b"Content-Length: 14", line=b"POST /api/fizzbuzz?" + b"x" * 9_000 + b" HTTP/1.1") + BODY,
         b"\x00" * 9_000,
     ],
-    ids=lambda sent: ascii(sent.replace(post()[:-4], b"").replace(BODY, b""))[:60],
+    431: [
+        post(b"Content-Length: 14", b"Idempotency-Key: " + b"k" * 9_000) + BODY,
+        post(b"Content-Length: 14", *(b"X-%d: a" % index for index in range(200))) + BODY,
+    ],
+    501: [
+        post(b"Transfer-Encoding: xchunked") + CHUNKED,
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "sent"),
+    [(status, sent) for status, refused in REFUSED.items() for sent in refused],
+    ids=lambda value: (
+        ascii(value.replace(post()[:-4], b"").replace(BODY, b""))[:60] if isinstance(value, bytes) else None
+    ),
 )
-def test_ambiguous_bytes_are_answered_once(service: Service, sent: bytes) -> None:
+def test_ambiguous_bytes_are_rejected_once(service: Service, status: int, sent: bytes) -> None:
     before = recorded(service, 15)
 
     received = exchange(service, sent + SMUGGLED)
 
-    assert len(statuses(received)) <= 1
-    assert set(statuses(received)) <= {400, 405, 408, 411, 413, 414, 431, 501, 505}
+    assert statuses(received) == [status]
     assert recorded(service, 666) == 0
     assert recorded(service, 15) == before
 
