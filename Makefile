@@ -1,60 +1,64 @@
 # Each recipe is a line or two that can be typed by hand; README.md shows them for machines without make.
 # --no-deps: the pinned lists are whole, and some versions of pip would look for newer releases of their extras.
 PYTHON ?= python3
-VENV = .venv/bin/python
+VENV_DIR = .venv
+VENV = $(VENV_DIR)/bin/python
 
 .DEFAULT_GOAL := help
 
-.venv:
+$(VENV_DIR):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed; name yours with make PYTHON=…"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: Python's venv module is missing; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV_DIR)
 
-.venv/embedded: requirements-embedded.txt | .venv
+$(VENV_DIR)/embedded: requirements-embedded.txt | $(VENV_DIR)
 	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-embedded.txt
 	@touch $@
 
-.venv/dev: requirements-dev.txt | .venv
+$(VENV_DIR)/dev: requirements-dev.txt | $(VENV_DIR)
 	$(VENV) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
-	@touch $@ .venv/embedded
+	@touch $@ $(VENV_DIR)/embedded
 
-staticfiles/staticfiles.json: .venv/embedded $(wildcard static/*)
+staticfiles/staticfiles.json: $(VENV_DIR)/embedded $(wildcard static/*)
 	@$(VENV) manage.py collectstatic --noinput --verbosity 0
 
 run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; PORT, HOST and DATA_DIR can be given
 	@exec $(VENV) manage.py serve --migrate
 
-test: .venv/dev ## run the fast tests: all but those that start real processes, and a few smoke tests of these
+test: $(VENV_DIR)/dev ## run the fast tests: all but those that start real processes, and a few smoke tests of these
 	$(VENV) -m pytest -n auto --dist loadfile -m "not slow"
 
-test-all: .venv/dev ## run all tests, with coverage
+test-pythons: ## run the fast tests under each supported Python that is installed
+	.ci/test-pythons 3.11 3.12 3.13
+
+test-all: $(VENV_DIR)/dev ## run all tests, with coverage
 	$(VENV) -m pytest -n auto --dist loadfile --cov
 
-chaos: .venv/dev ## kill every part at random under load, then read the log; CHAOS="--seed 1" repeats a plan
+chaos: $(VENV_DIR)/dev ## kill every part at random under load, then read the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
 
-lint: .venv/dev ## check style, types, the rooms' walls, settings, container files
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy $(wildcard fizzbuzz fizzbuzz_site tests benchmarks manage.py)
-	.venv/bin/lint-imports
-	.venv/bin/djade --check $(shell find templates -name '*.html')
+lint: $(VENV_DIR)/dev ## check style, types, the rooms' walls, settings, container files
+	$(VENV_DIR)/bin/ruff check .
+	$(VENV_DIR)/bin/ruff format --check .
+	$(VENV_DIR)/bin/mypy $(wildcard fizzbuzz fizzbuzz_site tests benchmarks manage.py)
+	$(VENV_DIR)/bin/lint-imports
+	$(VENV_DIR)/bin/djade --check $(shell find templates -name '*.html')
 	$(VENV) manage.py makemigrations --check --dry-run
 	HTTPS=1 $(VENV) manage.py check --deploy --fail-level WARNING
-	.venv/bin/hadolint Dockerfile
-	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(VENV_DIR)/bin/hadolint Dockerfile
+	$(VENV_DIR)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(VENV_DIR)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 # What `make lock` writes the same on every machine: hashes and no addresses.
-COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE = $(VENV_DIR)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) pyproject.toml
 
-lock: .venv/dev ## pin the requirements anew; UPGRADE=--upgrade takes the newest
+lock: $(VENV_DIR)/dev ## pin the requirements anew; UPGRADE=--upgrade takes the newest
 	$(COMPILE) --output-file requirements.txt
 	$(COMPILE) --extra embedded --output-file requirements-embedded.txt
 	$(COMPILE) --extra embedded --extra dev --output-file requirements-dev.txt
 
-.venv-bench: benchmarks/requirements.txt | .venv
+.venv-bench: benchmarks/requirements.txt | $(VENV_DIR)
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt
 	@touch $@
@@ -62,10 +66,10 @@ lock: .venv/dev ## pin the requirements anew; UPGRADE=--upgrade takes the newest
 bench: staticfiles/staticfiles.json .venv-bench ## measure against the peers; BENCH=--quick to try it
 	$(VENV) -m benchmarks $(BENCH)
 
-screenshots: .venv/dev ## take the README's screenshots anew, with Debian's chromium
+screenshots: $(VENV_DIR)/dev ## take the README's screenshots anew, with Debian's chromium
 	$(VENV) -m docs.screenshots.take
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test test-all chaos lint lock bench screenshots help
+.PHONY: run test test-pythons test-all chaos lint lock bench screenshots help

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import urllib.error
@@ -108,7 +109,14 @@ def start(
 
 
 def collect_static(code: Path = ROOT) -> None:
-    """Must run before a service starts; for those of this checkout, tests/template.py sees to it."""
+    """Must run before a service starts; for those of this checkout, tests/template.py sees to it.
+
+    Skipped where nothing changed, since another service may be reading the files.
+    """
+    sources = [*(code / "static").iterdir(), Path(sysconfig.get_path("purelib"))]  # pip touches the latter
+    manifest = code / "staticfiles/staticfiles.json"
+    if manifest.exists() and manifest.stat().st_mtime > max(each.stat().st_mtime for each in sources):
+        return
     with tempfile.TemporaryDirectory() as data_dir:
         assert manage_in(code, "collectstatic", "--noinput", DATA_DIR=data_dir).communicate()[1] == ""
 

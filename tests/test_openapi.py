@@ -65,15 +65,31 @@ def one_connection() -> Iterator[None]:
         signal.connect(close_old_connections)
 
 
-@served.parametrize()
-@pytest.mark.usefixtures("one_connection")
-@settings(
-    max_examples=350,  # for each of the six operations
+# Of each of the six operations.
+EXAMPLES = settings(
+    max_examples=30,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
+
+
+@served.parametrize()
+@pytest.mark.usefixtures("one_connection")
+@settings(EXAMPLES)
 def test_service_keeps_to_the_document(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.slow
+@served.parametrize()
+@pytest.mark.usefixtures("one_connection")
+@settings(EXAMPLES, max_examples=350)
+def test_service_keeps_to_the_document_in_many_examples(case: Case) -> None:
+    check(case)
+
+
+def check(case: Case) -> None:
     IdempotencyKey.objects.all().delete()  # or a key that comes twice, with another body, is refused
     case.call_and_validate(checks=CHECKS, headers={"Host": "localhost"})
 

@@ -26,7 +26,14 @@ def service(data_dir: Path) -> Iterator[Service]:
 def postgres(data_dir: Path) -> list[int]:
     """The server's processes, its postmaster first."""
     cluster = str(data_dir.resolve() / "postgres/data")
-    return sorted(pid for pid in processes(data_dir) if str(Path(f"/proc/{pid}/cwd").readlink()) == cluster)
+    return sorted(pid for pid in processes(data_dir) if _cwd(pid) == cluster)
+
+
+def _cwd(pid: int) -> str | None:
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink())
+    except FileNotFoundError:  # it ended in the meantime
+        return None
 
 
 def test_readiness_follows_a_database_that_stops_and_comes_back(service: Service, data_dir: Path) -> None:
