@@ -7,11 +7,17 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
+from django.core.wsgi import get_wsgi_application
 from django.test import Client
+from django.urls import get_resolver
 
 from fizzbuzz import folding, recording
 from fizzbuzz_site.embedded import DATABASE
 from tests import template
+
+# The marker `commits` takes the admin's apps away, which some middleware and URLs import on the first request.
+get_wsgi_application()
+get_resolver().url_patterns  # noqa: B018 - read for the imports
 
 # The in-process tests' own server loses nothing that matters when the machine crashes.
 NO_DURABILITY = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
