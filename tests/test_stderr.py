@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -49,6 +51,13 @@ def terminal() -> tuple[int, int]:
     return reader, writer
 
 
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Close what is left here, where its warning is expected, and not in a test of another module."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
     """File descriptors of standard error: the reader's end, and the writer's."""
@@ -88,9 +97,9 @@ def test_stalled_reader_costs_whole_lines(ends: tuple[int, int], caplog: pytest.
     assert not blocked
     assert [line for line in written if line in whole] == whole
     assert last == "after\n"
-    assert [record.getMessage() for record in caplog.records] == [
-        f"stderr was blocked: {len(written) - len(whole)} log lines dropped."
-    ]
+    dropped = re.findall(r"stderr was blocked: (\d+) log lines dropped\.", caplog.text)  # more often, if it drains
+    assert len(dropped) == len(caplog.records) >= 1
+    assert sum(map(int, dropped)) == len(written) - len(whole)
 
 
 @pytest.mark.parametrize("ends", [pipe, unix_socket], indirect=True)
