@@ -46,7 +46,6 @@ def test_batch_answers_in_order(client: Client) -> None:
     ]
 
 
-@pytest.mark.usefixtures("no_fold")
 def test_largest_batch_is_one_statement(client: Client, django_assert_num_queries: Any) -> None:
     numbers = [*range(9_998), rules.SMALLEST, rules.LARGEST]
 

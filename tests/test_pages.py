@@ -109,7 +109,6 @@ def test_home_is_kept_by_no_cache(client: Client) -> None:
     assert client.get("/")["Cache-Control"] == "max-age=0, no-cache, no-store, must-revalidate, private"
 
 
-@pytest.mark.usefixtures("no_fold")
 def test_form_records_and_leads_to_the_numbers_page(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):  # the INSERT has a connection of its own
         response = client.post("/", {"number": " +015\n"})
@@ -129,7 +128,6 @@ def test_refreshing_what_follows_counts_nothing(client: Client) -> None:
     assert Submission.objects.count() == 1
 
 
-@pytest.mark.usefixtures("no_fold")
 def test_htmx_gets_the_answer_and_a_fresh_key(client: Client, django_assert_num_queries: Any) -> None:
     key = str(uuid4())
 

@@ -35,7 +35,6 @@ def test_record_answers_the_rows_in_order(numbers: list[int]) -> None:
     ]
 
 
-@pytest.mark.usefixtures("no_fold")
 def test_record_is_one_statement(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):  # BEGIN, the INSERT, COMMIT
         recording.record([15, 7, 15], "batch")
