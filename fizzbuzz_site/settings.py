@@ -18,7 +18,7 @@ from environs import FileAwareEnv, validate
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from fizzbuzz_site import __version__, log_config
+from fizzbuzz_site import __version__, log_config, worker_metrics
 from fizzbuzz_site.embedded import DATABASE, USER, Server
 from fizzbuzz_site.postgresql.impatient import ImpatientConnection
 from fizzbuzz_site.secret_key import kept_secret_key
@@ -144,6 +144,8 @@ if not ALLOWED_HOSTS:
     if EMBEDDED and HOST in {"0.0.0.0", "::"}:  # noqa: S104 - compared
         # Whoever tries it out from a phone knows this machine by a name that we don't.
         ALLOWED_HOSTS = ["*"]
+
+worker_metrics.install()  # before the first of these creates a metric
 
 INSTALLED_APPS = [
     "django.contrib.admin",
