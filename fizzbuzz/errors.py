@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig, TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
+from django.http.request import split_domain_port
 from django.template.loader import render_to_string
 
 from fizzbuzz.api.problems import problem_response
@@ -23,6 +24,10 @@ BAD_REQUESTS: dict[type[Exception], str] = {
     DisallowedHost: "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
     TooManyFieldsSent: "That is too many fields or parameters. Nothing was recorded; send fewer.",
 }
+INVALID_HOST = (
+    "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Reach the service "
+    "by another name or by its IP address; ALLOWED_HOSTS can't help."
+)
 UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
 RETRY = {"Retry-After": "5"}  # seconds
 AWAY = "The database can't answer right now. Try again in a moment."
@@ -35,6 +40,8 @@ log = logging.getLogger(__name__)
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
         return _error(request, 413, "That is too large. Nothing was recorded; send less at once.")
+    if isinstance(exception, DisallowedHost) and not split_domain_port(request.META.get("HTTP_HOST", ""))[0]:
+        return _error(request, 400, INVALID_HOST)
     if isinstance(exception, BadRequest):  # says itself what is wrong
         return _error(request, 400, str(exception))
     return _error(request, 400, BAD_REQUESTS.get(type(exception), "The request can't be understood."))

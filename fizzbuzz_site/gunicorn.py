@@ -89,7 +89,8 @@ def pre_request(worker: Any, request: Any) -> None:
     slow_clients.bound(request)
     request.unreader.sock.idle = False
     # The head of the answer is held back until its body is there: one system call and one packet instead of two.
-    _cork(request, on=True)
+    # "100 Continue" must not be held back: the client sends no body before it.
+    _cork(request, on=not any(name == "EXPECT" for name, _ in request.headers))
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
