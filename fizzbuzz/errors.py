@@ -13,6 +13,7 @@ from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
 from django.http.request import split_domain_port
+from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.template.loader import render_to_string
 
 from fizzbuzz.api.problems import problem_response
@@ -54,11 +55,16 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if getattr(request.META.get("wsgi.input"), "failed", False):  # Django goes on without the form
         return _error(request, 408, UNREADABLE)
-    return _error(
-        request,
-        403,
-        "This came without the cookie of its page. Allow cookies, go to the first page, and send it again.",
-    )
+    if reason == REASON_NO_CSRF_COOKIE:
+        detail = "This came without the cookie of its page. Allow cookies, go to the first page, and send it again."
+    elif "checking failed" in reason:  # of Origin or Referer
+        detail = "This form was sent from a URL of another site. If this site is served by https, set HTTPS=1."
+    else:
+        detail = (
+            "This page is out of date: an account signed in or out in another tab. Nothing was changed. Reload the "
+            "page and send the form again."
+        )
+    return _error(request, 403, detail)
 
 
 def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
@@ -88,8 +94,8 @@ class UnavailableMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "HTTP_TRANSFER_ENCODING" in request.META:  # Django reads no body whose length it isn't told
-            return _error(request, 411, "A body must come with its Content-Length. Nothing was recorded.")
+        if "HTTP_TRANSFER_ENCODING" in request.META:  # slow_clients.take_chunks did not take the body
+            return _chunks_rejected(request)
         response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
             allowed = response.headers["Allow"]
@@ -111,6 +117,14 @@ class UnavailableMiddleware:
         if isinstance(exception, OutcomeUnknown):
             return _error(request, 503, OUTCOME_UNKNOWN, RETRY, outcome="outcome-unknown")
         return _error(request, 503, AWAY, RETRY)
+
+
+def _chunks_rejected(request: HttpRequest) -> HttpResponse:
+    if getattr(request.META["wsgi.input"], "failed", False):
+        return _error(request, 408, UNREADABLE)
+    if "CONTENT_LENGTH" in request.META:
+        return _error(request, 413, "A body in chunks may have 1 MiB. Nothing was recorded; send less at once.")
+    return _error(request, 411, "This server reads a body only with its Content-Length. Nothing was recorded.")
 
 
 def _error(

@@ -10,9 +10,11 @@ from django.template import TemplateSyntaxError
 from django.template.loader import get_template
 from django.urls import get_resolver
 
+from fizzbuzz_site.slow_clients import take_chunks
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 
-application = get_wsgi_application()
+application = take_chunks(get_wsgi_application())
 # Load now what requests need: a worker that can't load it must not become ready.
 get_resolver().check()
 for path in (settings.BASE_DIR / "templates").rglob("*.html"):
