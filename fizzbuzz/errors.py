@@ -58,7 +58,10 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if reason == REASON_NO_CSRF_COOKIE:
         detail = "This came without the cookie of its page. Allow cookies, go to the first page, and send it again."
     elif "checking failed" in reason:  # of Origin or Referer
-        detail = "This form was sent from a URL of another site. If this site is served by https, set HTTPS=1."
+        detail = (
+            "By its Origin or Referer header, this form is not from this site. Allow the browser to send them. If this "
+            "site is served by https, its operator must set HTTPS=1."
+        )
     else:
         detail = (
             "This page is out of date: an account signed in or out in another tab. Nothing was changed. Reload the "

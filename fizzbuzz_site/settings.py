@@ -300,8 +300,16 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "FizzBuzz",
     "DESCRIPTION": (
         "Classifies whole numbers, records every one, and knows the most common. "
-        "Errors are problem details (RFC 9457); [their types are explained](/docs/problems)."
+        "Errors are problem details (RFC 9457); [their types are explained](/docs/problems).\n\n"
+        "Ids, numbers and counts are 64-bit integers. JavaScript's `JSON.parse` rounds integers past 2^53; "
+        "this reads them exactly, as a BigInt:\n\n"
+        "```js\n"
+        "JSON.parse(text, (key, value, { source }) =>\n"
+        "  Number.isInteger(value) && !Number.isSafeInteger(value) ? BigInt(source) : value)\n"
+        "```\n\n"
+        'To send one, write it as text: `{"number": "9223372036854775807"}`.'
     ),
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
