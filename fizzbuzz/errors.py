@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig, TooManyFieldsSent
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
+from django.http.request import split_domain_port
+from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.template.loader import render_to_string
 
 from fizzbuzz.api.problems import problem_response
@@ -26,6 +28,10 @@ BAD_REQUESTS: dict[type[Exception], str] = {
 }
 TOO_LARGE = (
     f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. Nothing was recorded; send less at once."
+)
+INVALID_HOST = (
+    "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Reach the service "
+    "by another name or by its IP address; ALLOWED_HOSTS can't help."
 )
 UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
 RETRY = {"Retry-After": "5"}  # seconds
@@ -44,6 +50,8 @@ log = logging.getLogger(__name__)
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
         return _error(request, 413, TOO_LARGE)
+    if isinstance(exception, DisallowedHost) and not split_domain_port(request.META.get("HTTP_HOST", ""))[0]:
+        return _error(request, 400, INVALID_HOST)
     if isinstance(exception, BadRequest):  # says itself what is wrong
         return _error(request, 400, str(exception))
     return _error(request, 400, BAD_REQUESTS.get(type(exception), "The request can't be understood."))
@@ -56,11 +64,19 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if getattr(request.META.get("wsgi.input"), "failed", False):  # Django goes on without the form
         return _error(request, 408, UNREADABLE)
-    return _error(
-        request,
-        403,
-        "This came without the cookie of its page. Allow cookies, go to the first page, and send it again.",
-    )
+    if reason == REASON_NO_CSRF_COOKIE:
+        detail = "This came without the cookie of its page. Allow cookies, go to the first page, and send it again."
+    elif "checking failed" in reason:  # of Origin or Referer
+        detail = (
+            "By its Origin or Referer header, this form is not from this site. Allow the browser to send them. If this "
+            "site is served by https, its operator must set HTTPS=1."
+        )
+    else:
+        detail = (
+            "This page is out of date: an account signed in or out in another tab. Nothing was changed. Reload the "
+            "page and send the form again."
+        )
+    return _error(request, 403, detail)
 
 
 def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
@@ -90,8 +106,8 @@ class UnavailableMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "HTTP_TRANSFER_ENCODING" in request.META:  # Django reads no body whose length it isn't told
-            return _error(request, 411, "A body must come with its Content-Length. Nothing was recorded.")
+        if "HTTP_TRANSFER_ENCODING" in request.META:  # slow_clients.take_chunks did not take the body
+            return _chunks_rejected(request)
         response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
             allowed = response.headers["Allow"]
@@ -126,6 +142,14 @@ def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse 
     if outcome:
         return _error(request, 503, f"{NOT_RECORDED} {fault.value}", RETRY, outcome=outcome)
     return _error(request, 503, fault.value, RETRY)
+
+
+def _chunks_rejected(request: HttpRequest) -> HttpResponse:
+    if getattr(request.META["wsgi.input"], "failed", False):
+        return _error(request, 408, UNREADABLE)
+    if "CONTENT_LENGTH" in request.META:
+        return _error(request, 413, "A body in chunks may have 1 MiB. Nothing was recorded; send less at once.")
+    return _error(request, 411, "This server reads a body only with its Content-Length. Nothing was recorded.")
 
 
 def _error(

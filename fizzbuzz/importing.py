@@ -8,7 +8,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, NamedTuple
 
 from django.db import connection, transaction
@@ -53,7 +53,7 @@ def check(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Calla
             progress(len(piece))
             yield piece
 
-    lines = _lines(pieces())
+    lines = _lines(_utf8(pieces()))
     numbers = _numbers(_plain(lines) if column is None else _column(lines, column))
     rows = 0
     while chunk := array("q", islice(numbers, CHUNK)):
@@ -108,6 +108,28 @@ def _load_chunk(checked: Checked) -> int:
     return held.rows
 
 
+def _utf8(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the pieces; those of a file in UTF-16 with a byte order mark, as spreadsheets write it, in UTF-8."""
+    first = next(pieces, b"")
+    if not first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        yield first
+        yield from pieces
+        return
+    decoder = codecs.getincrementaldecoder("utf-16")()
+    line, rest = 1, ""
+    for piece in chain([first], pieces, [b""]):
+        try:
+            text = rest + decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError:
+            raise BadLine(line, rest, "Here or below, this is not UTF-16.") from None
+        end = len(text) if not piece else text.rfind("\n") + 1
+        whole, rest = text[:end], text[end:]
+        line += whole.count("\n")
+        if len(rest) > PIECE:
+            raise BadLine(line, rest, f"No line may be over {PIECE} bytes.")
+        yield whole.encode()
+
+
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
     """The lines of these pieces, without their ends. Each piece but the last must end a line."""
     first = 1  # line of the piece
@@ -136,16 +158,19 @@ def _plain(lines: Iterable[str]) -> _Cells:
     return ((line, text or None) for line, text in enumerate(lines, 1))
 
 
-def _column(lines: Iterable[str], column: str) -> _Cells:
-    rows = csv.reader((line + "\n" for line in lines), strict=True)
+def _column(lines: Iterator[str], column: str) -> _Cells:
+    first = next(lines, "")
     try:
+        # Spreadsheets write one of these; it is the one that parts the column from the others.
+        parted = (each for each in ",;\t" if column in next(csv.reader([first], delimiter=each), []))
+        rows = csv.reader((line + "\n" for line in chain([first], lines)), strict=True, delimiter=next(parted, ","))
         header = next(rows, [])
         if header.count(column) != 1:
             raise BadLine(1, ",".join(header), f"The header must name the column {column!a} once.")
         index = header.index(column)
         for row in rows:
             text = row[index] if index < len(row) else ""
-            yield rows.line_num, text if row else None
+            yield rows.line_num, text if any(map(str.strip, row)) else None  # spreadsheets add rows of delimiters alone
     except csv.Error as error:
         raise BadLine(rows.line_num, "", f"This is no CSV: {error}.") from None
 

@@ -11,12 +11,12 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
-from django_prometheus.exports import ExportToDjangoView
-from prometheus_client import Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from fizzbuzz import rules
+from fizzbuzz_site import worker_metrics
 from fizzbuzz_site.postgresql import impatient
 
 SECONDS = 0.8  # that the gauges may take
@@ -50,9 +50,8 @@ def export(request: HttpRequest) -> HttpResponse:
             return HttpResponse(text, "text/plain", 401, headers={"WWW-Authenticate": "Bearer"})
     elif not settings.METRICS_PUBLIC:
         return HttpResponse("Who runs this service must set METRICS_TOKEN, or METRICS_PUBLIC=1.\n", "text/plain", 403)
-    response: HttpResponse = ExportToDjangoView(request)
-    response.content += generate_latest(_Rollup())
-    return response
+    metrics = generate_latest(worker_metrics.registry()) + generate_latest(_Rollup())
+    return HttpResponse(metrics, CONTENT_TYPE_LATEST)
 
 
 class _Rollup(Collector):

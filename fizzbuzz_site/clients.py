@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings
 from django.http import HttpRequest
 
+_DECORATED = re.compile(
+    r'(?:for=)?(?P<quote>"?)(?:\[(?P<v6>[^\]"]*)\]|(?P<v4>[\d.]+))(?::\w+)?(?P=quote)(?:;.*)?', re.ASCII | re.IGNORECASE
+)
 Address = IPv4Address | IPv6Address
 
 
@@ -53,6 +57,13 @@ def _peer(request: HttpRequest) -> str:
 
 @lru_cache(1024)  # the proxies' own come with each request
 def _parsed(text: str) -> Address | None:
+    """Return the IP address of one hop of X-Forwarded-For; None if it names none.
+
+    Proxies write it bare, with a port, an IPv6 address in brackets, or as RFC 7239 does: for="[2001:db8::1]:443". The
+    header Forwarded itself is not read: a proxy that sets only the other one passes on what the client wrote in it.
+    """
+    if found := _DECORATED.fullmatch(text):
+        text = found["v6"] or found["v4"]
     try:
         parsed = ip_address(text)
     except ValueError:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 from contextlib import suppress
+from functools import partial
 from logging.config import dictConfig
 from pathlib import Path
 from typing import Any
 
 import gevent
-from prometheus_client.multiprocess import mark_process_dead
 
-from fizzbuzz_site import log_config, slow_clients
+from fizzbuzz_site import log_config, slow_clients, worker_metrics
 from fizzbuzz_site.embedded import Server
 
-worker_class = "gevent"
+worker_class = "fizzbuzz_site.worker.Worker"
 # Sockets that wait for a worker; requests that a worker has in hand.
 backlog = 1024
 worker_connections = 500
@@ -44,12 +45,15 @@ forwarded_allow_ips = ""
 errorlog = None
 dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
-# The workers' heartbeat: in memory, where a slow disk can't stop it.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a file of its own
+# The workers' heartbeat: in memory, where a slow disk can't stop it; in a temporary folder where that can't be written.
+worker_tmp_dir = None
+with suppress(OSError), tempfile.TemporaryFile(dir="/dev/shm"):
+    worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes a file of its own
 
 # It warns of the body at each HEAD, which Django leaves to the server to drop.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
 
+LOAD_TIMEOUT_SECONDS = 50  # for the check before a reload
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 _embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBEDDED")) else None
@@ -58,9 +62,20 @@ _embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBE
 def on_starting(server: Any) -> None:
     if _embedded:
         _embedded.join()
+    # A reload doubles the workers for a moment, and TTIN adds some.
+    worker_metrics.allocate(2 * server.cfg.workers + 8)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    worker.metrics_slot = worker_metrics.free_slot({each.metrics_slot for each in server.WORKERS.values()})
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    worker_metrics.use_slot(worker.metrics_slot)
 
 
 def when_ready(server: Any) -> None:
+    signal.signal(signal.SIGHUP, partial(_reload_if_it_loads, server))
     # `serve` blocked them, so that none could end this process before it was able to clean up.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
@@ -72,8 +87,10 @@ def post_worker_init(worker: Any) -> None:
 
 def pre_request(worker: Any, request: Any) -> None:
     slow_clients.bound(request)
+    request.unreader.sock.idle = False
     # The head of the answer is held back until its body is there: one system call and one packet instead of two.
-    _cork(request, on=True)
+    # "100 Continue" must not be held back: the client sends no body before it.
+    _cork(request, on=not any(name == "EXPECT" for name, _ in request.headers))
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
@@ -82,14 +99,26 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
     gevent.sleep(0)  # the others' turn: who asks for what needs no database could else be served without an end
 
 
-def child_exit(server: Any, worker: Any) -> None:
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # it has no annotations
-
-
 def on_exit(server: Any) -> None:
-    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     if _embedded:
         _embedded.leave()
+
+
+def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
+    """Handle SIGHUP in the master: reload, unless the new code or settings can't be loaded.
+
+    gunicorn itself would replace the workers by ones that can't start, and end.
+    """
+    load = [sys.executable, "-c", "import fizzbuzz_site.wsgi"]
+    try:
+        subprocess.run(
+            load, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=LOAD_TIMEOUT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = (getattr(error, "stderr", None) or b"").decode(errors="replace") or error
+        server.log.error("Reload rejected, the workers go on: the application can't be loaded. %s", reason)  # noqa: TRY400 - the child's traceback is the one that helps
+    else:
+        server.signal(signum, frame)
 
 
 def _cork(request: Any, *, on: bool) -> None:

@@ -9,31 +9,41 @@ from typing import Any
 import psycopg
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.urls import resolve
 
 from fizzbuzz_site.postgresql import impatient
 
 # Leaves an answer within three seconds, with the two that libpq waits for a connection.
 QUERY_TIMEOUT = 0.8
+METRICS = "/metrics"  # guarded by its token, in the view
 
 
 Database = psycopg.Connection[tuple[Any, ...]]
 
 
 class ProbesMiddleware:
-    """Answers the probes ahead of all else: they may come by any Host, by plain http, and are not counted."""
+    """Middleware that answers the probes and /metrics ahead of all else.
+
+    They may come by any Host and by plain http, as from a Prometheus that knows an instance by its IP address, and are
+    not counted.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info == METRICS:
+            request.resolver_match = resolve(METRICS)  # for the line in the log
+            response: HttpResponse = request.resolver_match.func(request)
+            return response
         probe = PROBES.get(request.path_info)
         if probe is None:
             return self.get_response(request)
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        response = probe()
-        response["Cache-Control"] = "no-store"
-        return response
+        answer = probe()
+        answer["Cache-Control"] = "no-store"
+        return answer
 
 
 def live() -> JsonResponse:

@@ -18,7 +18,7 @@ from environs import FileAwareEnv, validate
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from fizzbuzz_site import __version__, log_config
+from fizzbuzz_site import __version__, log_config, worker_metrics
 from fizzbuzz_site.embedded import DATABASE, USER, Server
 from fizzbuzz_site.postgresql.impatient import ImpatientConnection
 from fizzbuzz_site.secret_key import kept_secret_key
@@ -144,6 +144,8 @@ if not ALLOWED_HOSTS:
     if EMBEDDED and HOST in {"0.0.0.0", "::"}:  # noqa: S104 - compared
         # Whoever tries it out from a phone knows this machine by a name that we don't.
         ALLOWED_HOSTS = ["*"]
+
+worker_metrics.install()  # before the first of these creates a metric
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -298,8 +300,16 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "FizzBuzz",
     "DESCRIPTION": (
         "Classifies whole numbers, records every one, and knows the most common. "
-        "Errors are problem details (RFC 9457); [their types are explained](/docs/problems)."
+        "Errors are problem details (RFC 9457); [their types are explained](/docs/problems).\n\n"
+        "Ids, numbers and counts are 64-bit integers. JavaScript's `JSON.parse` rounds integers past 2^53; "
+        "this reads them exactly, as a BigInt:\n\n"
+        "```js\n"
+        "JSON.parse(text, (key, value, { source }) =>\n"
+        "  Number.isInteger(value) && !Number.isSafeInteger(value) ? BigInt(source) : value)\n"
+        "```\n\n"
+        'To send one, write it as text: `{"number": "9223372036854775807"}`.'
     ),
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

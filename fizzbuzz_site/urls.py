@@ -5,7 +5,7 @@ from __future__ import annotations
 from axes.middleware import AxesMiddleware
 from django.contrib import admin
 from django.urls import include, path, re_path
-from django.views.generic import TemplateView
+from django.views.generic import RedirectView, TemplateView
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
@@ -37,6 +37,7 @@ urlpatterns = [
     ),
     path("info", info, name="info"),
     path("metrics", metrics.export, name="metrics"),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login/", AxesMiddleware(admin.site.login), name="login"),
     path("admin/", admin.site.urls),
 ]

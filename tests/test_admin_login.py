@@ -144,6 +144,43 @@ def test_login_sends_nobody_elsewhere() -> None:
         assert (response.status_code, response["Location"]) == (302, "/accounts/profile/"), place
 
 
+def test_admin_is_found_without_its_slash() -> None:
+    response = Client().get("/admin")
+
+    assert (response.status_code, response["Location"]) == (302, "/admin/")
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [
+        (
+            {},
+            (
+                "This page is out of date: an account signed in or out in another tab. Nothing was changed. Reload "
+                "the page and send the form again."
+            ),
+        ),
+        (
+            {"Origin": "https://testserver"},
+            (
+                "By its Origin or Referer header, this form is not from this site. Allow the browser to send them. If "
+                "this site is served by https, its operator must set HTTPS=1."
+            ),
+        ),
+    ],
+)
+def test_form_of_before_a_sign_in_elsewhere_is_called_out_of_date(headers: dict[str, str], detail: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.get(LOGIN)
+    old = client.cookies["csrftoken"].value
+    # Another tab signs in, which changes the cookie.
+    client.post(LOGIN, {"username": "root", "password": PASSWORD, "csrfmiddlewaretoken": old})
+
+    response = client.post("/admin/logout/", {"csrfmiddlewaretoken": old}, headers=headers)
+
+    assert (response.status_code, f"<p>{detail}</p>" in response.text) == (403, True)
+
+
 def test_login_asks_for_its_token() -> None:
     response = Client(enforce_csrf_checks=True).post(LOGIN, {"username": "root", "password": PASSWORD})
 

@@ -168,6 +168,37 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "takes"),
+    [
+        ("/api/fizzbuzz?numbr=15", "the parameters number, kind, cursor"),
+        ("/api/fizzbuzz?number=15&numbr=15", "the parameters number, kind, cursor"),
+        ("/api/most_common?limit=3&numbr=1", "the parameters limit, since, until"),
+        ("/api/most_common?numbr", "the parameters limit, since, until"),
+        ("/api/numbers/15?numbr=15", "no parameters"),
+        ("/api/fizzbuzz/1?numbr=15", "no parameters"),
+    ],
+)
+def test_unknown_parameter_is_named(client: Client, path: str, takes: str) -> None:
+    response = client.get(path)
+
+    detail = f"Unknown parameter. This URL takes {takes}."
+    assert response.status_code == 400
+    assert (response.json()["detail"], response.json()["errors"]) == (
+        detail,
+        [{"parameter": "numbr", "detail": detail}],
+    )
+
+
+@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/batch"])
+def test_number_in_the_url_of_a_submission_is_not_ignored(client: Client, path: str) -> None:
+    response = client.post(f"{path}?number=15", {"number": 7, "numbers": [7]}, "application/json")
+
+    assert response.status_code == 400
+    assert response.json()["detail"] == "Unknown parameter. This URL takes no parameters."
+    assert not Submission.objects.exists()
+
+
 def test_too_many_parameters_are_refused(client: Client) -> None:
     response = client.get("/api/fizzbuzz?" + "a&" * 1_001)
 

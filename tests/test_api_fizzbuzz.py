@@ -239,7 +239,6 @@ def test_odd_cursors_are_harmless(client: Client, value: str, numbers: list[int]
         ({"kind": "Number"}, [-7, 7]),
         ({"kind": "Fizz", "number": "3"}, [3]),
         ({"kind": "Buzz", "number": "3"}, []),
-        ({"unknown": "1"}, [-7, 0, -3, 7, 15, 5, 3]),
     ],
 )
 def test_filters(client: Client, query: dict[str, str], numbers: list[int]) -> None:

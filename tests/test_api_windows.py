@@ -49,7 +49,7 @@ def test_window_is_half_open_and_utc(client: Client, window: dict[str, str], cou
 
 
 @pytest.mark.parametrize("parameter", ["since", "until"])
-@pytest.mark.parametrize("text", ["yesterday", "2026-02-30", "1769860800", "2026-01-31T12:00:00 02:00", "\x00"])
+@pytest.mark.parametrize("text", ["yesterday", "2026-02-30", "1769860800", "\x00"])
 def test_a_bad_time_is_refused_in_words(client: Client, parameter: str, text: str) -> None:
     response = client.get("/api/most_common", {parameter: text})
 
@@ -57,6 +57,14 @@ def test_a_bad_time_is_refused_in_words(client: Client, parameter: str, text: st
     assert response.status_code == 400
     assert "YYYY-MM-DDThh:mm" in detail
     assert response.json()["errors"] == [{"parameter": parameter, "detail": detail}]
+
+
+@pytest.mark.parametrize("offset", ["+02:00", "+0200"])
+def test_raw_plus_is_told_apart(client: Client, offset: str) -> None:
+    response = client.get(f"/api/most_common?since=2026-01-31T12:00:00{offset}")
+
+    detail = "A + in a URL stands for a space. Write %2B, as in 2026-01-31T12:00:00%2B01:00."
+    assert (response.status_code, response.json()["errors"]) == (400, [{"parameter": "since", "detail": detail}])
 
 
 def test_a_time_out_of_range_is_refused(client: Client) -> None:

@@ -29,6 +29,18 @@ def request(peer: str, forwarded: str | None = None) -> Any:
         ("10.0.0.1", "203.0.113.9, unknown", "10.0.0.1"),
         ("10.0.0.1", "203.0.113.9, unknown, 10.2.2.2", "10.2.2.2"),
         ("10.0.0.1", "10.1.1.1, 10.2.2.2", "10.1.1.1"),
+        ("10.0.0.1", "203.0.113.5:61598", "203.0.113.5"),
+        ("10.0.0.1", "192.0.2.1, 203.0.113.5:61598, 10.9.9.9:80", "203.0.113.5"),
+        ("10.0.0.1", "[2001:db8::1]:443", "2001:db8::1"),
+        ("10.0.0.1", "[2001:db8::1], [fd00::2]:_p", "2001:db8::1"),
+        ("10.0.0.1", "[::ffff:203.0.113.5]:61598", "203.0.113.5"),
+        ("10.0.0.1", 'for="[2001:db8:cafe::17]:4711"', "2001:db8:cafe::17"),
+        ("10.0.0.1", 'For="203.0.113.5:61598";proto=https;by=10.0.0.2', "203.0.113.5"),
+        ("10.0.0.1", "for=203.0.113.5, for=10.0.0.2", "203.0.113.5"),
+        ("10.0.0.1", '"203.0.113.5', "10.0.0.1"),
+        ("10.0.0.1", "203.0.113.5:1:2", "10.0.0.1"),
+        ("10.0.0.1", "[203.0.113.5", "10.0.0.1"),
+        ("10.0.0.1", "_hidden, 10.2.2.2:80", "10.2.2.2"),
         ("::ffff:10.0.0.1", "2001:db8::1", "2001:db8::1"),
         ("fd00::1", "2001:DB8:0:0::1", "2001:db8::1"),
     ],
@@ -41,3 +53,10 @@ def test_the_client_is_who_our_proxies_saw(settings: Any, peer: str, forwarded: 
 
 def test_without_proxies_of_ours_nobody_is_believed() -> None:
     assert clients.address(request("10.0.0.1", "203.0.113.9")) == "10.0.0.1"
+
+
+def test_header_that_a_proxy_may_pass_on_unread_is_not_believed(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = PROXIES
+    request = RequestFactory().get("/", headers={"Forwarded": "for=203.0.113.9"}, REMOTE_ADDR="10.0.0.1")
+
+    assert clients.address(request) == "10.0.0.1"

@@ -78,3 +78,16 @@ def test_metrics_are_closed_unless_told_otherwise(client: Client, settings: Any)
 
     assert answer.status_code == 403
     assert answer.text == "Who runs this service must set METRICS_TOKEN, or METRICS_PUBLIC=1.\n"
+
+
+@commits
+def test_metrics_take_any_host_and_plain_http_and_their_token_alone(client: Client, settings: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    settings.METRICS_TOKEN = "secret"
+
+    answers = [
+        client.get("/metrics", headers={"host": "10.0.0.7:8080", "Authorization": sent})
+        for sent in ("Bearer secret", "")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 401]

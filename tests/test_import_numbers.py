@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import signal
@@ -51,6 +52,7 @@ def refused(file: Path, content: bytes, *options: str) -> str:
     [
         b"15\n-3\n7\n15\n", b"15\n-3\n7\n15", b"15\r\n-3\r\n7\r\n15\r\n", b"15\n-3\n7\n15\n\n\r\n\n",
         b"\xef\xbb\xbf15\n-3\n7\n15\n", b"+15\n-03\n0007\n015\n",
+        "15\r\n-3\r\n7\r\n15\r\n".encode("utf-16"), codecs.BOM_UTF16_BE + "15\n-3\n7\n15".encode("utf-16-be"),
     ],
 )  # fmt: skip
 def test_lines_are_recorded_in_their_order(file: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,6 +71,10 @@ def test_lines_are_recorded_in_their_order(file: Path, content: bytes, capsys: p
     [
         b"at,number\n1,15\n2,-3\n3,7\n4,15\n",
         b'\xef\xbb\xbf"number","of, what"\r\n15,a\r\n"-3","b\r\nb"\r\n7\r\n15,\r\n\r\n',
+        b"at,number\n1,15\n2,-3\n3,7\n4,15\n,\n,\r\n , \n",
+        b'"at, or when";number\r\n1;15\r\n"2,5";-3\r\n3;7\r\n4;15\r\n;\r\n',
+        "at\tnumber\r\n1\t15\r\n2\t-3\r\n3\t7\r\n4\t15\r\n\t\r\n".encode("utf-16"),
+        codecs.BOM_UTF16_BE + "ä;number\n𝟙;15\n2;-3\n3;7\n4;15".encode("utf-16-be"),
     ],
 )
 def test_column_of_a_csv_is_recorded(file: Path, content: bytes) -> None:
@@ -100,8 +106,15 @@ def test_bad_line_is_named(file: Path, text: str) -> None:
         (b"15\n7\n\xff\xfe\n", r"line 3: b'\xff\xfe': This is not UTF-8."),
         (b"1\n" + b"0" * 3 * importing.PIECE, f"line 2: b{'0' * 40!r}...: No line may be over 1048576 bytes."),
         (b"1\n" * importing.PIECE + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
+        ("1\n".encode("utf-16") * importing.PIECE, f"line 2: '\\ufeff1': {rules.EXPECTED}"),
+        (("1\n" * importing.PIECE + "x\n").encode("utf-16"), f"line 1048577: 'x': {rules.EXPECTED}"),
+        ("1\n2\n".encode("utf-16")[:-1], "line 2: '2': Here or below, this is not UTF-16."),
+        (
+            ("1\n" + "0" * 3 * importing.PIECE).encode("utf-16"),
+            f"line 2: {'0' * 40!r}...: No line may be over 1048576 bytes.",
+        ),
     ],
-    ids=["bytes", "long", "far"],
+    ids=["bytes", "long", "far", "mark", "far in UTF-16", "half a character", "long in UTF-16"],
 )
 def test_line_that_is_no_text_is_named(file: Path, content: bytes, problem: str) -> None:
     assert refused(file, content) == problem

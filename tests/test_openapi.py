@@ -161,3 +161,11 @@ def test_document_is_yaml_unless_asked_otherwise(client: Client) -> None:
     response = client.get("/api/schema")
 
     assert (response.status_code, response["Content-Type"]) == (200, "application/vnd.oai.openapi; charset=utf-8")
+
+
+def test_descriptions_are_for_clients(client: Client) -> None:
+    """None is the docstring of a base class."""
+    schemas = client.get("/api/schema?format=json").json()["components"]["schemas"]
+
+    described = {name: schema["description"] for name, schema in schemas.items() if "description" in schema}
+    assert described == {"Problem": "An error, as problem details (RFC 9457)."}

@@ -222,6 +222,20 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
     assert_error(response, 400, "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.")
 
 
+@pytest.mark.parametrize("host", ["my_host", "my_host:8080", "-a b-", "[::1", "a..b/"])
+def test_name_that_no_setting_could_allow_is_called_invalid(client: Client, settings: Any, host: str) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+
+    response = client.get("/", headers={"host": host})
+
+    assert_error(
+        response,
+        400,
+        "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Reach the "
+        "service by another name or by its IP address; ALLOWED_HOSTS can't help.",
+    )
+
+
 def test_surprises_are_pages_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.raise_request_exception = False
     monkeypatch.setattr("fizzbuzz.rollup.count_of", lambda *_: 1 / 0)

@@ -195,7 +195,7 @@ def test_slow_query_holds_up_no_other_request(database_url: str) -> None:
         assert eventually(lambda: database.execute(waits).fetchone() == (1,))
 
         assert service.request("/api/schema").status == 200
-        assert service.request("/api/fizzbuzz?limit=1").status == 200
+        assert service.request("/api/fizzbuzz").status == 200
         assert not slow.done()
         database.rollback()
         assert slow.result().status == 200

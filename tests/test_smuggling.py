@@ -161,13 +161,68 @@ def test_upgrade_is_not_taken_up(service: Service) -> None:
     assert statuses(received) == [201]
 
 
-@pytest.mark.parametrize("sent", [CHUNKED, b"e\r\n" + BODY + b"\r\n", b"g\r\n"])
-def test_chunked_body_is_refused_unread(service: Service, sent: bytes) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [
+        CHUNKED,
+        b"0000e\r\n" + BODY + b"\r\n00\r\n\r\n",
+        b"E;name=value\r\n" + BODY + b'\r\n0;q="a;b"\r\n\r\n',
+        b"e\r\n" + BODY + b"\r\n0\r\nX-Trailer: a\r\n\r\n",
+        b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n",
+    ],
+)
+def test_body_in_chunks_ends_where_it_says(service: Service, sent: bytes) -> None:
     before = recorded(service, 15)
 
     received = exchange(service, post(b"Transfer-Encoding: chunked") + sent + post(b"Content-Length: 14") + BODY)
 
-    assert statuses(received) == [411]
+    assert statuses(received) == [201, 201]
+    assert recorded(service, 15) == before + 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"e\r\n" + BODY + b"\r\n", 400),  # what follows is no chunk
+        (b"g\r\n", 400),
+        (b"e\n" + BODY + b"\n0\n\n", 400),
+        (b"e\r\n" + BODY + b"\n0\r\n\r\n", 400),
+        (b"e\r\n" + BODY + b"0\r\n\r\n", 400),
+        (b"e;\n\r\n" + BODY + b"\r\n0\r\n\r\n", 400),
+        (b"e;a\rb\r\n" + BODY + b"\r\n0\r\n\r\n", 400),
+        (b"e\r\n" + BODY + b"\r\n0\r\nX-Trailer: a\n\r\n", 400),
+        (b"e\r\n" + BODY + b"\r\n0\r\nno colon\r\n\r\n", 400),
+        (b"10000000000000000\r\n" + BODY + b"\r\n0\r\n\r\n", 408),
+        (b"100001\r\n" + b"0" * 0x100001 + b"\r\n0\r\n\r\n", 413),
+        (b"80000\r\n" + b"0" * 0x80000 + b"\r\n80000\r\n" + b"0" * 0x80000 + b"\r\n1\r\n0\r\n0\r\n\r\n", 413),
+    ],
+    ids=lambda sent: ascii(sent)[:40],
+)
+@pytest.mark.parametrize("line", [b"POST /api/fizzbuzz HTTP/1.1", b"GET /nowhere HTTP/1.1", b"POST / HTTP/1.1"])
+def test_bad_chunks_are_answered_once(service: Service, line: bytes, sent: bytes, status: int) -> None:
+    received = exchange(service, post(b"Transfer-Encoding: chunked", line=line) + sent + SMUGGLED)
+
+    assert statuses(received) == [status]
+    assert recorded(service, 666) == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"", 408),
+        (b"e", 408),
+        (b"f\r\n" + BODY, 408),
+        (b"e\r\n" + BODY, 400),
+        (b"e\r\n" + BODY + b"\r\n", 408),
+        (b"e\r\n" + BODY + b"\r\n0\r\n", 400),
+    ],
+)
+def test_unfinished_chunks_are_not_recorded(service: Service, sent: bytes, status: int) -> None:
+    before = recorded(service, 15)
+
+    received = exchange(service, post(b"Transfer-Encoding: chunked") + sent)
+
+    assert statuses(received) == [status]
     assert recorded(service, 15) == before
 
 

@@ -56,7 +56,7 @@ PROBLEM_TYPES = [
         "length-required",
         411,
         "Length Required",
-        "The body came in chunks, and nothing was recorded. Send it with the header Content-Length.",
+        "The body came without the header Content-Length, and this server reads no other. Nothing was recorded.",
     ),
     ProblemType(
         "content-too-large",

@@ -33,7 +33,7 @@ class ErrorSerializer(serializers.Serializer):
 
 
 class ProblemSerializer(serializers.Serializer):
-    """What each error answers; for the OpenAPI document."""
+    """An error, as problem details (RFC 9457)."""
 
     type = serializers.CharField(help_text="Address of an explanation.")
     title = serializers.CharField()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -69,12 +71,10 @@ class KindField(serializers.ReadOnlyField):
     """What the number is divisible by."""
 
 
+# The serializers below have no docstrings: one of their base would become their description in the OpenAPI document.
+# The base returns attributes unchanged, since the renderer can write them: a page of the log takes two thirds of the
+# time. Its fields are for the document.
 class AttributesSerializer(serializers.Serializer):
-    """Returns attributes unchanged, since the renderer can write them: a page of the log takes two thirds of the time.
-
-    The fields are for the OpenAPI document.
-    """
-
     def to_representation(self, instance: Any) -> dict[str, Any]:
         return {name: getattr(instance, name) for name in self.fields.fields}
 
@@ -108,10 +108,22 @@ class NumberSerializer(AttributesSerializer):
     count = IntegerField()
 
 
+class TimeField(serializers.DateTimeField):
+    def to_internal_value(self, value: Any) -> datetime:
+        try:
+            return super().to_internal_value(value)
+        except serializers.ValidationError:
+            if re.search(r"\d [0-9]{2}:?[0-9]{2}$", str(value), re.ASCII):
+                raise serializers.ValidationError(
+                    "A + in a URL stands for a space. Write %2B, as in 2026-01-31T12:00:00%2B01:00."
+                ) from None
+            raise
+
+
 class MostCommonQuery(serializers.Serializer):
     limit = LimitField(default=3)
-    since = serializers.DateTimeField(required=False, help_text="Only submissions from this time on, as ISO 8601.")
-    until = serializers.DateTimeField(required=False, help_text="Only submissions before this time, as ISO 8601.")
+    since = TimeField(required=False, help_text="Only submissions from this time on, as ISO 8601.")
+    until = TimeField(required=False, help_text="Only submissions before this time, as ISO 8601.")
 
 
 class LogQuery(serializers.Serializer):

@@ -17,6 +17,7 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
+from rest_framework.settings import api_settings
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from fizzbuzz import idempotency, metrics, recording, rollup, rules, windows
@@ -53,6 +54,21 @@ def _query(serializer: Serializer, request: Request) -> dict[str, Any]:
         return dict(serializer.run_validation(request.query_params.dict()))
     except ValidationError as error:
         raise InvalidQuery(error.detail) from error
+
+
+class KnownParameters(ViewSet):
+    """Viewset that rejects unknown query parameters: one that is misspelt would be ignored."""
+
+    list_parameters: tuple[str, ...] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if not request.META["QUERY_STRING"] or not self.action:  # another method than the URL takes
+            return
+        known = self.list_parameters if self.action == "list" else ()
+        if unknown := request.query_params.keys() - {*known, api_settings.URL_FORMAT_OVERRIDE}:
+            takes = f"the parameters {', '.join(known)}" if known else "no parameters"
+            raise InvalidQuery({name: [f"Unknown parameter. This URL takes {takes}."] for name in sorted(unknown)})
 
 
 class NewestFirst(CursorPagination):
@@ -104,10 +120,12 @@ class NewestFirst(CursorPagination):
 class SubmissionViewSet(
     mixins.RetrieveModelMixin,
     mixins.ListModelMixin,
+    KnownParameters,
     GenericViewSet,
 ):
     """Numbers that were sent."""
 
+    list_parameters = (*LOG_QUERY.fields, NewestFirst.cursor_query_param)
     queryset = Submission.objects.all()
     serializer_class = SubmissionSerializer
     pagination_class = NewestFirst
@@ -163,7 +181,7 @@ class SubmissionViewSet(
         return Response(data, status.HTTP_201_CREATED, headers=self.replayed)
 
 
-class NumberViewSet(ViewSet):
+class NumberViewSet(KnownParameters):
     """Any number, whether or not it was ever sent."""
 
     lookup_field = "number"
@@ -184,8 +202,10 @@ class NumberViewSet(ViewSet):
 
 # Never shown without a look here; who has the answer already is spared the body.
 @method_decorator([cache_control(no_cache=True), conditional_page], "dispatch")
-class MostCommonViewSet(ViewSet):
+class MostCommonViewSet(KnownParameters):
     """The numbers that were sent most often."""
+
+    list_parameters = tuple(MOST_COMMON_QUERY.fields)
 
     @extend_schema(
         summary="The most common numbers",

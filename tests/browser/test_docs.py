@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.service import Service
+
 
 def test_docs_show_numbers_past_2_to_the_53_exactly(page: Page) -> None:
     page.goto("/docs")
@@ -15,6 +17,19 @@ def test_docs_show_numbers_past_2_to_the_53_exactly(page: Page) -> None:
     expect(operation.locator(".live-responses-table td.response-col_description").last).to_contain_text(
         "9007199254740993"
     )
+
+
+def test_documented_javascript_reads_numbers_exactly(page: Page, service: Service) -> None:
+    page.goto("/docs")
+
+    code = service.request("/api/schema?format=json").json()["info"]["description"].split("```")[1].removeprefix("js")
+    read = page.evaluate(f"""async () => {{
+        const text = await (await fetch("/api/numbers/9223372036854775807")).text()
+        const read = {code}
+        return [String(read.number), read.count, read.kind]
+    }}""")
+
+    assert read == ["9223372036854775807", 0, "Number"]
 
 
 def test_browsable_api_takes_a_form(page: Page) -> None:

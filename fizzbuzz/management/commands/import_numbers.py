@@ -25,8 +25,14 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", help="one number a line, in UTF-8; - reads standard input")
-        parser.add_argument("--column", metavar="NAME", help="the file is a CSV with a header: take this column")
+        parser.add_argument(
+            "file", help="one number a line, in UTF-8, or in UTF-16 with a byte order mark; - reads standard input"
+        )
+        parser.add_argument(
+            "--column",
+            metavar="NAME",
+            help="the file is a CSV with a header, separated by commas, semicolons or tabs: take this column",
+        )
 
     def handle(self, *, file: str, column: str | None, **options: Any) -> None:
         try:

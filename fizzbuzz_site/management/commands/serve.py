@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
+import traceback
 from argparse import ArgumentParser
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -26,7 +27,7 @@ MIGRATION_LOCK = 0x46495A5A
 
 class Command(BaseCommand):
     help = "Serves the site with gunicorn at HOST and PORT; starts the embedded PostgreSQL unless DATABASE_URL is set."
-    requires_system_checks = ["__all__"]
+    requires_system_checks = []  # they import the application, which `handle` does first
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -36,6 +37,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, migrate: bool, **options: Any) -> None:
+        self._load_application()
         listener = self._listen()
         try:
             if migrate or settings.EMBEDDED:
@@ -46,6 +48,20 @@ class Command(BaseCommand):
         except OperationalError as error:
             raise CommandError(f"The database can't be reached: {error}".strip()) from error
         self._become_gunicorn(listener)
+
+    def _load_application(self) -> None:
+        """Fail here if the workers would, and once instead of for each of them."""
+        try:
+            import_module("fizzbuzz_site.wsgi")
+        except Exception as error:
+            ours = [
+                f"{each.filename}:{each.lineno}"
+                for each in traceback.extract_tb(error.__traceback__)
+                if each.filename.startswith(f"{settings.BASE_DIR}/fizzbuzz")
+            ]
+            what = "".join(traceback.format_exception_only(error)).strip()
+            raise CommandError(f"The application can't be loaded ({ours[-1]}).\n{what}") from error
+        self.check()
 
     def _listen(self) -> socket.socket:
         host, port = settings.HOST, settings.PORT
@@ -88,7 +104,6 @@ class Command(BaseCommand):
         listener.set_inheritable(True)
         host, port = listener.getsockname()[:2]
         os.environ["FIZZBUZZ_SERVED_AT"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="fizzbuzz-metrics-")
         arguments = ["--bind", f"fd://{listener.fileno()}", "--workers", str(settings.WEB_CONCURRENCY)]
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         connection.close()

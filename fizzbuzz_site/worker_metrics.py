@@ -1,0 +1,177 @@
+"""Prometheus counters and histograms, summed over all worker processes, in memory that they share.
+
+prometheus_client's own multi-process mode maps files. Those kill the workers by SIGBUS when the disk is full, are
+deleted by cleaners of temporary folders, can be damaged, and stay behind after SIGKILL. Anonymous shared memory has
+none of these faults: gunicorn's master allocates it before it forks, and the kernel frees it with the last process.
+
+gunicorn's master imports this module, so nothing here may import Django.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator
+from functools import lru_cache
+from mmap import mmap
+from threading import Lock
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry, values
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+# One slot holds the series of one worker. Labels are bounded: all views with all methods and statuses stay below this.
+MAX_SERIES = 16_384
+MAX_NAME_BYTES = 4 << 20  # all series' names; memory that is never written is never used
+
+_log = logging.getLogger(__name__)
+_slots: list[Slot] = []
+_own: Slot | None = None
+# Created before gevent patches the standard library, and held without yielding.
+_lock = Lock()
+
+
+class Slot:
+    """The series of one worker: their values, and their names in the same order, one a line.
+
+    A worker that takes the slot of a dead one goes on from its values, so a counter never falls.
+    """
+
+    def __init__(self) -> None:
+        view = memoryview(mmap(-1, 8 + 8 * MAX_SERIES + MAX_NAME_BYTES))
+        self._used = view[:8].cast("Q")  # bytes of names; written last, so readers see whole series
+        self._values = view[8 : 8 + 8 * MAX_SERIES].cast("d")
+        self._names = view[8 + 8 * MAX_SERIES :]
+        self._positions: dict[str, int] = {}
+
+    def series(self) -> Iterable[tuple[str, float]]:
+        names = bytes(self._names[: self._used[0]]).decode().splitlines()
+        return zip(names, self._values[: len(names)].tolist(), strict=True)
+
+    def open(self) -> None:
+        """Find the series that an earlier worker left here."""
+        self._positions = {name: position for position, (name, _) in enumerate(self.series())}
+
+    def cell(self, name: str) -> memoryview[float] | None:
+        """Return the one value of this series; None if the slot is full."""
+        position = self._positions.get(name)
+        if position is None:
+            position, line, used = len(self._positions), name.encode() + b"\n", self._used[0]
+            if position == MAX_SERIES or used + len(line) > MAX_NAME_BYTES:
+                return None
+            self._names[used : used + len(line)] = line
+            self._used[0] = used + len(line)
+            self._positions[name] = position
+        return self._values[position : position + 1]
+
+
+class SharedValue:
+    """A value of prometheus_client's metrics that lives in this worker's slot."""
+
+    def __init__(self, cell: memoryview[float]) -> None:
+        self._cell = cell
+
+    def inc(self, amount: float) -> None:
+        with _lock:
+            self._cell[0] += amount
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        with _lock:
+            self._cell[0] = value
+
+    def get(self) -> float:
+        return self._cell[0]
+
+    def set_exemplar(self, exemplar: Any) -> None:
+        """Exemplars are not kept."""
+
+    def get_exemplar(self) -> None:
+        return None
+
+
+def allocate(slots: int) -> None:
+    """Allocate memory for this many workers, before the first is forked."""
+    try:
+        _slots.extend(Slot() for _ in range(slots))
+    except OSError as error:
+        _log.warning("No shared memory for metrics (%s): each worker reports its own alone.", error)
+
+
+def free_slot(taken: Container[int | None]) -> int | None:
+    return next((index for index in range(len(_slots)) if index not in taken), None)
+
+
+def use_slot(index: int | None) -> None:
+    """Count this process's metrics in a slot that no other living process uses."""
+    global _own  # noqa: PLW0603 - one of each process
+    if index is None:
+        _log.warning("No slot is left for this worker's metrics: /metrics lacks what it counts.")
+    else:
+        _own = _slots[index]
+        _own.open()
+
+
+def install() -> None:
+    """Make prometheus_client's metrics count in this process's slot; without one, in its own memory.
+
+    Never in files, whatever PROMETHEUS_MULTIPROC_DIR says: it may be another program's.
+    """
+    values.ValueClass = _value if _own else values.MutexValue
+
+
+def registry() -> CollectorRegistry | Collector:
+    """Return what /metrics reports."""
+    return _AllWorkers() if _slots else REGISTRY
+
+
+def _value(  # noqa: PLR0913, PLR0917 - prometheus_client's order
+    kind: str, family: str, name: str, labels: Iterable[str], label_values: Iterable[str], text: str, **more: Any
+) -> SharedValue | values.MutexValue:
+    # A gauge's sum over workers means nothing; read gauges in a collector, as fizzbuzz.metrics does.
+    if _own and kind != "gauge":
+        series = json.dumps([kind, family, name, text, dict(zip(labels, label_values, strict=True))])
+        if cell := _own.cell(series):
+            return SharedValue(cell)
+        _log.warning("No memory is left for the metric %s: /metrics lacks it.", series)
+    return values.MutexValue(kind, family, name, labels, label_values, text, **more)  # type: ignore[no-untyped-call]  # it has no annotations
+
+
+class _AllWorkers(Collector):
+    """The sums over all slots, those of dead workers included."""
+
+    def collect(self) -> Iterator[Metric]:
+        totals: dict[str, float] = defaultdict(float)
+        for slot in _slots:
+            for name, value in slot.series():
+                totals[name] += value
+        families: dict[str, Metric] = {}
+        buckets: dict[tuple[str, frozenset[tuple[str, str]]], dict[str, float]] = defaultdict(dict)
+        for series, value in totals.items():
+            kind, family, name, text, labels = _parsed(series)
+            if family not in families:
+                families[family] = Metric(family, text, kind)
+            if kind == "histogram" and "le" in labels:
+                rest = frozenset((key, label) for key, label in labels.items() if key != "le")
+                buckets[family, rest][labels["le"]] = value
+            else:
+                families[family].add_sample(name, labels, value)
+        for (family, rest), counts in buckets.items():
+            _add_buckets(families[family], dict(rest), counts)
+        yield from families.values()
+
+
+def _add_buckets(metric: Metric, labels: dict[str, str], counts: dict[str, float]) -> None:
+    """Add the samples of one histogram; a bucket's own count is kept, and each is reported with those below it."""
+    total = 0.0
+    for bound, count in sorted(counts.items(), key=lambda each: float(each[0])):
+        total += count
+        metric.add_sample(f"{metric.name}_bucket", {**labels, "le": bound}, total)
+    metric.add_sample(f"{metric.name}_count", labels, total)
+
+
+@lru_cache(MAX_SERIES)
+def _parsed(series: str) -> tuple[str, str, str, str, dict[str, str]]:
+    parts: tuple[str, str, str, str, dict[str, str]] = tuple(json.loads(series))
+    return parts

@@ -1,0 +1,89 @@
+"""New code that can't be loaded: at a start, by SIGHUP, and in a worker that replaces a dead one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.service import ROOT, Service, children, eventually, manage_in, processes
+
+BROKEN = "\nno python\n"
+
+
+@pytest.fixture
+def copy(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's code in a folder of its own, which services start from."""
+    folder = data_dir.parent / "project"
+    folder.mkdir()
+    for name in ("fizzbuzz", "fizzbuzz_site", "templates", "static", "staticfiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "manage.py", folder)
+    monkeypatch.setattr(Service, "code", folder)
+    return folder
+
+
+def break_(file: Path) -> str:
+    """Break this file, and return what it was."""
+    text = file.read_text()
+    file.write_text(text + BROKEN)
+    return text
+
+
+def started_at(service: Service) -> set[str]:
+    """The start times of the workers that answer."""
+    return {service.request("/info").json()["started_at"] for _ in range(20)}
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("fizzbuzz/views.py", "SyntaxError: invalid syntax\n"),
+        ("fizzbuzz/models.py", "SyntaxError: invalid syntax\n"),
+        ("templates/stats.html", "templates/stats.html\n"),
+    ],
+)
+def test_service_does_not_start_with_broken_code(copy: Path, data_dir: Path, broken: str, said: str) -> None:
+    break_(copy / broken)
+    if broken.endswith("html"):
+        (copy / broken).write_text("{% if %}")
+
+    process = manage_in(copy, "serve", PORT="0", DATA_DIR=str(data_dir))
+    out, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (1, "")
+    assert errors.endswith(said)
+    assert len(errors.splitlines()) < 40  # not a traceback for each worker
+    assert processes(data_dir) == []
+
+
+def test_reload_of_broken_code_leaves_the_workers(copy: Path, data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir))
+    try:
+        assert eventually(lambda: len(started_at(service)) == 2)
+        before = started_at(service)
+        workers = children(service.process.pid)
+        views = copy / "fizzbuzz/views.py"
+        working = break_(views)
+
+        for _ in range(2):
+            service.process.send_signal(signal.SIGHUP)
+        # A worker that dies now can't be replaced, which must not end the other.
+        os.kill(workers[0], signal.SIGKILL)
+
+        assert eventually(lambda: workers[0] not in children(service.process.pid))
+        assert eventually(lambda: started_at(service) < before)
+        assert service.request("/").status == 200
+
+        views.write_text(working)
+        service.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: len(after := started_at(service)) == 2 and after.isdisjoint(before))
+        assert service.request("/").status == 200
+    finally:
+        code, errors = service.stop()
+
+    assert code == 0
+    assert errors.count("Reload rejected") in {1, 2}
