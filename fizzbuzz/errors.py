@@ -17,6 +17,7 @@ from django.template.loader import render_to_string
 from fizzbuzz.api.problems import problem_response
 from fizzbuzz.idempotency import KeyInProgress
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
+from fizzbuzz.same_origin import CrossOrigin
 from fizzbuzz_site.log_config import request_id
 
 BAD_REQUESTS: dict[type[Exception], str] = {
@@ -41,6 +42,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, CrossOrigin):
+        return _error(request, 403, str(exception))
     return _error(request, 403, "Your account may not do this. Sign in with another, or ask who runs this service.")
 
 

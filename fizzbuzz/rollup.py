@@ -133,12 +133,6 @@ def count_of(number: int) -> int:
     return count
 
 
-def place(number: int) -> int | None:
-    """Its place among the PLACES most common numbers, from 1; None beyond."""
-    places = (place for place, each in enumerate(top(PLACES), start=1) if each.number == number)
-    return next(places, None)
-
-
 def settle(patience: float = PATIENCE) -> int | None:
     """An id up to which every row is visible by now or never will be; None if a writer is at it for too long.
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
-from django.core.cache import cache
 from django.test import Client
 
 from fizzbuzz import recording
 from fizzbuzz_site.embedded import DATABASE
 from tests import template
+from tests.fresh import a_second_later
 
 # The in-process tests' own server loses nothing that matters when the machine crashes.
 NO_DURABILITY = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
@@ -46,7 +46,7 @@ def _writer_closed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
-    cache.clear()
+    a_second_later()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
-from fizzbuzz import idempotency, metrics, recording, rollup, rules, windows
+from fizzbuzz import idempotency, metrics, reads, recording, rules, windows
 from fizzbuzz.api import examples
 from fizzbuzz.api.parsers import StrictJSONParser
 from fizzbuzz.api.problems import InvalidQuery, problems
@@ -179,7 +179,7 @@ class NumberViewSet(ViewSet):
             value = rules.parse_number(number)
         except rules.InvalidNumber as error:
             raise Http404(str(error)) from error
-        return Response(NUMBER.to_representation(NumberWithCount(value, rollup.count_of(value))))
+        return Response(NUMBER.to_representation(NumberWithCount(value, reads.count_of(value))))
 
 
 # Never shown without a look here; who has the answer already is spared the body.
@@ -204,7 +204,7 @@ class MostCommonViewSet(ViewSet):
     def list(self, request: Request) -> Response:
         query = _query(MOST_COMMON_QUERY, request)
         try:
-            top = windows.top(**query) if {"since", "until"} & query.keys() else rollup.top(**query)
+            top = windows.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
         except windows.WindowTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
         return Response(MostCommonSerializer(top, many=True).data)
