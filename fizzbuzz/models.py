@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
@@ -24,6 +24,13 @@ def kind_in_sql(number: str) -> str:
 
 class _Kind(models.Func):
     template = kind_in_sql("%(expressions)s")
+    output_field = models.TextField()
+
+
+class IsoTime(models.Func):
+    """A time in UTC as ISO 8601, with microseconds, as `Submission.created_at_text` writes it."""
+
+    template = """to_char(timezone('UTC', %(expressions)s), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
     output_field = models.TextField()
 
 
@@ -52,6 +59,11 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         number = models.When(sql_kind=rules.Kind.NUMBER.value, then=Cast("number", models.TextField()))
         query = self.annotate(sql_kind=_Kind("number"))
         return query.annotate(sql_result=models.Case(number, default="sql_kind"))
+
+    def as_rows(self) -> models.QuerySet[Any, Any]:
+        """As tuples with some of a Submission's attributes, for pages of many: parsing their times costs the most."""
+        query = self.annotate(created_at_text=IsoTime("created_at"))
+        return query.values_list("id", "number", "created_at_text", named=True)
 
     def between(self, since: datetime | None, until: datetime | None) -> SubmissionQuerySet:
         """Those created from `since` on and before `until`; None leaves that end open."""
@@ -108,6 +120,11 @@ class Submission(models.Model):
     @property
     def result(self) -> str:
         return rules.result(self.number)
+
+    @property
+    def created_at_text(self) -> str:
+        """In UTC, as IsoTime writes it in SQL."""
+        return self.created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class NumberCount(models.Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -16,6 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from fizzbuzz import activity, idempotency, reads, recording, rollup, rules
 from fizzbuzz.charts import chart
 from fizzbuzz.forms import SubmissionForm
+from fizzbuzz.number_facts import NumberFacts
 from fizzbuzz.rendered import Rendered
 from fizzbuzz.same_origin import require_same_origin
 from fizzbuzz_site.shared_calls import SharedCalls
@@ -73,6 +75,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     context = {
         "form": SubmissionForm(initial={"number": form["number"].value()}),
         "number": reads.facts(number),
+        "host": request.get_host(),
         "live": first_page(None).live_html,
     }
     return render(request, template, context)
@@ -93,11 +96,22 @@ def number(request: HttpRequest, text: str) -> HttpResponse:
         raise Http404(str(error)) from error
     if text != str(value):
         return redirect("number", value, permanent=True)
+    page = _render_number(reads.facts(value), request.scheme or "", request.get_host())
+    return page.response(request)
+
+
+@lru_cache(64)  # of numbers that many look at while nobody submits them
+def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
+    value = facts.number
     context = {
-        "number": reads.facts(value),
+        "number": facts,
         "title": f"{value} is {rules.result(value)}",
         "why": rules.why(value),
         "previous": value - 1 if value > rules.SMALLEST else None,
         "next": value + 1 if value < rules.LARGEST else None,
+        "scheme": scheme,
+        "host": host,
     }
-    return render(request, "number.html", context)
+    page = render_to_string("number.html", context).encode()
+    # No cache may answer without asking: after a submission without JavaScript, this page is its answer.
+    return Rendered(page, headers={"Cache-Control": "no-cache"})

@@ -18,3 +18,4 @@ def a_second_later() -> None:
         views_stats.submissions_file,
     ):
         calls._slots.clear()
+    views._render_number.cache_clear()

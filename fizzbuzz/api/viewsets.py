@@ -140,7 +140,7 @@ class SubmissionViewSet(
             log = log.filter(number=query["number"])
         if "kind" in query:
             log = log.of_kind(rules.Kind(query["kind"]))
-        return log
+        return log.as_rows()
 
     @extend_schema(
         summary="Submit many numbers",
