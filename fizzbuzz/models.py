@@ -70,12 +70,6 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         query = self if since is None else self.filter(created_at__gte=since)
         return query if until is None else query.filter(created_at__lt=until)
 
-    def first_and_last(self, number: int) -> tuple[datetime, datetime] | None:
-        """When it was submitted first and last, read off the index; None if it never was."""
-        log = self.filter(number=number).values_list("created_at", flat=True)
-        times = list(log.order_by("id")[:1].union(log.order_by("-id")[:1], all=True))
-        return (min(times), max(times)) if times else None
-
     def newest(self, rows: int) -> SubmissionQuerySet:
         """So many at most, to be filtered and ordered further.
 

@@ -14,8 +14,15 @@ from pathlib import Path
 
 from tests.service import ROOT
 
-FILES = ("fizzbuzz/rollup.py", "fizzbuzz/activity.py")
-TESTS = ("tests/test_rollup.py", "tests/test_top.py", "tests/test_rollup_races.py", "tests/test_rollup_storm.py")
+FILES = ("fizzbuzz/rollup.py", "fizzbuzz/activity.py", "fizzbuzz/number_facts.py", "fizzbuzz_site/shared_calls.py")
+TESTS = (
+    "tests/test_rollup.py",
+    "tests/test_top.py",
+    "tests/test_rollup_races.py",
+    "tests/test_rollup_storm.py",
+    "tests/test_reads.py",
+    "tests/test_shared_calls.py",
+)
 THROUGH = "COALESCE((SELECT through FROM fizzbuzz_watermark), 0)"
 
 MUTANTS = {
@@ -68,6 +75,13 @@ MUTANTS = {
         "SELECT through FROM fizzbuzz_watermark",
     ),
     "the watermark's row not locked": ("FOR UPDATE ", "-- "),
+    "a read joins one that runs already": ("return monotonic() if self._max_age else begun", "return monotonic()"),
+    "the rank without what ranks before by the tail": (
+        "rolled_up.count + (SELECT count FROM risen)",
+        "rolled_up.count",
+    ),
+    "the rank counts twice what is in both": ("AND (-of_rollup, number) >", "AND (1, number) >"),
+    "equally common numbers rank alike": ("AND number < %(number)s LIMIT", "AND false LIMIT"),
 }
 
 
