@@ -81,7 +81,7 @@ MUTANTS = {
         "rolled_up.count",
     ),
     "the rank counts twice what is in both": ("AND (-of_rollup, number) >", "AND (1, number) >"),
-    "equally common numbers rank alike": ("AND number < %(number)s LIMIT", "AND false LIMIT"),
+    "equally common numbers rank alike": ("AND number < %(number)s ORDER", "AND false ORDER"),
 }
 
 
