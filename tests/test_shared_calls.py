@@ -6,9 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from django.db import OperationalError
+from django.test import Client
 
-from fizzbuzz_site import shared_calls
+from fizzbuzz import metrics
+from fizzbuzz_site import probes, shared_calls
 from fizzbuzz_site.shared_calls import SharedCalls
+from tests.fresh import a_second_later
 from tests.service import eventually
 
 
@@ -192,3 +195,27 @@ def made_earlier(calls: SharedCalls[str, int], seconds: float) -> None:
     slot = calls._slots["a"]
     assert slot.last
     slot.last = slot.last._replace(time=slot.last.time - seconds)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("calls", "path"), [(probes.checks, "/health"), (metrics.gauges, "/metrics")], ids=["readiness", "gauges"]
+)
+def test_open_endpoints_read_the_database_once_a_second(
+    client: Client, monkeypatch: pytest.MonkeyPatch, calls: SharedCalls[None, object], path: str
+) -> None:
+    reads: list[object] = []
+    read = calls._function
+
+    def note(key: None) -> object:
+        reads.append(read(key))
+        return reads[-1]
+
+    monkeypatch.setattr(calls, "_function", note)
+
+    answers = [client.get(path, headers={"host": "localhost"}).status_code for _ in range(5)]
+    a_second_later()
+    client.get(path)
+
+    assert answers == [200] * 5
+    assert len(reads) == 2

@@ -86,8 +86,7 @@ class SubmissionSerializer(AttributesSerializer):
     kind = KindField()
     created_at = serializers.DateTimeField(read_only=True)
 
-    @classmethod
-    def represent(cls, instance: Any) -> dict[str, Any]:
+    def to_representation(self, instance: Any) -> dict[str, Any]:
         """Of a Submission or one of `Submission.objects.as_rows`: a page of the log has a hundred."""
         number = instance.number
         kind, result = rules.described(number)

@@ -39,6 +39,7 @@ SUBMIT = SubmitSerializer()
 BATCH = BatchSerializer()
 SUBMISSION = SubmissionSerializer()
 NUMBER = NumberSerializer()
+MOST_COMMON = MostCommonSerializer()
 LOG_QUERY = LogQuery()
 MOST_COMMON_QUERY = MostCommonQuery()
 
@@ -207,4 +208,4 @@ class MostCommonViewSet(ViewSet):
             top = windows.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
         except windows.WindowTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
-        return Response(MostCommonSerializer(top, many=True).data)
+        return Response([MOST_COMMON.to_representation(each) for each in top])
