@@ -24,7 +24,7 @@ class _ForAdmin(MiddlewareMixin):
         return self.get_response(request)
 
 
-class Sessions(_ForAdmin, SessionMiddleware):
+class AdminSessionMiddleware(_ForAdmin, SessionMiddleware):
     def __call__(self, request: HttpRequest) -> Any:
         if not request.path_info.startswith("/admin/"):
             # Caches share the other pages. Django's CSRF middleware would answer a malformed cookie by a new one.
@@ -32,11 +32,11 @@ class Sessions(_ForAdmin, SessionMiddleware):
         return super().__call__(request)
 
 
-class Authentication(_ForAdmin, AuthenticationMiddleware):
+class AdminAuthenticationMiddleware(_ForAdmin, AuthenticationMiddleware):
     pass
 
 
-class Messages(_ForAdmin, MessageMiddleware):
+class AdminMessageMiddleware(_ForAdmin, MessageMiddleware):
     pass
 
 
