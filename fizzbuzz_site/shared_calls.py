@@ -20,6 +20,11 @@ class _Result(NamedTuple, Generic[Value]):
     error: Exception | None
     time: float  # what the age is counted from
 
+    def get(self) -> Value:
+        if self.error:
+            raise _copied(self.error)
+        return self.value  # type: ignore[return-value]  # there is no error
+
 
 class _Slot(Generic[Value]):
     """The last result of one key, and the lock that is held while its next one is made."""
@@ -66,21 +71,18 @@ class SharedCalls(Generic[Key, Value]):
         last = slot.last
         age = arrived - last.time if last and not last.error else float("inf")
         if last and age < self._max_age:
-            return last.value  # type: ignore[return-value]  # there is no error
+            return last.get()
         outdated_serves = age < 2 * self._max_age
         if not slot.calling.acquire(timeout=0 if outdated_serves else WAIT_SECONDS):
             if last and outdated_serves:
-                return last.value  # type: ignore[return-value]  # there is no error
+                return last.get()
             raise OperationalError(f"no answer within {WAIT_SECONDS} s")
         try:
             if not slot.last or slot.last.time < arrived:
                 return self._call(key, slot)
-            result = slot.last
+            return slot.last.get()
         finally:
             slot.calling.release()
-        if result.error:
-            raise _copied(result.error)
-        return result.value  # type: ignore[return-value]  # there is no error
 
     def _call(self, key: Key, slot: _Slot[Value]) -> Value:
         begun = monotonic()
