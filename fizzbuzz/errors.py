@@ -20,6 +20,7 @@ from fizzbuzz.database_faults import Fault, fault_of
 from fizzbuzz.idempotency import InvalidKey, KeyInProgress, KeyReused
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
 from fizzbuzz.rollup import CatchingUp
+from fizzbuzz.same_origin import CrossOrigin
 from fizzbuzz_site.log_config import request_id
 
 BAD_REQUESTS: dict[type[Exception], str] = {
@@ -58,6 +59,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, CrossOrigin):
+        return _error(request, 403, str(exception))
     return _error(request, 403, "Your account may not do this. Sign in with another, or ask who runs this service.")
 
 

@@ -9,9 +9,8 @@ from collections.abc import Generator, Iterable
 from typing import Any, Literal, get_args
 
 from django.db import connection
-from django.db.models import F, Func, TextField, Value
 
-from fizzbuzz.models import SubmissionQuerySet
+from fizzbuzz.models import IsoTime, SubmissionQuerySet
 
 Format = Literal["csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -34,9 +33,11 @@ _FORMS: dict[Format, dict[str, str]] = {
 
 def export(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, None, None]:
     """These submissions as they are in one snapshot, oldest first, a block after another."""
-    utc = Func(Value("UTC"), F("created_at"), function="timezone")
-    iso_8601 = Func(utc, Value('YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), function="to_char", output_field=TextField())
-    rows = submissions.order_by("id").explained().values_list("id", "number", "sql_result", "sql_kind", iso_8601)
+    rows = (
+        submissions.order_by("id")
+        .explained()
+        .values_list("id", "number", "sql_result", "sql_kind", IsoTime("created_at"))
+    )
     statement, params = rows.query.sql_with_params()
     block = bytearray()
     copy_out = _COPY.format(rows=statement, **_FORMS[form])

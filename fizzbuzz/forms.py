@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 from django import forms
 
@@ -31,10 +30,8 @@ class SubmissionForm(forms.Form):
             attrs={"autofocus": True, "autocomplete": "off", "spellcheck": "false", "enterkeyhint": "go"}
         )
     )
-    # Of this page: a double click counts once.
+    # Made by live.js for each submission, so that it counts once however often it is sent.
     key = forms.UUIDField(
         required=False,
-        initial=uuid4,
-        widget=forms.HiddenInput,
-        error_messages={"invalid": "This page is damaged. Load it again, and submit once more."},
+        error_messages={"invalid": "This form is no longer valid. Reload the page and try again."},
     )

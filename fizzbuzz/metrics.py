@@ -8,6 +8,7 @@ from typing import Literal
 
 import psycopg
 from django.conf import settings
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
@@ -18,8 +19,10 @@ from prometheus_client.registry import Collector
 from fizzbuzz import rules
 from fizzbuzz_site import worker_metrics
 from fizzbuzz_site.postgresql import impatient
+from fizzbuzz_site.shared_calls import SharedCalls
 
 SECONDS = 0.8  # that the gauges may take
+GAUGES_SECONDS = 1  # that what was read serves
 
 Channel = Literal["form", "api", "batch"]
 
@@ -54,18 +57,34 @@ def export(request: HttpRequest) -> HttpResponse:
     return HttpResponse(metrics, CONTENT_TYPE_LATEST)
 
 
+def _read_gauges(_: None) -> tuple[int, float | None] | None:
+    """Return the rows of the tail, and the seconds since the last fold, if there was one; None without a database."""
+    try:
+        with impatient.connect(SECONDS) as database:
+            ((tail, age),) = database.execute(
+                "SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(through), 0),"
+                " EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float FROM fizzbuzz_watermark"
+            )
+    except psycopg.Error:
+        return None
+    return tail, age
+
+
+# Each read opens a connection: one at a time, and one a second, per process.
+gauges = SharedCalls(_read_gauges, GAUGES_SECONDS)
+
+
 class _Rollup(Collector):
     """Read from the database; nothing while it is away. Workers' files hold only what they counted themselves."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
-            with impatient.connect(SECONDS) as database:
-                ((tail, age),) = database.execute(
-                    "SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(through), 0),"
-                    " EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float FROM fizzbuzz_watermark"
-                )
-        except psycopg.Error:
+            read = gauges(None)
+        except OperationalError:  # another request has been reading for too long
             return
+        if read is None:
+            return
+        tail, age = read
         yield GaugeMetricFamily("fizzbuzz_tail_rows", "Rows above the watermark; gaps count too.", tail)
         if age is not None:
             yield GaugeMetricFamily("fizzbuzz_last_fold_age_seconds", "How long ago the last fold was.", age)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
@@ -24,6 +24,13 @@ def kind_in_sql(number: str) -> str:
 
 class _Kind(models.Func):
     template = kind_in_sql("%(expressions)s")
+    output_field = models.TextField()
+
+
+class IsoTime(models.Func):
+    """A time in UTC as ISO 8601, with microseconds, as `Submission.created_at_text` writes it."""
+
+    template = """to_char(timezone('UTC', %(expressions)s), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
     output_field = models.TextField()
 
 
@@ -53,16 +60,15 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         query = self.annotate(sql_kind=_Kind("number"))
         return query.annotate(sql_result=models.Case(number, default="sql_kind"))
 
+    def as_rows(self) -> models.QuerySet[Any, Any]:
+        """As tuples with some of a Submission's attributes, for pages of many: parsing their times costs the most."""
+        query = self.annotate(created_at_text=IsoTime("created_at"))
+        return query.values_list("id", "number", "created_at_text", named=True)
+
     def between(self, since: datetime | None, until: datetime | None) -> SubmissionQuerySet:
         """Those created from `since` on and before `until`; None leaves that end open."""
         query = self if since is None else self.filter(created_at__gte=since)
         return query if until is None else query.filter(created_at__lt=until)
-
-    def first_and_last(self, number: int) -> tuple[datetime, datetime] | None:
-        """When it was submitted first and last, read off the index; None if it never was."""
-        log = self.filter(number=number).values_list("created_at", flat=True)
-        times = list(log.order_by("id")[:1].union(log.order_by("-id")[:1], all=True))
-        return (min(times), max(times)) if times else None
 
     def newest(self, rows: int) -> SubmissionQuerySet:
         """So many at most, to be filtered and ordered further.
@@ -108,6 +114,11 @@ class Submission(models.Model):
     @property
     def result(self) -> str:
         return rules.result(self.number)
+
+    @property
+    def created_at_text(self) -> str:
+        """In UTC, as IsoTime writes it in SQL."""
+        return self.created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class NumberCount(models.Model):

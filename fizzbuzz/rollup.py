@@ -174,12 +174,6 @@ def count_of(number: int) -> int:
     return count
 
 
-def place(number: int) -> int | None:
-    """Its place among the PLACES most common numbers, from 1; None beyond."""
-    places = (place for place, each in enumerate(top(PLACES), start=1) if each.number == number)
-    return next(places, None)
-
-
 def find_fold_limit() -> FoldLimit:
     """Return the newest id, and the transactions that may still add rows below it: see `is_settled`.
 

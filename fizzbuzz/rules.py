@@ -48,10 +48,15 @@ def classify(number: int) -> Kind:
     return Kind.NUMBER
 
 
+def described(number: int) -> tuple[Kind, str]:
+    """The kind of a number, and its result."""
+    kind = classify(number)
+    return kind, str(number) if kind is Kind.NUMBER else kind.value
+
+
 def result(number: int) -> str:
     """What a person reads: the kind, or the number itself where the kind is `Number`."""
-    kind = classify(number)
-    return str(number) if kind is Kind.NUMBER else kind.value
+    return described(number)[1]
 
 
 def why(number: int) -> str:

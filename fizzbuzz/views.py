@@ -1,60 +1,93 @@
-"""The pages for people."""
+"""HTML pages: the first page with its form, what refreshes on it, and a page for each number."""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.views.decorators.cache import cache_control, never_cache
-from django.views.decorators.gzip import gzip_page
-from django.views.decorators.http import conditional_page, require_http_methods, require_safe
+from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_safe
 
-from fizzbuzz import activity, idempotency, recording, rollup, rules
+from fizzbuzz import activity, idempotency, reads, recording, rollup, rules
 from fizzbuzz.charts import chart
 from fizzbuzz.forms import SubmissionForm
-from fizzbuzz.models import NumberWithCount, Submission
+from fizzbuzz.number_facts import NumberFacts
+from fizzbuzz.rendered import Rendered
+from fizzbuzz.same_origin import require_same_origin
+from fizzbuzz_site.shared_calls import SharedCalls
 
 TOP = 3
 LATEST = 7
 LIVE_SECONDS = 1
 
+log = logging.getLogger(__name__)
 
-@never_cache  # a step back brings a fresh key, and what is sent then counts
-@gzip_page
+
+class _FirstPage(NamedTuple):
+    page: Rendered
+    live: Rendered
+    live_html: SafeString
+
+
+def _render_first_page(_: None) -> _FirstPage:
+    figures = {
+        "top": rollup.top(TOP),
+        "latest": activity.latest(LATEST),
+        "chart": chart("hour", activity.activity("hour")),
+    }
+    live = render_to_string("_live.html", figures)
+    page = render_to_string("home.html", {"form": SubmissionForm(), "live": live})
+    return _FirstPage(Rendered(page.encode()), Rendered(live.encode()), live)
+
+
+# Rendered without the request, so that it is the same for everyone.
+first_page = SharedCalls(_render_first_page, LIVE_SECONDS)
+
+
+@csrf_exempt  # see same_origin.py
 @require_http_methods(["GET", "HEAD", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
-    """The form and the figures. htmx takes from this page what changes; others are led to the number's own page."""
-    form = SubmissionForm(request.POST if request.method == "POST" else None)
-    if not form.is_bound:
-        return render(request, "home.html", {"form": form, **_figures()})
+    """The first page, which is the same for everyone; a POST submits a number."""
+    return submit(request) if request.method == "POST" else first_page(None).page.response(request)
+
+
+@never_cache
+def submit(request: HttpRequest) -> HttpResponse:
+    """Record the number of the form. htmx gets the answer; others are redirected to the number's page."""
+    require_same_origin(request)
+    by_htmx = "HX-Request" in request.headers
+    template = "answer.html" if by_htmx else "home.html"
+    form = SubmissionForm(request.POST)
     if not form.is_valid():
-        return render(request, "home.html", {"form": form, **_figures()}, status=422)
+        return render(request, template, {"form": form, "live": first_page(None).live_html}, status=422)
     number, key = form.cleaned_data["number"], form.cleaned_data["key"]
     if key:
         # With another number it is another submission.
         idempotency.record_once([number], "form", f"{key}:{number}")
     else:
         recording.record([number], "form")
-    if "HX-Request" not in request.headers:
+    if not by_htmx:
         return HttpResponse(status=303, headers={"Location": reverse("number", args=[number])})
-    form = SubmissionForm(initial={"number": form["number"].value()})
-    return render(request, "home.html", {"form": form, **_answer(number), **_figures()})
+    context: dict[str, Any] = {"form": SubmissionForm(initial={"number": form["number"].value()}), "host": request.get_host()}
+    try:
+        context |= {"number": reads.facts(number), "live": first_page(None).live_html}
+    except Exception:  # the number is recorded, so the answer must not be an error
+        log.exception("The counts of a number that was recorded cannot be read")
+        context["number"] = NumberFacts(number, 0, None, None, None)
+    return render(request, template, context)
 
 
-@cache_control(public=True, max_age=0, s_maxage=2)
-@gzip_page
-@conditional_page
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
-    """What changes by itself on the first page. The same for all: rendered without the request, it sets no cookie.
-
-    Each process renders it once in LIVE_SECONDS, however many look.
-    """
-    return HttpResponse(cache.get_or_set("live", lambda: render_to_string("_live.html", _figures()), LIVE_SECONDS))
+    """What changes by itself on the first page."""
+    return first_page(None).live.response(request)
 
 
 @require_safe
@@ -66,23 +99,22 @@ def number(request: HttpRequest, text: str) -> HttpResponse:
         raise Http404(str(error)) from error
     if text != str(value):
         return redirect("number", value, permanent=True)
+    page = _render_number(reads.facts(value), request.scheme or "", request.get_host())
+    return page.response(request)
+
+
+@lru_cache(64)  # of numbers that many look at while nobody submits them
+def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
+    value = facts.number
     context = {
+        "number": facts,
         "title": f"{value} is {rules.result(value)}",
         "why": rules.why(value),
-        "times": Submission.objects.first_and_last(value),
         "previous": value - 1 if value > rules.SMALLEST else None,
         "next": value + 1 if value < rules.LARGEST else None,
+        "scheme": scheme,
+        "host": host,
     }
-    return render(request, "number.html", context | _answer(value))
-
-
-def _figures() -> dict[str, Any]:
-    return {
-        "top": rollup.top(TOP),
-        "latest": activity.latest(LATEST),
-        "chart": chart("hour", activity.activity("hour")),
-    }
-
-
-def _answer(number: int) -> dict[str, Any]:
-    return {"number": NumberWithCount(number, rollup.count_of(number)), "place": rollup.place(number)}
+    page = render_to_string("number.html", context).encode()
+    # No cache may answer without asking: after a submission without JavaScript, this page is its answer.
+    return Rendered(page, headers={"Cache-Control": "no-cache"})

@@ -1,32 +1,30 @@
-"""The page of statistics, and what can be downloaded there."""
+"""The page of statistics, and what can be downloaded there: each made at most once a second per process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.cache import cache_control
-from django.views.decorators.http import conditional_page, require_safe
+from django.template.loader import render_to_string
+from django.views.decorators.http import require_safe
 
 from fizzbuzz import activity, charts, exporting, rollup
 from fizzbuzz.models import Submission
+from fizzbuzz.rendered import Rendered
 from fizzbuzz.rules import Kind
+from fizzbuzz_site.shared_calls import SharedCalls
 
-MOST_ROWS = 10_000  # of the log that one download holds: nobody waits long for it, whoever asks how often
-
-View = Callable[..., HttpResponse]
-
-
-def fresh(view: View) -> View:
-    """To be asked for again each time, and sent again only if it changed; a CDN may keep it for a moment."""
-    return require_safe(cache_control(public=True, max_age=0, s_maxage=2)(conditional_page(view)))
+MAX_DOWNLOAD_ROWS = 10_000  # of the log in one download, which is made and sent as a whole
+STATS_SECONDS = 1
 
 
-@fresh
-def stats(request: HttpRequest) -> HttpResponse:
-    window = _window(request)
+class _Download(NamedTuple):
+    window: str
+    format_: exporting.Format
+
+
+def _render_stats(window: str) -> Rendered:
     buckets = activity.activity(window)
     context = {
         "window": window,
@@ -35,41 +33,69 @@ def stats(request: HttpRequest) -> HttpResponse:
         "buckets": buckets,
         "top": rollup.top(rollup.PLACES),
         "places": rollup.PLACES,
-        "most_rows": MOST_ROWS,
+        "most_rows": MAX_DOWNLOAD_ROWS,
     }
-    return render(request, "stats.html", context)
+    return Rendered(render_to_string("stats.html", context).encode())
 
 
-@fresh
-def most_common(request: HttpRequest, form: exporting.Format) -> HttpResponse:
+def _render_most_common(format_: exporting.Format) -> Rendered:
     columns = ("place", "number", "result", "kind", "count")
     rows = [
         (place, each.number, each.result, each.kind, each.count)
         for place, each in enumerate(rollup.top(rollup.PLACES), start=1)
     ]
-    return _download("most-common", form, exporting.export_rows(columns, rows, form))
+    return _download("most-common", format_, exporting.export_rows(columns, rows, format_))
 
 
-@fresh
-def figures(request: HttpRequest, form: exporting.Format) -> HttpResponse:
+def _render_activity(download: _Download) -> Rendered:
     """What the chart shows."""
-    window = _window(request)
+    window, format_ = download
     columns = ("start", *Kind)
     rows = [
         (bucket.start.strftime("%Y-%m-%dT%H:%M:%SZ"), *(bucket.counts[kind] for kind in Kind))
         for bucket in activity.activity(window)
     ]
-    return _download(f"activity-{window}", form, exporting.export_rows(columns, rows, form))
+    return _download(f"activity-{window}", format_, exporting.export_rows(columns, rows, format_))
 
 
-@fresh
-def submissions(request: HttpRequest, form: exporting.Format) -> HttpResponse:
+def _render_submissions(download: _Download) -> Rendered:
     """The newest of the window."""
-    window = _window(request)
+    window, format_ = download
     since = activity.activity(window)[0].start
-    newest = Submission.objects.newest(MOST_ROWS).between(since, None)
+    newest = Submission.objects.newest(MAX_DOWNLOAD_ROWS).between(since, None)
     # As a whole: a reader that is slow holds no connection to the database.
-    return _download(f"submissions-{window}", form, b"".join(exporting.export(newest, form)))
+    return _download(f"submissions-{window}", format_, b"".join(exporting.export(newest, format_)))
+
+
+def _download(name: str, format_: exporting.Format, body: bytes) -> Rendered:
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"'}
+    return Rendered(body, exporting.CONTENT_TYPES[format_], headers)
+
+
+page = SharedCalls(_render_stats, STATS_SECONDS)
+most_common_file = SharedCalls(_render_most_common, STATS_SECONDS)
+activity_file = SharedCalls(_render_activity, STATS_SECONDS)
+submissions_file = SharedCalls(_render_submissions, STATS_SECONDS)
+
+
+@require_safe
+def stats(request: HttpRequest) -> HttpResponse:
+    return page(_window(request)).response(request)
+
+
+@require_safe
+def most_common(request: HttpRequest, form: exporting.Format) -> HttpResponse:
+    return most_common_file(form).response(request)
+
+
+@require_safe
+def figures(request: HttpRequest, form: exporting.Format) -> HttpResponse:
+    return activity_file(_Download(_window(request), form)).response(request)
+
+
+@require_safe
+def submissions(request: HttpRequest, form: exporting.Format) -> HttpResponse:
+    return submissions_file(_Download(_window(request), form)).response(request)
 
 
 def _window(request: HttpRequest) -> str:
@@ -77,8 +103,3 @@ def _window(request: HttpRequest) -> str:
     if window not in activity.WINDOWS:
         raise BadRequest(f"There is no such window. Choose one of: {', '.join(activity.WINDOWS)}.")
     return window
-
-
-def _download(name: str, form: exporting.Format, body: bytes) -> HttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
-    return HttpResponse(body, content_type=exporting.CONTENT_TYPES[form], headers=headers)

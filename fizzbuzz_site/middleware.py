@@ -15,28 +15,28 @@ from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
 
-class _ForPeople(MiddlewareMixin):
-    """The API has no session, no cookie and no account, and goes without."""
+class _ForAdmin(MiddlewareMixin):
+    """Only the admin has accounts, and so sessions and messages; no other page reads or sets a cookie."""
 
     def __call__(self, request: HttpRequest) -> Any:
-        if request.path_info.startswith("/api/"):
-            return self.get_response(request)
+        if request.path_info.startswith("/admin/"):
+            return super().__call__(request)
+        return self.get_response(request)
+
+
+class AdminSessionMiddleware(_ForAdmin, SessionMiddleware):
+    def __call__(self, request: HttpRequest) -> Any:
+        if not request.path_info.startswith("/admin/"):
+            # Caches share the other pages. Django's CSRF middleware would answer a malformed cookie by a new one.
+            request.META.pop("HTTP_COOKIE", None)
         return super().__call__(request)
 
 
-class Sessions(_ForPeople, SessionMiddleware):
-    def process_request(self, request: HttpRequest) -> None:
-        if request.path_info == "/live":
-            # Caches share it: whatever cookie comes, this and CSRF's middleware answer it with none.
-            request.META.pop("HTTP_COOKIE", None)
-        super().process_request(request)
-
-
-class Authentication(_ForPeople, AuthenticationMiddleware):
+class AdminAuthenticationMiddleware(_ForAdmin, AuthenticationMiddleware):
     pass
 
 
-class Messages(_ForPeople, MessageMiddleware):
+class AdminMessageMiddleware(_ForAdmin, MessageMiddleware):
     pass
 
 

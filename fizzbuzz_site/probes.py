@@ -7,16 +7,18 @@ from functools import cache
 from typing import Any
 
 import psycopg
+from django.db import OperationalError
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.urls import resolve
 
 from fizzbuzz_site.postgresql import impatient
+from fizzbuzz_site.shared_calls import SharedCalls
 
 # Leaves an answer within three seconds, with the two that libpq waits for a connection.
 QUERY_TIMEOUT = 0.8
 METRICS = "/metrics"  # guarded by its token, in the view
-
+CHECK_SECONDS = 1
 
 Database = psycopg.Connection[tuple[Any, ...]]
 
@@ -53,22 +55,32 @@ def live() -> JsonResponse:
 
 def ready() -> JsonResponse:
     """Whether requests should be sent here: 200 or 503, naming each check."""
-    checks = _checks()
-    ok = all(outcome == "ok" for outcome in checks.values())
-    return JsonResponse({"status": "ok" if ok else "unavailable", "checks": checks}, status=200 if ok else 503)
+    try:
+        found = checks(None)
+    except OperationalError:  # another request has been asking for too long
+        found = _unreachable()
+    ok = all(outcome == "ok" for outcome in found.values())
+    return JsonResponse({"status": "ok" if ok else "unavailable", "checks": found}, status=200 if ok else 503)
 
 
-def _checks() -> dict[str, str]:
-    unknown = dict.fromkeys(["migrations", *checks_of_apps], "unknown")
+def _check(_: None) -> dict[str, str]:
     try:
         with impatient.connect(QUERY_TIMEOUT) as database:
             missing = _known_migrations() - _applied_migrations(database)
             if missing:
-                return {"database": "ok", **unknown, "migrations": f"{len(missing)} not applied"}
+                return _unreachable() | {"database": "ok", "migrations": f"{len(missing)} not applied"}
             apps = {name: check(database) for name, check in checks_of_apps.items()}
     except psycopg.Error:
-        return {"database": "unreachable", **unknown}
+        return _unreachable()
     return {"database": "ok", "migrations": "ok", **apps}
+
+
+# The probes are open to anyone: one connection at a time, and one a second, per process.
+checks = SharedCalls(_check, CHECK_SECONDS)
+
+
+def _unreachable() -> dict[str, str]:
+    return {"database": "unreachable", **dict.fromkeys(["migrations", *checks_of_apps], "unknown")}
 
 
 def _applied_migrations(database: Database) -> set[tuple[str, str]]:

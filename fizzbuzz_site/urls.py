@@ -6,11 +6,11 @@ from axes.middleware import AxesMiddleware
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView, TemplateView
-from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
 from fizzbuzz import metrics, views, views_stats
 from fizzbuzz.api.problem_types import PROBLEM_TYPES
+from fizzbuzz.api.schema import SchemaView
 from fizzbuzz.api.viewsets import MostCommonViewSet, NumberViewSet, SubmissionViewSet
 from fizzbuzz_site.info import info
 
@@ -20,7 +20,7 @@ api.register("numbers", NumberViewSet, "number")
 api.register("most_common", MostCommonViewSet, "most-common")
 
 urlpatterns = [
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/", include(api.urls)),
     path("", views.home, name="home"),
     path("live", views.live, name="live"),
@@ -35,6 +35,7 @@ urlpatterns = [
         TemplateView.as_view(template_name="problems.html", extra_context={"types": PROBLEM_TYPES}),
         name="problems",
     ),
+    path("robots.txt", TemplateView.as_view(template_name="robots.txt", content_type="text/plain"), name="robots"),
     path("info", info, name="info"),
     path("metrics", metrics.export, name="metrics"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),

@@ -1,5 +1,6 @@
 // The first page: figures that refresh themselves, and a form that is answered in place.
 const OFTEN = 10_000; // milliseconds
+const SOON = 1_200; // after an answer: by then the figures, which are made once a second, contain it
 const SELDOM = 120_000;
 const SLOW = 2_000;
 const FAULTS = ["htmx:sendError", "htmx:timeout"];
@@ -17,9 +18,9 @@ let seen;
 
 const ask = () => htmx.trigger(live, "refresh");
 
-const later = () => {
+const later = (milliseconds = pause) => {
   clearTimeout(timer);
-  if (!document.hidden) timer = setTimeout(ask, pause);
+  if (!document.hidden) timer = setTimeout(ask, milliseconds);
 };
 
 const heard = (well) => {
@@ -36,11 +37,21 @@ live.addEventListener("htmx:beforeSwap", ({ detail }) => {
 live.addEventListener("htmx:afterOnLoad", ({ detail }) => heard(detail.xhr.status === 200));
 for (const fault of FAULTS) live.addEventListener(fault, () => heard(false));
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
-later();
+// After a step back, a browser shows the page as it was, from one of its caches.
+if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") ask();
+else later();
 
 // A double click is one submission, and so is an Enter that is held.
 form.addEventListener("click", (event) => event.detail > 1 && event.target.matches("button") && event.preventDefault());
 form.addEventListener("keydown", (event) => event.repeat && event.key === "Enter" && event.preventDefault());
+
+// Each submission has a key, by which it counts once. It is sent again with the same key as long as it is not known
+// whether it was recorded. (crypto.randomUUID does not exist on pages that come by plain http.)
+let key;
+form.addEventListener("htmx:configRequest", ({ detail }) => {
+  key ??= Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  detail.parameters.key = key;
+});
 
 let sent;
 form.addEventListener("htmx:beforeRequest", () => {
@@ -51,12 +62,13 @@ form.addEventListener("htmx:beforeRequest", () => {
 form.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
   detail.shouldSwap = field().value === sent; // else the next number is being typed
 });
-form.addEventListener("htmx:afterOnLoad", () => {
+form.addEventListener("htmx:afterOnLoad", ({ detail: { xhr } }) => {
+  if (xhr.status < 500 && xhr.status !== 409) key = null;
   seen = null;
   show("away", false);
   field().focus();
   if (field().value === sent) field().select();
-  later();
+  later(SOON);
 });
 for (const fault of FAULTS) form.addEventListener(fault, () => show("away", true));
 

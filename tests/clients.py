@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import threading
 import time
 from collections import Counter
@@ -122,14 +121,10 @@ class Client(threading.Thread):
             self._ledger.acknowledge(f"batch:{key}", numbers, _ids(answer.json()))
 
     def _form(self) -> None:
-        page = self._persist("GET", "/")
-        if not page:
+        if not self._persist("GET", "/"):
             return
-        (key,) = re.findall(r'name="key" value="([^"]+)"', page.body)
-        (token,) = re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.body)
-        number, cookie = self._ledger.number(), page.headers["Set-Cookie"].partition(";")[0]
-        body = urlencode({"number": number, "key": key, "csrfmiddlewaretoken": token})
-        if self._persist("POST", "/", body, FORM | {"Cookie": cookie}):
+        number, key = self._ledger.number(), self._key()
+        if self._persist("POST", "/", urlencode({"number": number, "key": key}), FORM):
             self._ledger.acknowledge(f"form:{key}:{number}", [number])
 
     def _without_key(self) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
-from django.core.cache import cache
 from django.core.wsgi import get_wsgi_application
 from django.test import Client
 from django.urls import get_resolver
@@ -14,6 +13,7 @@ from django.urls import get_resolver
 from fizzbuzz import folding, recording, rollup
 from fizzbuzz_site.embedded import DATABASE
 from tests import template
+from tests.fresh import a_second_later
 
 # The marker `commits` takes the admin's apps away, which some middleware and URLs import on the first request.
 get_wsgi_application()
@@ -60,7 +60,7 @@ def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
-    cache.clear()
+    a_second_later()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from django.db.models.functions import TruncMinute
 
 from fizzbuzz import activity, rollup, rules
 from fizzbuzz.models import Submission
+from fizzbuzz.number_facts import facts_of
 
 T = TypeVar("T")
 
@@ -101,8 +102,9 @@ def assert_exact() -> int:
         expected = Submission.objects.most_common(100_000)
         assert rollup.top(100_000) == expected
         assert rollup.top(3) == expected[:3]
-        for number, count in expected[:3]:
+        for rank, (number, count) in enumerate(expected[:3], start=1):
             assert rollup.count_of(number) == count
+            assert facts_of(number)[1:3] == (count, rank)
         assert_activity_is_exact()
         return sum(count for _, count in expected)
 

@@ -14,8 +14,16 @@ from pathlib import Path
 
 from tests.service import ROOT
 
-FILES = ("fizzbuzz/rollup.py", "fizzbuzz/activity.py")
-TESTS = tuple(f"tests/test_{name}.py" for name in ("rollup", "top", "folding", "rollup_races", "rollup_storm"))
+FILES = ("fizzbuzz/rollup.py", "fizzbuzz/activity.py", "fizzbuzz/number_facts.py", "fizzbuzz_site/shared_calls.py")
+TESTS = (
+    "tests/test_rollup.py",
+    "tests/test_top.py",
+    "tests/test_folding.py",
+    "tests/test_rollup_races.py",
+    "tests/test_rollup_storm.py",
+    "tests/test_reads.py",
+    "tests/test_shared_calls.py",
+)
 THROUGH = "COALESCE((SELECT through FROM fizzbuzz_watermark), 0)"
 
 MUTANTS = {
@@ -75,6 +83,13 @@ MUTANTS = {
         "SELECT through FROM fizzbuzz_watermark",
     ),
     "the watermark's row not locked": ("FOR UPDATE ", "-- "),
+    "a read joins one that runs already": ("return monotonic() if self._max_age else begun", "return monotonic()"),
+    "the rank without what ranks before by the tail": (
+        "rolled_up.count + (SELECT count FROM risen)",
+        "rolled_up.count",
+    ),
+    "the rank counts twice what is in both": ("AND (-of_rollup, number) >", "AND (1, number) >"),
+    "equally common numbers rank alike": ("AND number < %(number)s ORDER", "AND false ORDER"),
 }
 
 

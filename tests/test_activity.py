@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from fizzbuzz import rollup, rules
 from fizzbuzz.activity import WINDOWS, activity, latest
 from fizzbuzz.minutes import COLUMNS
-from fizzbuzz.models import MinuteCount, Submission
+from fizzbuzz.models import MinuteCount
 from tests.log import append, append_at
 from tests.marks import commits
 
@@ -62,8 +62,6 @@ def test_reading_is_one_statement(rows: int, django_assert_num_queries: DjangoAs
             activity(window)
     with django_assert_num_queries(1):
         latest(10)
-    with django_assert_num_queries(1):
-        Submission.objects.first_and_last(1)
 
 
 def test_latest_are_newest_first() -> None:
@@ -72,19 +70,6 @@ def test_latest_are_newest_first() -> None:
     append(3)
 
     assert [each.number for each in latest(2)] == [3, 2]
-
-
-def test_first_and_last_are_told_of_one_number() -> None:
-    append_at("2026-01-31T12:00Z", 15, 7)
-    append_at("2026-02-01T12:00Z", 15, 8)
-    append_at("2026-02-02T12:00Z", 15)
-
-    assert Submission.objects.first_and_last(15) == (
-        datetime(2026, 1, 31, 12, tzinfo=UTC),
-        datetime(2026, 2, 2, 12, tzinfo=UTC),
-    )
-    assert Submission.objects.first_and_last(7) == (datetime(2026, 1, 31, 12, tzinfo=UTC),) * 2
-    assert Submission.objects.first_and_last(9) is None
 
 
 def test_each_kind_has_its_column() -> None:

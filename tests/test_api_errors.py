@@ -239,7 +239,7 @@ def test_no_cookie_is_set(client: Client, accept: str) -> None:
 
 def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("fizzbuzz.rollup.count_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("fizzbuzz.reads.count_of", lambda *_: 1 / 0)
 
     response = client.get("/api/numbers/15")
 

@@ -14,6 +14,7 @@ from django.test import Client
 
 from fizzbuzz import database_setup, rollup
 from fizzbuzz.models import Submission, Watermark
+from tests.fresh import a_second_later
 from tests.log import INSERT, another, append, assert_exact
 from tests.service import ROOT, eventually
 
@@ -38,6 +39,7 @@ def migrate() -> None:
 
 
 def ready(client: Client) -> tuple[int, str]:
+    a_second_later()
     response = client.get("/health")
     return response.status_code, response.json()["checks"]["sequence"]
 

@@ -234,3 +234,15 @@ def test_submissions_wake_the_thread_after_each_thousand_rows(monkeypatch: pytes
         recording.record([15] * 1_000, "batch")
         transaction.set_rollback(True)
     assert woken == [1_200]
+
+
+def test_answer_of_the_form_is_no_error_where_the_counts_cannot_be_read(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup, "known_tail_rows", rollup.MAX_TAIL_ROWS + 1)
+
+    answer = client.post("/", {"number": "15"}, headers={"HX-Request": "true"})
+
+    assert answer.status_code == 200
+    assert "Recorded. Its count is not available right now." in answer.text
+    assert Submission.objects.count() == 1

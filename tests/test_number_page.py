@@ -24,10 +24,10 @@ def main_of(html: str) -> str:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_number_page_takes_three_queries(client: Client, django_assert_num_queries: Any, rows: int) -> None:
+def test_number_page_takes_one_query(client: Client, django_assert_num_queries: Any, rows: int) -> None:
     append(*[15] * rows, 7)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(1):
         response = client.get("/numbers/15")
 
     assert (response.status_code, response["Content-Type"]) == (200, HTML)
@@ -94,9 +94,22 @@ def test_number_nobody_submitted_has_a_page(client: Client) -> None:
     ],
 )
 def test_number_page_leads_to_its_neighbours(client: Client, number: int, neighbours: list[str]) -> None:
-    response = client.get(f"/numbers/{number}")
+    append(number)
 
-    assert re.findall(r'href="/numbers/(-?\d+)" rel="(?:prev|next)"', response.text) == neighbours
+    assert neighbours_on(client.get(f"/numbers/{number}")) == neighbours
+
+
+def test_only_numbers_that_were_submitted_are_indexed_and_lead_on(client: Client) -> None:
+    append(15)
+
+    pages = [client.get(f"/numbers/{number}") for number in (15, 16)]
+
+    assert [neighbours_on(page) for page in pages] == [["14", "16"], []]
+    assert ['<meta name="robots" content="noindex">' in page.text for page in pages] == [False, True]
+
+
+def neighbours_on(page: Any) -> list[str]:
+    return re.findall(r'href="/numbers/(-?\d+)" rel="(?:prev|next)"', page.text)
 
 
 @pytest.mark.parametrize(

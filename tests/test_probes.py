@@ -42,6 +42,7 @@ def test_readiness_follows_a_database_that_stops_and_comes_back(service: Service
 
     os.kill(postgres(data_dir)[0], signal.SIGINT)
     assert eventually(lambda: not postgres(data_dir))
+    assert eventually(lambda: service.request("/health").status == 503)
     away = service.request("/health")
     refused = service.request("/api/fizzbuzz", {"number": 1})
     assert (away.status, away.json()) == (503, AWAY)

@@ -98,7 +98,7 @@ def test_exception_is_logged_with_its_request_id(
     client: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("fizzbuzz.rollup.count_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("fizzbuzz.reads.count_of", lambda *_: 1 / 0)
 
     response = client.get("/api/numbers/15")
 

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from fizzbuzz import rollup
 from fizzbuzz.activity import activity
 from fizzbuzz.models import MinuteCount, NumberCount
+from fizzbuzz.number_facts import facts_of
 from fizzbuzz.rules import Kind
 from tests.log import INSERT, another, append, assert_exact, before_statement, elsewhere
 from tests.marks import commits
@@ -136,6 +137,7 @@ def test_another_fold_may_run_anywhere_in_a_fold(moment: int) -> None:
     [
         lambda: rollup.top(3)[0].count,
         lambda: rollup.count_of(15),
+        lambda: facts_of(15).count,
         lambda: sum(bucket.counts[Kind.FIZZBUZZ] for bucket in activity("month")),
     ],
 )

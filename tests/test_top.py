@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
-from fizzbuzz import rollup
+from fizzbuzz import number_facts, rollup
+from fizzbuzz.number_facts import facts_of
 from tests.log import append
 from tests.marks import commits
 
@@ -54,16 +55,16 @@ def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoA
     with django_assert_num_queries(1):
         rollup.count_of(2)
     with django_assert_num_queries(1):
-        rollup.place(2)
+        facts_of(2)
 
 
 def test_a_place_is_told_among_the_most_common(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "PLACES", 3)
+    monkeypatch.setattr(number_facts, "PLACES", 3)
     append(5, 5, 9, 9, -3)
     rollup.fold()
     append(-3, 7, 7)
 
-    assert [rollup.place(number) for number in (-3, 5, 7, 9, 11)] == [1, 2, 3, None, None]
+    assert [facts_of(number).rank for number in (-3, 5, 7, 9, 11)] == [1, 2, 3, None, None]
 
 
 @given(folded=FEW, tail=FEW, limit=st.integers(1, 4), near=st.sampled_from([0, 1, 100]))
@@ -85,6 +86,26 @@ def test_the_top_is_what_counting_all_would_say(folded: list[int], tail: list[in
         transaction.set_rollback(True)
 
     assert top == expected
+
+
+@given(folded=FEW, tail=FEW, places=st.integers(1, 4))
+@settings(max_examples=150, deadline=None)
+def test_facts_are_what_counting_all_would_say(folded: list[int], tail: list[int], places: int) -> None:
+    counted = Counter(folded + tail)
+    ranked = sorted(counted, key=lambda number: (-counted[number], number))[:places]
+    expected = {
+        number: (counted[number], ranked.index(number) + 1 if number in ranked else None) for number in range(-4, 8)
+    }
+
+    with transaction.atomic(), patch.object(number_facts, "PLACES", places):
+        append(*folded)
+        fold_here()
+        append(*tail)
+        found = {number: facts_of(number) for number in expected}
+        transaction.set_rollback(True)
+
+    assert {number: (facts.count, facts.rank) for number, facts in found.items()} == expected
+    assert {number for number, facts in found.items() if facts.first and facts.last} == set(counted)
 
 
 def fold_here() -> None:

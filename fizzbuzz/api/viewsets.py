@@ -20,7 +20,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
-from fizzbuzz import idempotency, metrics, recording, rollup, rules, windows
+from fizzbuzz import idempotency, metrics, reads, recording, rules, windows
 from fizzbuzz.api import examples
 from fizzbuzz.api.parsers import StrictJSONParser
 from fizzbuzz.api.problems import InvalidQuery, problems
@@ -40,6 +40,7 @@ SUBMIT = SubmitSerializer()
 BATCH = BatchSerializer()
 SUBMISSION = SubmissionSerializer()
 NUMBER = NumberSerializer()
+MOST_COMMON = MostCommonSerializer()
 LOG_QUERY = LogQuery()
 MOST_COMMON_QUERY = MostCommonQuery()
 
@@ -158,7 +159,7 @@ class SubmissionViewSet(
             log = log.filter(number=query["number"])
         if "kind" in query:
             log = log.of_kind(rules.Kind(query["kind"]))
-        return log
+        return log.as_rows()
 
     @extend_schema(
         summary="Submit many numbers",
@@ -197,7 +198,7 @@ class NumberViewSet(KnownParameters):
             value = rules.parse_number(number)
         except rules.InvalidNumber as error:
             raise Http404(str(error)) from error
-        return Response(NUMBER.to_representation(NumberWithCount(value, rollup.count_of(value))))
+        return Response(NUMBER.to_representation(NumberWithCount(value, reads.count_of(value))))
 
 
 # Never shown without a look here; who has the answer already is spared the body.
@@ -224,7 +225,7 @@ class MostCommonViewSet(KnownParameters):
     def list(self, request: Request) -> Response:
         query = _query(MOST_COMMON_QUERY, request)
         try:
-            top = windows.top(**query) if {"since", "until"} & query.keys() else rollup.top(**query)
+            top = windows.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
         except windows.WindowTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
-        return Response(MostCommonSerializer(top, many=True).data)
+        return Response([MOST_COMMON.to_representation(each) for each in top])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from playwright.sync_api import Locator, Page
 
+from fizzbuzz.views import LIVE_SECONDS
 from tests.service import Service
+
+AWAY = "The service can't be reached. Submit it again in a moment: it counts once."
 
 
 def field(page: Page) -> Locator:
@@ -23,3 +28,18 @@ def answer(page: Page) -> Locator:
 def count(service: Service, number: int) -> int:
     counted: int = service.request(f"/api/numbers/{number}").json()["count"]
     return counted
+
+
+def newest(page: Page) -> Locator:
+    return page.get_by_role("region", name="Latest").get_by_role("listitem").first
+
+
+def let_pass() -> None:
+    """The moment in which a process answers what it has made already."""
+    time.sleep(LIVE_SECONDS + 0.1)
+
+
+def stop_clock(page: Page) -> None:
+    """Until the test moves it on, however long a busy machine takes."""
+    page.clock.install(time=0)
+    page.clock.pause_at(1)

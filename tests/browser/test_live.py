@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-from fizzbuzz.views import LIVE_SECONDS
 from tests.browser.conftest import Visit
-from tests.browser.first_page import answer, count, field, submit
+from tests.browser.first_page import AWAY, answer, count, field, let_pass, newest, stop_clock, submit
 from tests.service import SHORT_SHUTDOWN, Service, serving
 
 SECOND = 1_000  # milliseconds
 OLD = "These figures are not fresh: the service can't be reached. They catch up by themselves once it is back."
-AWAY = "The service can't be reached. Submit it again in a moment: it counts once."
 HIDE = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -30,26 +27,11 @@ NOTE_GLIDES = """
 """
 
 
-def newest(page: Page) -> Locator:
-    return page.get_by_role("region", name="Latest").get_by_role("listitem").first
-
-
 def asked(page: Page) -> list[str]:
     """The addresses that the page's script asks for from now on."""
     addresses: list[str] = []
     page.on("request", lambda each: addresses.extend([each.url] if each.resource_type == "xhr" else []))
     return addresses
-
-
-def let_pass() -> None:
-    """The moment in which a process answers what it has made already."""
-    time.sleep(LIVE_SECONDS + 0.1)
-
-
-def stop_clock(page: Page) -> None:
-    """Until the test moves it on, however long a busy machine takes."""
-    page.clock.install(time=0)
-    page.clock.pause_at(1)
 
 
 def test_others_numbers_arrive(visit: Visit, service: Service) -> None:

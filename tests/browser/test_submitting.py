@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-from playwright.sync_api import Page, Route, expect
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
 
 from fizzbuzz import rules
-from tests.browser.first_page import answer, count, field, submit
+from tests.browser.first_page import AWAY, answer, count, field, let_pass, newest, stop_clock, submit
 from tests.inputs import REFUSED_BY_FORM
 from tests.service import Service
 
@@ -21,12 +25,16 @@ def test_answer_appears_in_place(page: Page, service: Service) -> None:
     assert count(service, 45) == 1
 
 
-def test_own_submission_shows_at_once(page: Page) -> None:
+def test_own_submission_is_among_the_latest_within_about_a_second(page: Page) -> None:
+    stop_clock(page)
     page.goto("/")
 
     submit(page, "1000005")
+    expect(answer(page)).to_have_text("FizzBuzz")
+    let_pass()
+    page.clock.fast_forward(1_200)
 
-    expect(page.get_by_role("region", name="Latest").get_by_role("listitem").first).to_contain_text("1000005 FizzBuzz")
+    expect(newest(page)).to_contain_text("1000005 FizzBuzz")
 
 
 def test_next_number_is_typed_at_once(page: Page, service: Service) -> None:
@@ -95,15 +103,61 @@ def test_invalid_numbers_are_told_beside_the_field(either: Page, service: Servic
     assert service.request("/api/fizzbuzz").json()["results"][1:] == before[:99]
 
 
-def test_double_click_counts_once(either: Page, service: Service) -> None:
-    before = count(service, 75)
-    either.goto("/")
-    field(either).fill("75")
+def test_double_click_counts_once(page: Page, service: Service) -> None:
+    page.goto("/")
+    field(page).fill("75")
 
-    either.get_by_role("button", name="Submit").dblclick()
+    page.get_by_role("button", name="Submit").dblclick()
 
-    expect(answer(either)).to_have_text("FizzBuzz")
-    assert count(service, 75) == before + 1
+    expect(answer(page)).to_have_text("FizzBuzz")
+    assert count(service, 75) == 1
+
+
+@pytest.mark.parametrize("fault", ["lost on the way", "lost on the way back", "unknown"])
+def test_submission_that_is_sent_again_after_an_error_counts_once(
+    page: Page, service: Service, faults: list[str], fault: str
+) -> None:
+    number = {"lost on the way": "82", "lost on the way back": "86", "unknown": "88"}[fault]
+    keys: list[str] = []
+
+    def fail(route: Route) -> None:
+        keys.extend(parse_qs(route.request.post_data or "")["key"])
+        if len(keys) > 1:
+            route.continue_()
+            return
+        if fault != "lost on the way":
+            route.fetch()  # recorded
+        if fault == "unknown":
+            route.fulfill(status=503, body='<div id="problem">The outcome is unknown.</div>')
+        else:
+            route.abort()
+
+    page.goto("/")
+    page.route("/", fail)
+
+    submit(page, number)
+    if fault == "unknown":
+        expect(page.get_by_text("The outcome is unknown.")).to_be_visible()
+    else:
+        expect(page.get_by_role("alert")).to_have_text(AWAY)
+    submit(page, number)
+    expect(answer(page)).to_have_text(number)
+    again = count(service, int(number))
+    submit(page, number)
+    expect(page.locator("dd")).to_contain_text(["2 times"])
+
+    assert again == 1
+    assert (keys[0] == keys[1], keys[1] == keys[2]) == (True, False)
+    faults.clear()  # htmx and the browser say what failed
+
+
+def test_first_page_holds_nothing_of_its_visitor(page: Page) -> None:
+    page.goto("/")
+
+    names = page.locator("form input").evaluate_all("inputs => inputs.map(input => input.name)")
+
+    assert names == ["number"]
+    assert page.context.cookies() == []
 
 
 def test_double_click_slower_than_the_answer_counts_once(page: Page, service: Service) -> None:
@@ -145,17 +199,46 @@ def test_refresh_counts_nothing(either: Page, service: Service) -> None:
     assert count(service, 90) == before + 1
 
 
-def test_step_back_and_the_same_number_again_counts(plain: Page, service: Service) -> None:
-    plain.goto("/")
-    submit(plain, "105")
-    expect(plain).to_have_url(f"{service.address}/numbers/105")
+@pytest.mark.parametrize("kept", [True, False], ids=["with the page as it was left", "with the page loaded again"])
+def test_step_back_and_the_same_number_again_counts(
+    launch: Callable[..., Browser], service: Service, kept: bool
+) -> None:
+    number = 105 if kept else 135
+    # Playwright turns off the back/forward cache, which people have.
+    browser = launch(ignore_default_args=["--disable-back-forward-cache"] if kept else [])
+    page = browser.new_page(base_url=service.address, java_script_enabled=False)
 
-    plain.go_back()
-    assert count(service, 105) == 1
-    submit(plain, "105")
+    page.goto("/")
+    for times in range(1, 4):
+        submit(page, str(number))
+        expect(page).to_have_url(f"{service.address}/numbers/{number}")
+        assert count(service, number) == times
+        page.go_back(wait_until="commit")  # no load follows that Playwright would see
+        expect(field(page)).to_be_visible()
 
-    expect(plain).to_have_url(f"{service.address}/numbers/105")
-    assert count(service, 105) == 2
+    assert count(service, number) == 3
+    browser.close()
+
+
+def test_page_that_the_back_button_brings_back_counts_and_refreshes(
+    launch: Callable[..., Browser], service: Service
+) -> None:
+    browser = launch(ignore_default_args=["--disable-back-forward-cache"])
+    page = browser.new_page(base_url=service.address)
+    page.goto("/")
+    submit(page, "165")
+    expect(answer(page)).to_have_text("FizzBuzz")
+    page.get_by_role("link", name="Statistics").click()
+    service.request("/api/fizzbuzz", {"number": 166})
+    let_pass()
+
+    page.go_back(wait_until="commit")
+
+    expect(newest(page)).to_contain_text("166")
+    submit(page, "165")
+    expect(page.locator("dd")).to_contain_text(["165", "2 times"])
+    assert count(service, 165) == 2
+    browser.close()
 
 
 def test_step_back_and_another_number_counts(either: Page, service: Service) -> None:

@@ -1,0 +1,108 @@
+"""Calls whose result the concurrent callers of one process share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from time import monotonic
+from typing import Generic, NamedTuple, TypeVar
+
+from django.db import OperationalError
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+WAIT_SECONDS = 5.0  # maximum wait for the call of another thread or greenlet
+
+
+class _Result(NamedTuple, Generic[Value]):
+    value: Value | None
+    error: Exception | None
+    time: float  # what the age is counted from
+
+    def get(self) -> Value:
+        if self.error:
+            raise _copied(self.error)
+        return self.value  # type: ignore[return-value]  # there is no error
+
+
+class _Slot(Generic[Value]):
+    """The last result of one key, and the lock that is held while its next one is made."""
+
+    last: _Result[Value] | None = None
+
+    def __init__(self) -> None:
+        self.calling = threading.Lock()
+        self.users = 0
+
+
+class SharedCalls(Generic[Key, Value]):
+    """Calls `function` for one caller per key at a time, and gives the result to the others too.
+
+    Without `max_age`, a caller gets the result of a call that began after the caller arrived, so that the result is as
+    current as one of its own. With `max_age`, it gets any result that was made at most so many seconds ago. While a
+    newer one is made, the last one serves for as long again; after that, callers wait for the call that runs. The
+    last result of each key is kept, so the keys must be few.
+
+    If a call fails, all that waited for it raise the error, each its own instance; the next caller calls again.
+    Raises OperationalError if other calls take longer than WAIT_SECONDS.
+    """
+
+    def __init__(self, function: Callable[[Key], Value], max_age: float = 0) -> None:
+        self._function = function
+        self._max_age = max_age
+        self._slots: dict[Key, _Slot[Value]] = {}
+        self._guard = threading.Lock()  # protects _slots and the counts of their users
+
+    def __call__(self, key: Key) -> Value:
+        arrived = monotonic()
+        with self._guard:
+            slot = self._slots.setdefault(key, _Slot())
+            slot.users += 1
+        try:
+            return self._result(key, slot, arrived)
+        finally:
+            with self._guard:
+                slot.users -= 1
+                if not slot.users and not self._max_age:
+                    del self._slots[key]
+
+    def _result(self, key: Key, slot: _Slot[Value], arrived: float) -> Value:
+        last = slot.last
+        age = arrived - last.time if last and not last.error else float("inf")
+        if last and age < self._max_age:
+            return last.get()
+        outdated_serves = age < 2 * self._max_age
+        if not slot.calling.acquire(timeout=0 if outdated_serves else WAIT_SECONDS):
+            if last and outdated_serves:
+                return last.get()
+            raise OperationalError(f"no answer within {WAIT_SECONDS} s")
+        try:
+            if not slot.last or slot.last.time < arrived:
+                return self._call(key, slot)
+            return slot.last.get()
+        finally:
+            slot.calling.release()
+
+    def _call(self, key: Key, slot: _Slot[Value]) -> Value:
+        begun = monotonic()
+        try:
+            value = self._function(key)
+        except Exception as error:
+            # A copy, because the traceback of the original keeps the caller's whole stack alive.
+            slot.last = _Result(None, _copied(error), self._time(begun))
+            raise
+        slot.last = _Result(value, None, self._time(begun))
+        return value
+
+    def _time(self, begun: float) -> float:
+        # A result that is kept for a while may be older than the callers that waited for it.
+        return monotonic() if self._max_age else begun
+
+
+def _copied(error: Exception) -> Exception:
+    """Return an instance of one's own to raise: raising one in many threads or greenlets mixes up its tracebacks."""
+    copied = type(error).__new__(type(error), *error.args)
+    copied.__dict__.update(error.__dict__)
+    copied.__cause__ = error.__cause__
+    return copied

@@ -1,0 +1,88 @@
+"""Reads that requests share contain every write that was acknowledged before they were asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+
+from fizzbuzz import reads, rollup
+from fizzbuzz.number_facts import NumberFacts, facts_of
+from tests.log import append, append_at
+from tests.marks import commits
+
+pytestmark = commits
+
+NUMBER, WRITES, THREADS = 15, 40, 8
+READS: list[Callable[[], int]] = [
+    lambda: reads.count_of(NUMBER),
+    lambda: reads.facts(NUMBER).count,
+    lambda: reads.top(3)[0].count,
+]
+
+
+class Log:
+    """Writes one number, and knows how often that was acknowledged."""
+
+    def __init__(self) -> None:
+        self.acknowledged = 0
+        self.statements = 0
+        self._guard = threading.Lock()
+
+    def write(self) -> None:
+        append(NUMBER)
+        with self._guard:
+            self.acknowledged += 1
+
+    def count_statement(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+        with self._guard:
+            self.statements += 1
+        return execute(*arguments)
+
+
+def test_read_contains_every_write_that_was_acknowledged_before_it() -> None:
+    log, stale = Log(), []
+
+    def write_and_read() -> None:
+        for turn in range(WRITES):
+            log.write()
+            if turn % 10 == 0:
+                rollup.fold()
+            with connection.execute_wrapper(log.count_statement):
+                for read in READS:
+                    acknowledged = log.acknowledged
+                    if (found := read()) < acknowledged:
+                        stale.append((found, acknowledged))
+        connection.close()
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for future in [pool.submit(write_and_read) for _ in range(THREADS)]:
+            future.result()
+
+    assert stale == []
+    assert rollup.count_of(NUMBER) == log.acknowledged == WRITES * THREADS
+    assert log.statements < 3 * WRITES * THREADS  # some were shared
+
+
+def test_first_and_last_are_told_of_one_number() -> None:
+    append_at("2026-01-31T12:00Z", 15, 7)
+    append_at("2026-02-01T12:00Z", 15, 8)
+    append_at("2026-02-02T12:00Z", 15)
+
+    first, last = datetime(2026, 1, 31, 12, tzinfo=UTC), datetime(2026, 2, 2, 12, tzinfo=UTC)
+    assert facts_of(15) == NumberFacts(15, 3, 1, first, last)
+    assert facts_of(7) == NumberFacts(7, 1, 2, first, first)
+    assert facts_of(9) == NumberFacts(9, 0, None, None, None)
+
+
+def test_rank_is_told_of_the_first_hundred_alone() -> None:
+    numbers = [number for number in range(150) for _ in range(150 - number)]
+    append(*numbers[: len(numbers) // 2])
+    rollup.fold()
+    append(*numbers[len(numbers) // 2 :])
+
+    assert [facts_of(number).rank for number in (0, 1, 98, 99, 100, 149)] == [1, 2, 99, 100, None, None]

@@ -1,0 +1,95 @@
+"""The form counts when one of the service's own pages sends it, as browsers tell."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertInHTML
+
+from fizzbuzz.models import Submission
+
+pytestmark = pytest.mark.django_db
+
+REFUSED = (
+    "This form was sent by a page of another site. Nothing was recorded. Go to the first page, and submit the number"
+    " there."
+)
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client(enforce_csrf_checks=True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        # Chromium, Firefox and Safari, by https or to localhost
+        {"sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate", "origin": "http://testserver"},
+        {
+            "sec-fetch-site": "same-origin",
+            "sec-fetch-mode": "cors",
+            "origin": "http://testserver",
+            "hx-request": "true",
+        },
+        {"sec-fetch-site": "none", "sec-fetch-mode": "navigate", "origin": "null"},  # a tab that is restored
+        # behind a proxy that ends https, without HTTPS=1
+        {"sec-fetch-site": "same-origin", "origin": "https://testserver"},
+        # by plain http, to another machine of the network
+        {"origin": "http://192.168.1.5:8080", "host": "192.168.1.5:8080"},
+        # no browser, or an old one
+        {},
+        {"referer": "https://evil.example/"},
+    ],
+    ids=str,
+)
+def test_form_of_our_own_page_counts(client: Client, settings: object, headers: dict[str, str]) -> None:
+    settings.ALLOWED_HOSTS = ["*"]  # type: ignore[attr-defined]
+
+    response = client.post("/", {"number": "15"}, headers=headers)
+
+    assert response.status_code == (200 if "hx-request" in headers else 303)
+    assert Submission.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+        {"sec-fetch-site": "cross-site", "origin": "http://testserver"},
+        {"sec-fetch-site": "same-site", "origin": "http://other.testserver"},
+        {"sec-fetch-site": "", "origin": "https://evil.example"},
+        {"origin": "https://evil.example"},
+        {"origin": "https://testserver"},
+        {"origin": "http://testserver.evil.example"},
+        {"origin": "http://testserver:81"},
+        {"origin": "null"},
+        {"origin": ""},
+    ],
+    ids=str,
+)
+def test_form_of_another_site_is_refused_in_words(client: Client, headers: dict[str, str]) -> None:
+    response = client.post("/", {"number": "15"}, headers=headers)
+
+    assert response.status_code == 403
+    assertInHTML(f"<p>{REFUSED}</p>", response.text)
+    assert not Submission.objects.exists()
+
+
+def test_form_counts_behind_a_proxy_that_ends_https(client: Client, settings: object) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # type: ignore[attr-defined]
+    headers = {"host": "testserver", "x-forwarded-proto": "https"}
+
+    ours = client.post("/", {"number": "15"}, headers=headers | {"origin": "https://testserver"})
+    others = client.post("/", {"number": "15"}, headers=headers | {"origin": "http://testserver"})
+
+    assert (ours.status_code, others.status_code) == (303, 403)
+
+
+def test_forms_of_the_admin_keep_their_token(client: Client) -> None:
+    headers = {"sec-fetch-site": "same-origin", "origin": "http://testserver"}
+
+    response = client.post("/admin/login/", {"username": "root", "password": "x"}, headers=headers)
+
+    assert response.status_code == 403
+    assert "csrftoken" in client.get("/admin/login/").cookies
