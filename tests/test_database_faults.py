@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import DATABASE, USER, Server
+from fizzbuzz_site.embedded import DATABASE, SUPERUSER, USER, Server
 from tests import template
 from tests.service import Answer, Service, children, eventually, serving
 
@@ -133,7 +133,8 @@ def read_only(cluster: Cluster) -> Iterator[None]:
 
 
 def _alter(cluster: Cluster, value: str) -> None:
-    with cluster.connect() as database:
+    superuser = cluster.url.replace(f"//{USER}@", f"//{SUPERUSER}@")
+    with psycopg.connect(superuser, autocommit=True) as database:
         database.execute("SET default_transaction_read_only = off")
         database.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
         database.execute("SELECT pg_reload_conf()")
