@@ -45,7 +45,7 @@ errorlog = None
 dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
 # The workers' heartbeat: in memory, where a slow disk can't stop it.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a file of its own
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None  # noqa: S108 - gunicorn makes a file of its own
 
 # It warns of the body at each HEAD, which Django leaves to the server to drop.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
