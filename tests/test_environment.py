@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg.pq import Conninfo
 
-from fizzbuzz_site.embedded import DATABASE, SUPERUSER, USER, Server
-from tests.service import Service, manage
+from fizzbuzz_site.embedded import SUPERUSER, USER, Server
+from tests.service import Service, manage, url_of
 
 # Each of libpq's variables, and those that only its documentation lists, with a value that would break a connection.
 LIBPQ = {each.envvar.decode(): "nonsense" for each in Conninfo.get_defaults() if each.envvar} | {
@@ -48,7 +48,7 @@ def test_service_ignores_libpq_variables_and_listens_on_both_ip_versions(data_di
 
 
 def test_database_url_wins_over_libpq_variables(server: Server) -> None:
-    url = f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
+    url = url_of(server.join())
     variables = {name: value for name, value in LIBPQ.items() if not KEPT.match(name)}
 
     migrated = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **variables)
@@ -58,7 +58,7 @@ def test_database_url_wins_over_libpq_variables(server: Server) -> None:
 
 @pytest.mark.parametrize("variable", ["PGPASSWORD", "PGPASSFILE"])
 def test_password_may_come_from_libpq_variables(server: Server, tmp_path: Path, variable: str) -> None:
-    url = f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
+    url = url_of(server.join())
     with psycopg.connect(host=server.host, user=SUPERUSER, dbname="postgres", autocommit=True) as database:
         database.execute(f"ALTER ROLE {USER} PASSWORD 'a secret'")
         (server.home / "data/pg_hba.conf").write_text(f"local all {USER} scram-sha-256\nlocal all all trust\n")

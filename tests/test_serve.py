@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import DATABASE, USER, Server
-from tests.service import ROOT, Service, eventually, manage, processes, serving
+from fizzbuzz_site.embedded import Server
+from tests.service import ROOT, Service, eventually, manage, processes, serving, url_of
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_other_major_version_is_one_clear_line(data_dir: Path) -> None:
 def database_url(data_dir: Path) -> Iterator[str]:
     """A server that is not the service's own; its database is migrated."""
     server = Server(data_dir)
-    yield f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
+    yield url_of(server.join())
     server.leave()
 
 
