@@ -21,6 +21,6 @@ ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 REVISION=$REVISION
 # By number, so that orchestrators can see that it isn't root. It may write nowhere but in /tmp.
 USER 10001:10001
 EXPOSE 8080
-HEALTHCHECK --start-period=30s --timeout=5s CMD ["python", "-c", "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ.get('PORT', '8080') + '/health/live', timeout=4)"]
+HEALTHCHECK --start-period=30s --timeout=5s CMD ["python", "-c", "import http.client, os, sys; web = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8080), timeout=4); web.request('GET', '/health/live'); sys.exit(web.getresponse().status != 200)"]
 # Becomes gunicorn by exec, which takes the signals as the first process.
 CMD ["python", "manage.py", "serve"]

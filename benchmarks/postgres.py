@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.processes import parent
-from fizzbuzz_site.embedded import USER, Server
+from fizzbuzz_site.embedded import SUPERUSER, USER, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 # The peers' own role: what our migrations may set for the service's role is not set for them.
@@ -33,7 +33,7 @@ class Postgres:
         return f"postgresql://{user}@/{database}?host={self.socket}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(dbname=database, user=USER, host=self.socket, autocommit=True)
+        return psycopg.connect(dbname=database, user=SUPERUSER, host=self.socket, autocommit=True)
 
     @property
     def pid(self) -> int:
@@ -44,7 +44,7 @@ class Postgres:
         """A database for each system, alike but for the rollup, which only ours keeps. The first must be ours."""
         ours, *others = (f"{system}_{rows}" for system in systems)
         with self.connect() as connection:
-            connection.execute(f"CREATE DATABASE {ours}")
+            connection.execute(f"CREATE DATABASE {ours} OWNER {USER}")
         self.manage(ours, "migrate", "--verbosity=0")
         with self.connect(ours) as connection:
             connection.execute(FILL, [rows])
@@ -97,7 +97,7 @@ def postgres() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="fizzbuzz-bench-") as folder:
         Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
         server = Server(Path(folder))
-        with psycopg.connect(dbname="postgres", user=USER, host=server.join(), autocommit=True) as connection:
+        with psycopg.connect(dbname="postgres", user=SUPERUSER, host=server.join(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET max_connections = 200")  # pgbench's 64 come on top of all the pools
         server.leave()
         running = Postgres(server.join(), server.binaries())  # pgbench and psql are among them

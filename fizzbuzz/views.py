@@ -75,7 +75,10 @@ def submit(request: HttpRequest) -> HttpResponse:
         recording.record([number], "form")
     if not by_htmx:
         return HttpResponse(status=303, headers={"Location": reverse("number", args=[number])})
-    context: dict[str, Any] = {"form": SubmissionForm(initial={"number": form["number"].value()}), "host": request.get_host()}
+    context: dict[str, Any] = {
+        "form": SubmissionForm(initial={"number": form["number"].value()}),
+        "host": request.get_host(),
+    }
     try:
         context |= {"number": reads.facts(number), "live": first_page(None).live_html}
     except Exception:  # the number is recorded, so the answer must not be an error

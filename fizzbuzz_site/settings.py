@@ -1,4 +1,4 @@
-"""All configuration. Every environment variable is declared here, once; unset means production.
+"""All configuration. Every environment variable is declared here, once; unset, or empty, means production.
 
 Each may also come from a file: NAME_FILE names it.
 """
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from environs import FileAwareEnv, validate
+from environs import validate
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from fizzbuzz_site import __version__, log_config, worker_metrics
 from fizzbuzz_site.embedded import DATABASE, USER, Server
+from fizzbuzz_site.environment import Environment, remove_libpq_variables
 from fizzbuzz_site.postgresql.impatient import ImpatientConnection
 from fizzbuzz_site.secret_key import kept_secret_key
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = FileAwareEnv(strip_whitespace=True)
+env = Environment()
 
 MAX_WINDOW = 366 * 24 * 3600  # seconds, of RATE_LIMIT
 
@@ -83,7 +84,7 @@ def _database(url: str) -> dict[str, Any]:
 
 # What `manage.py serve` listens on, and with how many processes.
 HOST: str = env.str("HOST", "127.0.0.1")
-PORT: int = env.int("PORT", 8080)
+PORT: int = env.int("PORT", 8080, validate=validate.Range(min=0, max=65_535))
 WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2, validate=validate.Range(min=1))
 
 DEBUG: bool = env.bool("DEBUG", False)
@@ -112,6 +113,7 @@ FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 REVISION: str = env.str("REVISION", "unknown")
 
 EMBEDDED = None if DATABASE_URL else Server(DATA_DIR)
+remove_libpq_variables(embedded=EMBEDDED is not None)
 # Who may read /metrics: who sends the token; without one nobody, unless it is public, as with the embedded database.
 METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
 METRICS_PUBLIC: bool = env.bool("METRICS_PUBLIC", False) or EMBEDDED is not None
@@ -141,7 +143,7 @@ if RATE_LIMIT and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
 
 if not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-    if EMBEDDED and HOST in {"0.0.0.0", "::"}:  # noqa: S104 - compared
+    if EMBEDDED and HOST in {"0.0.0.0", "::", "[::]"}:  # noqa: S104 - compared
         # Whoever tries it out from a phone knows this machine by a name that we don't.
         ALLOWED_HOSTS = ["*"]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
@@ -11,7 +12,7 @@ from django.test import Client
 from django.urls import get_resolver
 
 from fizzbuzz import folding, recording, rollup
-from fizzbuzz_site.embedded import DATABASE
+from fizzbuzz_site.embedded import DATABASE, SUPERUSER, USER
 from tests import template
 from tests.fresh import a_second_later
 
@@ -41,6 +42,8 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         with (settings.DATA_DIR / "postgres/data/postgresql.conf").open("a") as configuration:
             configuration.write(NO_DURABILITY)
         settings.DATABASES["default"]["TEST"]["TEMPLATE"] = DATABASE
+        with psycopg.connect(host=settings.EMBEDDED.join(), user=SUPERUSER, dbname="postgres") as database:
+            database.execute(f"ALTER ROLE {USER} CREATEDB")  # the service's role may make none
 
 
 @pytest.fixture(autouse=True)

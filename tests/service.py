@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from fizzbuzz_site.embedded import DATABASE, USER
 
 ROOT = Path(__file__).resolve().parent.parent
 # Environments for services whose deadlines tests wait for.
@@ -106,6 +109,11 @@ def start(
         text=True,
         start_new_session=True,
     )
+
+
+def url_of(host: str) -> str:
+    """The DATABASE_URL of an embedded server, for a service that is to take it for another's."""
+    return f"postgresql://{USER}@/{DATABASE}?host={quote(host)}"
 
 
 def collect_static(code: Path = ROOT) -> None:

@@ -15,7 +15,7 @@ if "TEST_RUN_DIR" not in os.environ:
     os.environ["TEST_RUN_DIR"] = str(run_dir)
     # Registered before the server's own leave, and so run after it.
     atexit.register(shutil.rmtree, run_dir, ignore_errors=True)
-if "DATABASE_URL" not in os.environ:
+if not os.environ.get("DATABASE_URL"):
     # Each worker has a server of its own.
     os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="own-", dir=os.environ["TEST_RUN_DIR"])
     Path(os.environ["DATA_DIR"]).chmod(0o711)

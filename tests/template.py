@@ -42,7 +42,5 @@ def _prepare() -> None:
             collect_static()
             unfinished = TEMPLATE.with_suffix(".new")
             assert manage("migrate", "--verbosity=0", DATA_DIR=str(unfinished)).communicate() == ("", "")
-            # Each copy makes its own.
-            (unfinished / "postgres/socket").unlink()
-            (unfinished / "secret_key").unlink()
+            (unfinished / "secret_key").unlink()  # each copy makes its own
             unfinished.rename(TEMPLATE)

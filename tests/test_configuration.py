@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -65,12 +66,23 @@ def test_readme_lists_every_variable_with_its_default() -> None:
         ({"DATABASE_URL": SERVER["DATABASE_URL"]}, NO_SECRET_KEY),
         (SERVER | {"PORT": "abc"}, 'Environment variable "PORT" invalid: Not a valid integer.'),
         (
+            SERVER | {"PORT": "65536"},
+            (
+                'Environment variable "PORT" invalid: '
+                "['Must be greater than or equal to 0 and less than or equal to 65535.']"
+            ),
+        ),
+        (
             SERVER | {"DATABASE_URL": "mysql://root@localhost/fizzbuzz"},
             "DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name",
         ),
         (
             SERVER | {"SECRET_KEY_FILE": "/nowhere/secret_key"},
             "The value of SECRET_KEY_FILE must be a readable file path.",
+        ),
+        (
+            SERVER | {"SECRET_KEY_FILE": "/dev/null/secret_key"},
+            "The value of SECRET_KEY_FILE must be a readable file path (Not a directory).",
         ),
         (
             SERVER | {"TRUSTED_PROXIES": "10.0.0.0/8,proxy"},
@@ -106,8 +118,10 @@ def test_readme_lists_every_variable_with_its_default() -> None:
     ids=[
         "secret key missing",
         "port no number",
+        "port too large",
         "not postgresql",
         "secret key file missing",
+        "secret key file unreadable",
         "no network",
         "no rate",
         "no cache",
@@ -138,6 +152,59 @@ def test_secret_key_is_generated_once_and_kept_for_its_owner_alone(tmp_path: Pat
     assert len(kept.read_text()) == 50
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert [each.name for each in kept.parent.iterdir()] == ["secret_key"]
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 50], ids=["empty", "zeros"])
+def test_secret_key_that_a_power_cut_emptied_is_replaced(tmp_path: Path, left: bytes) -> None:
+    kept = tmp_path / "secret_key"
+    kept.write_bytes(left)
+
+    check = run("manage.py", "check", DATA_DIR=str(tmp_path))
+
+    assert (check.returncode, check.stderr.partition("System check")[0]) == (
+        0,
+        f"warning: {kept} was empty and has a new key: everyone has to sign in again\n",
+    )
+    assert len(kept.read_text()) == 50
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_secret_key_is_durable_before_it_is_used(tmp_path: Path) -> None:
+    if not shutil.which("strace"):
+        pytest.skip("strace is missing")
+    trace = ["-f", "-o", str(tmp_path / "trace"), "-e", "trace=fsync,rename,renameat,renameat2,flock"]
+    code = "from fizzbuzz_site import settings"
+
+    subprocess.run(
+        ["strace", *trace, sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"DATA_DIR": str(tmp_path / "var"), "DATABASE_URL": "", "SECRET_KEY": ""},
+        check=True,
+    )
+
+    calls = re.findall(r"(fsync|rename|flock)\w*\(", (tmp_path / "trace").read_text())
+    assert calls == ["flock", "fsync", "rename", "fsync"]
+
+
+ALL = """
+import json
+from fizzbuzz_site import settings
+print(json.dumps({name: repr(getattr(settings, name)) for name in sys.argv[1:]}))
+"""
+
+
+def test_empty_variables_count_as_unset(tmp_path: Path) -> None:
+    names = sorted(declared())
+    here = {"DATA_DIR": str(tmp_path)}
+    code = f"import sys; {ALL}"
+
+    unset = run("-c", code, *names, **here)
+    empty = run("-c", code, *names, **dict.fromkeys(names, "") | {f"{name}_FILE": "" for name in names} | here)
+    blank = run("-c", code, *names, **dict.fromkeys(names, " ") | here)
+
+    assert (unset.returncode, unset.stderr) == (0, "")
+    assert (empty.stdout, empty.stderr) == (unset.stdout, "")
+    assert (blank.stdout, blank.stderr) == (unset.stdout, "")
 
 
 VISIT = """

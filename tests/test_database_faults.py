@@ -16,9 +16,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import DATABASE, USER, Server
+from fizzbuzz_site.embedded import SUPERUSER, USER, Server
 from tests import template
-from tests.service import Answer, Service, children, eventually, serving
+from tests.service import Answer, Service, children, eventually, serving, url_of
 
 NUMBERS = itertools.count(1_000)
 POOL = 5  # connections of the worker: enough for all that is sent at once
@@ -35,7 +35,7 @@ class Cluster:
             settings.write(SETTINGS)
         self.stop()
         self.start()
-        self.url = f"postgresql://{USER}@/{DATABASE}?host={self._server.host}"
+        self.url = url_of(self._server.host)
 
     @property
     def _data(self) -> Path:
@@ -133,7 +133,8 @@ def read_only(cluster: Cluster) -> Iterator[None]:
 
 
 def _alter(cluster: Cluster, value: str) -> None:
-    with cluster.connect() as database:
+    superuser = cluster.url.replace(f"//{USER}@", f"//{SUPERUSER}@")
+    with psycopg.connect(superuser, autocommit=True) as database:
         database.execute("SET default_transaction_read_only = off")
         database.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
         database.execute("SELECT pg_reload_conf()")

@@ -14,10 +14,10 @@ import pytest
 from django.test import Client
 
 from fizzbuzz import rollup
-from fizzbuzz_site.embedded import DATABASE, USER, Server
+from fizzbuzz_site.embedded import Server
 from tests.log import append
 from tests.marks import commits
-from tests.service import ROOT, Service, manage, serving
+from tests.service import ROOT, Service, manage, serving, url_of
 
 TEXT = (ROOT / "docs/operations.md").read_text()
 DUMP, MOVE, BACKUP, RESTORE = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
@@ -63,7 +63,7 @@ def counts(service: Service) -> dict[int, int]:
 def own_server(data_dir: Path) -> Iterator[dict[str, str]]:
     """The environment that leads to a server that is not the service's."""
     server = Server(data_dir / "own")
-    url = f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
+    url = url_of(server.join())
     path = f"{server.binaries()}{os.pathsep}{os.environ['PATH']}"
     yield {"DATABASE_URL": url, "SECRET_KEY_FILE": str(data_dir / "embedded/secret_key"), "PATH": path}
     server.leave()

@@ -15,9 +15,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import DATABASE, USER, Server
+from fizzbuzz_site.embedded import Server
 from tests.clients import Client, Ledger
-from tests.service import Service, children, eventually, serving
+from tests.service import Service, children, eventually, serving, url_of
 
 CLIENTS = 4
 BETWEEN = 100  # acknowledged submissions before, between and after the restarts
@@ -84,7 +84,7 @@ def answered(ledger: Ledger) -> set[str]:
 @pytest.fixture
 def database(data_dir: Path) -> Iterator[str]:
     server = Server(data_dir)
-    yield f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
+    yield url_of(server.join())
     server.leave()
 
 
@@ -115,7 +115,7 @@ def test_rolling_restart_behind_a_proxy_fails_no_request(data_dir: Path, databas
 
 def test_reload_fails_no_request(data_dir: Path) -> None:
     with serving(DATA_DIR=str(data_dir)) as service:
-        url = f"postgresql://{USER}@/{DATABASE}?host={Server(data_dir).host}"
+        url = url_of(Server(data_dir).host)
         with under_load(url, service.address) as ledger:
             for _ in range(RESTARTS):
                 assert eventually(some_more(ledger))

@@ -88,7 +88,7 @@ def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) 
         assert assert_exact() == 402
         dump = Path(old.join()) / "dump"
         arguments = ("-h", old.join(), "-U", USER, "-d", DATABASE, "-f", str(dump))
-        assert old._run("pg_dump", "--no-owner", *arguments).stderr == ""
+        assert old.programs.run("pg_dump", "--no-owner", *arguments).stderr == ""
         text = dump.read_text()
 
     with using(data_dir / "new") as new:
@@ -96,7 +96,7 @@ def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) 
         dump.write_text(text)
         dump.chmod(0o644)
         arguments = ("-h", new.join(), "-U", USER, "-d", DATABASE, "-f", str(dump))
-        assert new._run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *arguments).stderr == ""
+        assert new.programs.run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *arguments).stderr == ""
 
         assert assert_exact() == 402
         assert rollup.verify() == []

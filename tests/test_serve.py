@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import DATABASE, USER, Server
-from tests.service import ROOT, Service, eventually, manage, processes, serving
+from fizzbuzz_site.embedded import DATABASE, SUPERUSER, USER, Server
+from tests.service import ROOT, Service, eventually, manage, processes, serving, url_of
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_other_major_version_is_one_clear_line(data_dir: Path) -> None:
 def database_url(data_dir: Path) -> Iterator[str]:
     """A server that is not the service's own; its database is migrated."""
     server = Server(data_dir)
-    yield f"postgresql://{USER}@/{DATABASE}?host={server.join()}"
+    yield url_of(server.join())
     server.leave()
 
 
@@ -202,8 +202,8 @@ def test_slow_query_holds_up_no_other_request(database_url: str) -> None:
 
 
 def test_external_server_is_used_and_not_migrated_unasked(database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as database:
-        database.execute("CREATE DATABASE empty TEMPLATE template0")
+    with psycopg.connect(database_url, user=SUPERUSER, autocommit=True) as database:
+        database.execute(f"CREATE DATABASE empty OWNER {USER} TEMPLATE template0")
     database_url = database_url.replace(f"/{DATABASE}?", "/empty?")
 
     code, errors = Service(DATABASE_URL=database_url, SECRET_KEY="of a test").stop()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
+from django.conf import settings
 from django.db import connection
 from psycopg.abc import PQGen
 from psycopg.waiting import Ready
@@ -26,6 +27,13 @@ class ImpatientConnection(psycopg.Connection[tuple[Any, ...]]):
     """Gives up on this side: a server that hangs can't run its own statement_timeout."""
 
     seconds = 10.0  # that each step may take
+
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> Self:
+        """As psycopg's, but the embedded server's socket is looked up again: it may have been lost and restored."""
+        if settings.EMBEDDED:
+            kwargs["host"] = settings.EMBEDDED.host
+        return super().connect(*args, **kwargs)
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         timeout = timeout or self.seconds

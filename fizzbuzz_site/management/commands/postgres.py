@@ -29,7 +29,9 @@ class Command(BaseCommand):
         given = connection.get_connection_params()  # starts the embedded server if it doesn't run
         known = {VARIABLES[name]: str(value) for name, value in given.items() if name in VARIABLES}
         path = settings.EMBEDDED.binaries() / program if settings.EMBEDDED else program
+        pass_fds = settings.EMBEDDED.pass_fds if settings.EMBEDDED else []
         try:
-            sys.exit(subprocess.run([path, *arguments], env=os.environ | known, check=False).returncode)
+            done = subprocess.run([path, *arguments], env=os.environ | known, pass_fds=pass_fds, check=False)
+            sys.exit(done.returncode)
         except OSError as error:
             raise CommandError(f"{program} can't be run: {error.strerror}") from error

@@ -64,12 +64,20 @@ class Command(BaseCommand):
         self.check()
 
     def _listen(self) -> socket.socket:
-        host, port = settings.HOST, settings.PORT
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        host, port = settings.HOST.strip("[]"), settings.PORT
         try:
-            return socket.create_server((host, port), family=family, backlog=1024)
-        except (OSError, OverflowError) as error:
-            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except (socket.gaierror, UnicodeError) as error:
+            raise CommandError(
+                f"HOST: {settings.HOST!r} is neither an IP address nor the name of one: write one of this machine's, "
+                "0.0.0.0 for all of IPv4, or :: for all."
+            ) from error
+        family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        everywhere = address[0] == "::" and socket.has_dualstack_ipv6()
+        try:
+            return socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=everywhere)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else error
             raise CommandError(
                 f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another."
             ) from error
@@ -101,16 +109,35 @@ class Command(BaseCommand):
 
     def _become_gunicorn(self, listener: socket.socket) -> None:
         """Replaces this process, so that gunicorn's master takes the signals; it joins the embedded server itself."""
+        _ensure_temporary_folder()
         listener.set_inheritable(True)
         host, port = listener.getsockname()[:2]
         os.environ["FIZZBUZZ_SERVED_AT"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+<<<<<<< HEAD
         arguments = ["--bind", f"fd://{listener.fileno()}", "--workers", str(settings.WEB_CONCURRENCY)]
+=======
+        # Its master finds the configuration from any working directory.
+        paths = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        os.environ["WEB_CONCURRENCY"] = str(settings.WEB_CONCURRENCY)  # gunicorn reads it as well, and no empty one
+        arguments = ["--bind", f"fd://{listener.fileno()}"]
+>>>>>>> embedded
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         connection.close()
         if settings.EMBEDDED:
             os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
         command = [sys.executable, "-m", "gunicorn", "--config", "python:fizzbuzz_site.gunicorn", *arguments]
         os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606 - no shell is wanted
+
+
+def _ensure_temporary_folder() -> None:
+    """Where /tmp is read-only, use the data folder for the metrics and gunicorn's heartbeat."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        if not settings.EMBEDDED:
+            raise CommandError("No folder for temporary files is writable: mount one at /tmp, or set TMPDIR") from error
+        os.environ["TMPDIR"] = tempfile.tempdir = str(settings.DATA_DIR)
 
 
 def _locked(cursor: CursorWrapper) -> bool:

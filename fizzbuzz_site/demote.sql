@@ -1,0 +1,28 @@
+-- Turns a server whose first role is "fizzbuzz", a superuser, as earlier versions made it, into one where "fizzbuzz"
+-- is an ordinary role that owns its database. The first role of a server can't be demoted, but it can be renamed.
+\set ON_ERROR_STOP on
+SELECT 'CREATE DATABASE fizzbuzz' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'fizzbuzz') \gexec
+\connect fizzbuzz
+SELECT coalesce(rolpassword, '') AS password FROM pg_authid WHERE rolname = 'fizzbuzz' \gset
+BEGIN;
+CREATE ROLE fizzbuzz_demotion SUPERUSER;
+SET SESSION AUTHORIZATION fizzbuzz_demotion;
+ALTER ROLE fizzbuzz RENAME TO postgres;
+ALTER ROLE postgres PASSWORD NULL;
+CREATE ROLE fizzbuzz LOGIN;
+-- Its password, where it has one, stays the same.
+SELECT format('ALTER ROLE fizzbuzz PASSWORD %L', :'password') WHERE :'password' <> '' \gexec
+ALTER DATABASE fizzbuzz OWNER TO fizzbuzz;
+DO $$
+DECLARE
+    each regclass;
+BEGIN
+    FOR each IN
+        SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO fizzbuzz', each);
+    END LOOP;
+END $$;
+RESET SESSION AUTHORIZATION;
+DROP ROLE fizzbuzz_demotion;
+COMMIT;

