@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from fizzbuzz import rules
-from fizzbuzz_site.postgresql import impatient
+from fizzbuzz_site.postgresql.deadline import connect_with_deadline
 
 SECONDS = 0.8  # that the gauges may take
 
@@ -60,7 +60,7 @@ class _Rollup(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
-            with impatient.connect(SECONDS) as database:
+            with connect_with_deadline(SECONDS) as database:
                 ((tail, age),) = database.execute(
                     "SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(through), 0),"
                     " EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float FROM fizzbuzz_watermark"

@@ -10,7 +10,7 @@ import psycopg
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
-from fizzbuzz_site.postgresql import impatient
+from fizzbuzz_site.postgresql.deadline import connect_with_deadline
 
 # Leaves an answer within three seconds, with the two that libpq waits for a connection.
 QUERY_TIMEOUT = 0.8
@@ -51,7 +51,7 @@ def ready() -> JsonResponse:
 def _checks() -> dict[str, str]:
     unknown = dict.fromkeys(["migrations", *checks_of_apps], "unknown")
     try:
-        with impatient.connect(QUERY_TIMEOUT) as database:
+        with connect_with_deadline(QUERY_TIMEOUT) as database:
             missing = _known_migrations() - _applied_migrations(database)
             if missing:
                 return {"database": "ok", **unknown, "migrations": f"{len(missing)} not applied"}

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from fizzbuzz_site import __version__, log_config
 from fizzbuzz_site.embedded import DATABASE, USER, Server
-from fizzbuzz_site.postgresql.impatient import ImpatientConnection
+from fizzbuzz_site.postgresql.deadline import DeadlineConnection
 from fizzbuzz_site.secret_key import kept_secret_key
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ if SERVED_AT:
         "min_size": 1,
         "max_size": DATABASE_POOL_SIZE,
         "timeout": 5,
-        "connection_class": ImpatientConnection,
+        "connection_class": DeadlineConnection,
     }
 
 STATIC_URL = "/static/"

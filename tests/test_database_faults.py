@@ -170,8 +170,8 @@ FAULTS = [
     (away, {**UNSENT, "read": "unavailable"}),
     # The connection that gathers was open, and took the statement; the others were tried before, and found wanting.
     (hung, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
-    # Of a batch, and with a key, the commit was never sent.
-    (locked, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
+    # The server ends the statement before the client's deadline: nothing was done, for certain.
+    (locked, {**UNSENT, "read": "unavailable"}),
     (out_of_connections, {**UNSENT, "read": "unavailable"}),
     (read_only, {**UNSENT, "read": "200"}),
 ]
@@ -211,6 +211,20 @@ def test_fault_is_told_and_passes(
         # Sent again without a key, it counts again if it was recorded.
         assert cluster.times(number) in ({rows, 2 * rows} if answers[name] == "outcome-unknown" else {rows})
     assert service.request("/info").json()["started_at"] == started_at
+
+
+def test_no_backend_goes_on_after_its_answer(service: Service, cluster: Cluster) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with cluster.connect() as database, locked(cluster), ThreadPoolExecutor() as pool:
+        number = next(NUMBERS)
+        asked = [pool.submit(service.request, "/api/fizzbuzz", {"number": number}, **{"Idempotency-Key": "a"})]
+        asked += [pool.submit(service.request, "/api/fizzbuzz") for _ in range(2)]
+        assert eventually(lambda: database.execute(waiting).fetchone() == (3,))
+
+        answers = [told(each.result()) for each in asked]
+
+        assert answers == ["not-recorded", "unavailable", "unavailable"]
+        assert database.execute(waiting).fetchone() == (0,)
 
 
 def test_exhausted_pool_holds_up_no_single_submission(service: Service, cluster: Cluster) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django_prometheus.db.backends.postgresql import base
+
+from fizzbuzz_site.postgresql.deadline import DeadlineConnection
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-prometheus has no types
@@ -18,3 +21,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         if server := settings.EMBEDDED:
             params["host"] = server.host if settings.SERVED_AT else server.join()
         return params
+
+    def _configure_connection(self, connection: psycopg.Connection) -> bool:
+        """As Django's; also bounds the statements of the pool, which serves requests. Commands have no bound."""
+        changed: bool = super()._configure_connection(connection)
+        if isinstance(connection, DeadlineConnection):
+            connection.set_statement_timeout(local=False)
+        return changed
