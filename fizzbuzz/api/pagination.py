@@ -20,8 +20,6 @@ class SubmissionCursorPagination(CursorPagination):
 
     page_size = 100
     ordering = "-id"
-    # Rows of the log that one page may read. None where an index leads to the page.
-    max_scanned_rows: int | None = None
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         cursor = super().decode_cursor(request)
@@ -32,15 +30,15 @@ class SubmissionCursorPagination(CursorPagination):
                 raise NotFound(self.invalid_cursor_message) from error
         return cursor
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:
-        """The page, which is not full where `max_scanned_rows` ended it: the next one begins there."""
+    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:  # type: ignore[override]  # of querysets alone
+        """Return a page. It reads `view.max_scanned_rows` rows at most, if that is set: the next page begins there."""
         self.base_url = request.build_absolute_uri()
         cursor = self.decode_cursor(request) or Cursor(0, reverse=False, position=None)
         forward, backward, order = ("id__gt", "id__lte", "id") if cursor.reverse else ("id__lt", "id__gte", "-id")
         # Within bounds where the neighbours of the position are valid ids too.
         position = None if cursor.position is None else min(max(int(cursor.position), 0), rules.LARGEST - 1)
         beyond = {} if position is None else {forward: position}
-        end = self._end_of_scan(beyond, order)
+        end = _end_of_scan(beyond, order, view.max_scanned_rows)
         within = {} if end is None else {backward: end}
         rows = list(queryset.filter(**beyond, **within).order_by(order)[: self.page_size + 1])
         self.page = rows[: self.page_size]
@@ -66,14 +64,14 @@ class SubmissionCursorPagination(CursorPagination):
         properties = {"next": link, "previous": link, "results": schema}
         return {"type": "object", "required": list(properties), "properties": properties}
 
-    def _end_of_scan(self, beyond: dict[str, int], order: str) -> int | None:
-        """The last id that this page may read; None where the log ends before it."""
-        rows = self.max_scanned_rows
-        if rows is None:
-            return None
-        ids = Submission.objects.filter(**beyond).order_by(order).values_list("id", flat=True)
-        last, *more = ids[rows - 1 : rows + 1] or [None]
-        return last if more else None
-
     def _link(self, position: int | None, *, reverse: bool) -> str | None:
-        return None if position is None else self.encode_cursor(Cursor(0, reverse, str(position)))
+        return None if position is None else self.encode_cursor(Cursor(0, reverse, str(position)))  # type: ignore[arg-type]  # as DRF's own positions are
+
+
+def _end_of_scan(beyond: dict[str, int], order: str, max_rows: int | None) -> int | None:
+    """Return the last id that this page may read; None where the log ends before it, or an index leads to the rows."""
+    if max_rows is None:
+        return None
+    ids = Submission.objects.filter(**beyond).order_by(order).values_list("id", flat=True)
+    last, *more = ids[max_rows - 1 : max_rows + 1] or [None]
+    return last if more else None

@@ -94,6 +94,7 @@ class SubmissionViewSet(
     queryset = Submission.objects.all()
     serializer_class = SubmissionSerializer
     pagination_class = SubmissionCursorPagination
+    max_scanned_rows: int | None = None
     lookup_value_regex = "[0-9]{1,19}"
     replayed: dict[str, str] = {}
 
@@ -124,7 +125,7 @@ class SubmissionViewSet(
             # Its kind is known: the other kinds have none of its rows.
             return log.filter(number=number) if kind in {None, rules.classify(number)} else log.none()
         if kind is not None:
-            self.paginator.max_scanned_rows = MAX_SCANNED_ROWS
+            self.max_scanned_rows = MAX_SCANNED_ROWS
             log = log.of_kind(rules.Kind(kind))
         return log
 
