@@ -18,6 +18,7 @@ from fizzbuzz.database_faults import Fault, fault_of
 from fizzbuzz.idempotency import InvalidKey, KeyInProgress, KeyReused
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
 from fizzbuzz.rollup import CatchingUp
+from fizzbuzz_site.bulkhead import RETRY_SECONDS, Busy
 from fizzbuzz_site.log_config import request_id
 
 BAD_REQUESTS: dict[type[Exception], str] = {
@@ -28,7 +29,7 @@ TOO_LARGE = (
     f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. Nothing was recorded; send less at once."
 )
 UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
-RETRY = {"Retry-After": "5"}  # seconds
+RETRY = {"Retry-After": str(RETRY_SECONDS)}
 NOT_RECORDED = "Nothing was recorded."
 OUTCOME_UNKNOWN = (
     "The connection to the database was lost: the submission may have been recorded or not. "
@@ -36,7 +37,7 @@ OUTCOME_UNKNOWN = (
 )
 OUTCOMES: dict[type[Exception], str] = {NotRecorded: "not-recorded", OutcomeUnknown: "outcome-unknown"}
 # Of exceptions that say themselves what is wrong.
-STATUSES: dict[type[Exception], int] = {InvalidKey: 400, KeyInProgress: 409, KeyReused: 422}
+STATUSES: dict[type[Exception], int] = {InvalidKey: 400, KeyInProgress: 409, KeyReused: 422, Busy: 429}
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class UnavailableMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         for kind, status in STATUSES.items():
             if isinstance(exception, kind):
-                return _error(request, status, str(exception))
+                return _error(request, status, str(exception), RETRY if status == 429 else None)
         if isinstance(exception, RequestDataTooBig):
             return _error(request, 413, TOO_LARGE)
         if isinstance(exception, UnreadablePostError):

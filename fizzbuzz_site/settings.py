@@ -90,7 +90,7 @@ DEBUG: bool = env.bool("DEBUG", False)
 # Unset: the embedded PostgreSQL, with its data and the generated secret key in DATA_DIR.
 DATABASE_URL: str = env.str("DATABASE_URL", "")
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var").absolute()
-# Connections that one worker process opens at most.
+# Connections in one worker process' pool. Reads leave two of them to writes.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 8, validate=validate.Range(min=1))
 SECRET_KEY: str = env.str("SECRET_KEY", "")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
@@ -203,12 +203,13 @@ TEMPLATES = [
 
 DATABASES: dict[str, Any] = {"default": _database(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
 DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 2)  # seconds, for each host
+DATABASE_POOL_TIMEOUT_SECONDS = 5  # a request that waits longer for a connection is answered 503
 if SERVED_AT:
-    # Many requests share a few connections; who waits longer than this many seconds for one is told so.
+    # Many requests share a few connections.
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": DATABASE_POOL_SIZE,
-        "timeout": 5,
+        "timeout": DATABASE_POOL_TIMEOUT_SECONDS,
         "connection_class": DeadlineConnection,
     }
 

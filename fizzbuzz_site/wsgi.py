@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 
-application = get_wsgi_application()
+_handler = get_wsgi_application()
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer a request. Its connection goes back to the pool before the body is sent: a slow reader holds none."""
+    response = _handler(environ, start_response)
+    close_old_connections()
+    return response

@@ -178,14 +178,14 @@ class MostCommonViewSet(ViewSet):
         summary="The most common numbers",
         description=(
             "Most common first; of equally common numbers the smaller comes first. `since` and `until` ask for a "
-            "time window, which is counted anew: one too wide to be counted in time is refused. A time without "
-            "an offset is taken as UTC, and `+` must be sent as `%2B`."
+            "time window, which is counted anew: one too wide to be counted in time is rejected with 400, too many "
+            "at once with 429. A time without an offset is taken as UTC, and `+` must be sent as `%2B`."
         ),
         parameters=[MostCommonQuery],
         responses={
             200: OpenApiResponse(MostCommonSerializer(many=True), examples=[examples.MOST_COMMON]),
             304: OpenApiResponse(description="Unchanged since the answer whose ETag came as If-None-Match"),
-            **problems(400, 406, 503),
+            **problems(400, 406, 429, 503),
         },
     )
     def list(self, request: Request) -> Response:

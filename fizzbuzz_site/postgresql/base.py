@@ -8,10 +8,13 @@ import psycopg
 from django.conf import settings
 from django_prometheus.db.backends.postgresql import base
 
+from fizzbuzz_site.postgresql import reserve
 from fizzbuzz_site.postgresql.deadline import DeadlineConnection
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-prometheus has no types
+    _holds_read_slot = False
+
     def get_connection_params(self) -> dict[str, Any]:
         """As Django's, but starts or joins the embedded server first, if that is the one.
 
@@ -28,3 +31,24 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         if isinstance(connection, DeadlineConnection):
             connection.set_statement_timeout(local=False)
         return changed
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
+        """As Django's; a read takes a slot first, so that some of the pool stays for writes."""
+        self._holds_read_slot = bool(self.pool) and reserve.acquire()
+        try:
+            connection: psycopg.Connection = super().get_new_connection(conn_params)
+        except BaseException:
+            self._release_read_slot()
+            raise
+        return connection
+
+    def _close(self) -> None:
+        try:
+            super()._close()
+        finally:
+            self._release_read_slot()
+
+    def _release_read_slot(self) -> None:
+        if self._holds_read_slot:
+            self._holds_read_slot = False
+            reserve.release()

@@ -1,0 +1,39 @@
+"""A share of the pool that reads can't take: folds, batches and submissions with a key never wait behind them."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from threading import BoundedSemaphore
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.signals import request_started
+
+RESERVED_CONNECTIONS = 2
+
+_is_read: ContextVar[bool] = ContextVar("is_read", default=False)
+_free = BoundedSemaphore(max(1, settings.DATABASE_POOL_SIZE - RESERVED_CONNECTIONS))
+
+
+def acquire() -> bool:
+    """Whether this request reads, and so holds a slot, which it must release with its connection.
+
+    Raises psycopg.OperationalError.
+    """
+    if not _is_read.get():
+        return False
+    if not _free.acquire(timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS):
+        raise psycopg.OperationalError("all connections that reads may use are in use")
+    return True
+
+
+def release() -> None:
+    _free.release()
+
+
+def _note_method(environ: dict[str, Any], **more: Any) -> None:
+    _is_read.set(environ["REQUEST_METHOD"] in {"GET", "HEAD", "OPTIONS"})
+
+
+request_started.connect(_note_method)
