@@ -72,7 +72,7 @@ def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
 def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any]) -> HttpResponse:
     """In place of axes' answer to whoever guessed too often."""
     minutes = settings.AXES_COOLOFF_TIME // timedelta(minutes=1)
-    detail = f"Too many wrong passwords for this account from here. Try again in {minutes} minutes."
+    detail = f"Too many failed logins from your IP address. Try again in {minutes} minutes."
     return _error(request, 429, detail, {"Retry-After": str(minutes * 60)})
 
 

@@ -239,8 +239,11 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+PASSWORD_HASHERS = ["fizzbuzz_site.hashing.PasswordHasher"]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-# Who guesses passwords is locked out, from where it guesses alone: nobody can lock out another elsewhere.
+# Lock out by (username, IP address), so that an attacker cannot lock a user out elsewhere. The handler also
+# limits an address that tries many names.
+AXES_HANDLER = "fizzbuzz_site.login_attempts.LoginAttempts"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "fizzbuzz_site.clients.household"
 AXES_USERNAME_CALLABLE = "fizzbuzz_site.clients.account"

@@ -9,6 +9,8 @@ from typing import Any
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 
+from fizzbuzz_site.postgresql.pool import release_connection
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 
 _handler = get_wsgi_application()
@@ -17,5 +19,5 @@ _handler = get_wsgi_application()
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer a request. Its connection goes back to the pool before the body is sent: a slow reader holds none."""
     response = _handler(environ, start_response)
-    close_old_connections()
+    release_connection()
     return response

@@ -8,7 +8,7 @@ import psycopg
 from django.conf import settings
 from django_prometheus.db.backends.postgresql import base
 
-from fizzbuzz_site.postgresql import reserve
+from fizzbuzz_site.postgresql import pool
 from fizzbuzz_site.postgresql.deadline import DeadlineConnection
 
 
@@ -34,7 +34,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
         """As Django's; a read takes a slot first, so that some of the pool stays for writes."""
-        self._holds_read_slot = bool(self.pool) and reserve.acquire()
+        self._holds_read_slot = bool(self.pool) and pool.acquire_read_slot()
         try:
             connection: psycopg.Connection = super().get_new_connection(conn_params)
         except BaseException:
@@ -51,4 +51,4 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
     def _release_read_slot(self) -> None:
         if self._holds_read_slot:
             self._holds_read_slot = False
-            reserve.release()
+            pool.release_read_slot()

@@ -1,4 +1,7 @@
-"""A share of the pool that reads can't take: folds, batches and submissions with a key never wait behind them."""
+"""How requests share the pool: reads leave a part of it to writes, and nobody holds a connection for long.
+
+Folds, batches and submissions with a key so never wait behind reads.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.core.signals import request_started
+from django.db import connection
 
 RESERVED_CONNECTIONS = 2
 
@@ -16,7 +20,7 @@ _is_read: ContextVar[bool] = ContextVar("is_read", default=False)
 _free = BoundedSemaphore(max(1, settings.DATABASE_POOL_SIZE - RESERVED_CONNECTIONS))
 
 
-def acquire() -> bool:
+def acquire_read_slot() -> bool:
     """Whether this request reads, and so holds a slot, which it must release with its connection.
 
     Raises psycopg.OperationalError.
@@ -28,8 +32,14 @@ def acquire() -> bool:
     return True
 
 
-def release() -> None:
+def release_read_slot() -> None:
     _free.release()
+
+
+def release_connection() -> None:
+    """Give this request's connection back, unless a transaction needs it. The next query takes another."""
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
 
 
 def _note_method(environ: dict[str, Any], **more: Any) -> None:
