@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
 
 from fizzbuzz_site.postgresql.pool import release_connection
 

@@ -26,7 +26,7 @@ from gevent import monkey
 monkey.patch_all()
 import gevent, json, os, time
 from django.conf import settings
-settings.configure(PASSWORD_HASHERS=["fizzbuzz_site.hashing.PasswordHasher"], DATABASE_POOL_SIZE=8)
+settings.configure(PASSWORD_HASHERS=["fizzbuzz_site.hashing.PasswordHasher"])
 from django.contrib.auth.hashers import make_password
 from fizzbuzz_site import hashing
 from fizzbuzz_site.bulkhead import Busy

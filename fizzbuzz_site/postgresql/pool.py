@@ -6,6 +6,7 @@ Folds, batches and submissions with a key so never wait behind reads.
 from __future__ import annotations
 
 from contextvars import ContextVar
+from functools import cache
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -17,7 +18,11 @@ from django.db import connection
 RESERVED_CONNECTIONS = 2
 
 _is_read: ContextVar[bool] = ContextVar("is_read", default=False)
-_free = BoundedSemaphore(max(1, settings.DATABASE_POOL_SIZE - RESERVED_CONNECTIONS))
+
+
+@cache
+def _read_slots() -> BoundedSemaphore:
+    return BoundedSemaphore(max(1, settings.DATABASE_POOL_SIZE - RESERVED_CONNECTIONS))
 
 
 def acquire_read_slot() -> bool:
@@ -27,13 +32,13 @@ def acquire_read_slot() -> bool:
     """
     if not _is_read.get():
         return False
-    if not _free.acquire(timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS):
+    if not _read_slots().acquire(timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS):
         raise psycopg.OperationalError("all connections that reads may use are in use")
     return True
 
 
 def release_read_slot() -> None:
-    _free.release()
+    _read_slots().release()
 
 
 def release_connection() -> None:
