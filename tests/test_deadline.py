@@ -9,9 +9,10 @@ import pytest
 from django.db import connection
 
 from fizzbuzz_site.postgresql.deadline import DeadlineConnection, connect_with_deadline
+from tests.marks import commits
 from tests.service import eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = commits
 
 SLEEP = "SELECT pg_sleep(60)"
 # As in a worker of gunicorn: gevent first, and then psycopg.

@@ -18,6 +18,7 @@ from pytest_django.asserts import assertInHTML
 from fizzbuzz_site import hashing
 from fizzbuzz_site import settings as of_production
 from fizzbuzz_site.bulkhead import Bulkhead, Busy
+from tests.marks import commits
 
 LOGIN = {"username": "root", "password": "correct horse"}
 # As in a worker of gunicorn: gevent first, and then Django.
@@ -78,7 +79,7 @@ def test_hash_is_as_strong_as_django_makes_it_and_the_old_ones_are_valid() -> No
     assert make_password("correct horse").startswith(f"pbkdf2_sha256${PBKDF2PasswordHasher.iterations}$")
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 @pytest.mark.usefixtures("all_slots_taken")
 def test_hash_that_waits_holds_no_connection() -> None:
     connection.ensure_connection()

@@ -5,9 +5,10 @@ from django.db import connection
 from django.test import RequestFactory
 
 from fizzbuzz_site.wsgi import application
+from tests.marks import commits
 
 
-@pytest.mark.django_db(transaction=True)
+@commits
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/stats/submissions.csv"])
 def test_connection_goes_back_before_the_body_is_sent(path: str) -> None:
     """Or a slow reader would hold it."""
