@@ -102,7 +102,7 @@ class UnavailableMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         for kind, status in STATUSES.items():
             if isinstance(exception, kind):
-                return _error(request, status, str(exception), RETRY if status == 429 else None)
+                return _error(request, status, str(exception), RETRY if kind is Busy else None)
         if isinstance(exception, RequestDataTooBig):
             return _error(request, 413, TOO_LARGE)
         if isinstance(exception, UnreadablePostError):
