@@ -110,7 +110,7 @@ class SubmissionAdmin(admin.ModelAdmin):
         return Selection if request.path.endswith("/download/") else super().get_changelist(request, **kwargs)
 
     def download(self, request: HttpRequest) -> HttpResponseBase:
-        """What the list shows, and all that lies deeper, as CSV. It holds a connection of the pool while it lasts."""
+        """What the list shows, and all that lies deeper, as CSV."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
@@ -120,7 +120,7 @@ class SubmissionAdmin(admin.ModelAdmin):
         if submissions.query.is_empty():  # the list says why
             return redirect("../")
         name = {"Content-Disposition": 'attachment; filename="submissions.csv"'}
-        return StreamingHttpResponse(exporting.export(submissions, "csv"), content_type="text/csv", headers=name)
+        return StreamingHttpResponse(exporting.download(submissions, "csv"), content_type="text/csv", headers=name)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -21,6 +21,7 @@ from fizzbuzz.idempotency import InvalidKey, KeyInProgress, KeyReused
 from fizzbuzz.outcomes import NotRecorded, OutcomeUnknown
 from fizzbuzz.rollup import CatchingUp
 from fizzbuzz.same_origin import CrossOrigin
+from fizzbuzz_site.bulkhead import RETRY_SECONDS, Busy
 from fizzbuzz_site.log_config import request_id
 
 BAD_REQUESTS: dict[type[Exception], str] = {
@@ -35,7 +36,7 @@ INVALID_HOST = (
     "by another name or by its IP address; ALLOWED_HOSTS can't help."
 )
 UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
-RETRY = {"Retry-After": "5"}  # seconds
+RETRY = {"Retry-After": str(RETRY_SECONDS)}
 NOT_RECORDED = "Nothing was recorded."
 OUTCOME_UNKNOWN = (
     "The connection to the database was lost: the submission may have been recorded or not. "
@@ -43,7 +44,7 @@ OUTCOME_UNKNOWN = (
 )
 OUTCOMES: dict[type[Exception], str] = {NotRecorded: "not-recorded", OutcomeUnknown: "outcome-unknown"}
 # Of exceptions that say themselves what is wrong.
-STATUSES: dict[type[Exception], int] = {InvalidKey: 400, KeyInProgress: 409, KeyReused: 422}
+STATUSES: dict[type[Exception], int] = {InvalidKey: 400, KeyInProgress: 409, KeyReused: 422, Busy: 429}
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
 def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any]) -> HttpResponse:
     """In place of axes' answer to whoever guessed too often."""
     minutes = settings.AXES_COOLOFF_TIME // timedelta(minutes=1)
-    detail = f"Too many wrong passwords for this account from here. Try again in {minutes} minutes."
+    detail = f"Too many failed logins from your IP address. Try again in {minutes} minutes."
     return _error(request, 429, detail, {"Retry-After": str(minutes * 60)})
 
 
@@ -120,7 +121,7 @@ class UnavailableMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         for kind, status in STATUSES.items():
             if isinstance(exception, kind):
-                return _error(request, status, str(exception))
+                return _error(request, status, str(exception), RETRY if kind is Busy else None)
         if isinstance(exception, RequestDataTooBig):
             return _error(request, 413, TOO_LARGE)
         if isinstance(exception, UnreadablePostError):

@@ -6,11 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from typing import Any, Literal, get_args
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
+from psycopg import ClientCursor
 
 from fizzbuzz.models import IsoTime, SubmissionQuerySet
+from fizzbuzz_site.bulkhead import Bulkhead
+from fizzbuzz_site.postgresql.deadline import connect_with_deadline
 
 Format = Literal["csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -18,6 +23,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 CONTENT_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
 BLOCK = 1 << 16  # bytes, about, that are handed on at once
+BLOCK_TIMEOUT_SECONDS = 10.0
+downloads = Bulkhead("downloads are running", limit=2, wait_seconds=0)
 
 _COPY = """
     COPY (
@@ -33,6 +40,35 @@ _FORMS: dict[Format, dict[str, str]] = {
 
 def export(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, None, None]:
     """These submissions as they are in one snapshot, oldest first, a block after another."""
+    with connection.cursor() as cursor:
+        yield from _blocks(cursor, submissions, form)
+
+
+def download(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, None, None]:
+    """As `export`, for a reader who may be slow: on a connection of its own, and however long it takes.
+
+    Raises Busy, and whatever the first block raises, at once.
+    """
+    blocks = _blocks_of_own_connection(submissions, form)
+    first = next(blocks)
+    return _continued(first, blocks)
+
+
+def _blocks_of_own_connection(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, None, None]:
+    with downloads.slot(), connection.wrap_database_errors, connect_with_deadline(BLOCK_TIMEOUT_SECONDS) as database:
+        database.execute("SET LOCAL statement_timeout = 0")
+        yield from _blocks(ClientCursor(database), submissions, form)
+
+
+def _continued(first: bytes, blocks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+    with closing(blocks):
+        yield first
+        yield from blocks
+
+
+def _blocks(
+    cursor: CursorWrapper | ClientCursor[Any], submissions: SubmissionQuerySet, form: Format
+) -> Generator[bytes, None, None]:
     rows = (
         submissions.order_by("id")
         .explained()
@@ -41,12 +77,8 @@ def export(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, No
     statement, params = rows.query.sql_with_params()
     block = bytearray()
     copy_out = _COPY.format(rows=statement, **_FORMS[form])
-    with (
-        connection.cursor() as cursor,
-        connection.wrap_database_errors,
-        # With its parameters in it: the cursor that Django takes for DEBUG has no place for them.
-        cursor.copy(cursor.mogrify(copy_out, params)) as copy,
-    ):
+    # With its parameters in it: the cursor that Django takes for DEBUG has no place for them.
+    with connection.wrap_database_errors, cursor.copy(cursor.mogrify(copy_out, params)) as copy:
         for row in copy:
             block += row
             if len(block) >= BLOCK:

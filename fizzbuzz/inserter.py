@@ -16,8 +16,7 @@ from django_prometheus.db import errors_total, execute_total, query_duration_sec
 
 from fizzbuzz import outcomes
 from fizzbuzz.models import Submission
-from fizzbuzz_site.postgresql import impatient
-from fizzbuzz_site.postgresql.impatient import ImpatientConnection
+from fizzbuzz_site.postgresql.deadline import DeadlineConnection, connect_with_deadline
 
 STATEMENT_TIMEOUT_SECONDS = 5.0
 
@@ -53,7 +52,7 @@ def insert(cursor: Cursor, numbers: Sequence[int]) -> list[Submission]:
 class SubmissionInserter:
     """Inserts on a connection of its own, which is opened again after any fault. For one caller at a time."""
 
-    _connection: ImpatientConnection | None = None
+    _connection: DeadlineConnection | None = None
     _cursor: psycopg.Cursor[Any]
 
     def insert(self, numbers: Sequence[int]) -> list[Submission]:
@@ -77,7 +76,7 @@ class SubmissionInserter:
             self._connection.close()
         self._connection = None
 
-    def _connect(self) -> ImpatientConnection:
+    def _connect(self) -> DeadlineConnection:
         if self._connection:
             # Detect a closed connection without a round trip: the first read gets the FATAL message, the second
             # the end of the stream.
@@ -87,7 +86,7 @@ class SubmissionInserter:
             if self._connection.closed:
                 self.close()
         if not self._connection:
-            self._connection = impatient.connect(STATEMENT_TIMEOUT_SECONDS)
+            self._connection = connect_with_deadline(STATEMENT_TIMEOUT_SECONDS, autocommit=True)
             self._connection.prepare_threshold = 0
             # One cursor, used again: it takes half of the CPU time of a new one for each statement.
             self._cursor = psycopg.Cursor(self._connection)

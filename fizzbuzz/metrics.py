@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from fizzbuzz import rules
 from fizzbuzz_site import worker_metrics
-from fizzbuzz_site.postgresql import impatient
+from fizzbuzz_site.postgresql.deadline import connect_with_deadline
 from fizzbuzz_site.shared_calls import SharedCalls
 
 SECONDS = 0.8  # that the gauges may take
@@ -60,7 +60,7 @@ def export(request: HttpRequest) -> HttpResponse:
 def _read_gauges(_: None) -> tuple[int, float | None] | None:
     """Return the rows of the tail, and the seconds since the last fold, if there was one; None without a database."""
     try:
-        with impatient.connect(SECONDS) as database:
+        with connect_with_deadline(SECONDS) as database:
             ((tail, age),) = database.execute(
                 "SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(through), 0),"
                 " EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float FROM fizzbuzz_watermark"

@@ -78,13 +78,17 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         first = self.order_by("-id").values_list("id", flat=True)[rows - 1 : rows].first()
         return self if first is None else self.filter(id__gte=first)
 
-    def most_common(self, limit: int) -> list[NumberWithCount]:
-        """The `limit` most submitted numbers; of equally common ones the smaller comes first.
+    def counted(self) -> models.QuerySet[Submission, tuple[int, int]]:
+        """Each number and its count, most common first; of equally common ones the smaller comes first.
 
         Reads each of the rows. `rollup.top` gives the whole log's at once.
         """
         counted = self.values("number").annotate(count=models.Count("*")).order_by("-count", "number")
-        return [NumberWithCount(*row) for row in counted.values_list("number", "count")[:limit]]
+        return counted.values_list("number", "count")
+
+    def most_common(self, limit: int) -> list[NumberWithCount]:
+        """The `limit` first of `counted`."""
+        return [NumberWithCount(*row) for row in self.counted()[:limit]]
 
 
 class Submission(models.Model):

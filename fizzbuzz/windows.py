@@ -5,25 +5,33 @@ from __future__ import annotations
 from datetime import datetime
 
 import psycopg
-from django.db import OperationalError, connection, transaction
+from django.db import connection
 
 from fizzbuzz.models import NumberWithCount, Submission
+from fizzbuzz_site.bulkhead import Bulkhead
+from fizzbuzz_site.postgresql.deadline import STATEMENT_TIMEOUT_SHARE, connect_with_deadline
 
-SECONDS = 5  # that counting a window may take
+WINDOW_TIMEOUT_SECONDS = 5
+counting = Bulkhead("time windows are being counted", limit=1, wait_seconds=1)
 
 
 class WindowTooWide(Exception):
     def __init__(self) -> None:
-        super().__init__(f"Counting this window takes longer than the limit of {SECONDS} s: choose a narrower one.")
+        super().__init__(
+            f"Counting this window takes longer than the limit of {WINDOW_TIMEOUT_SECONDS} s: choose a narrower one."
+        )
 
 
 def top(limit: int, since: datetime | None = None, until: datetime | None = None) -> list[NumberWithCount]:
-    """As `rollup.top`, of the submissions from `since` on and before `until`. Raises WindowTooWide."""
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
-            return Submission.objects.between(since, until).most_common(limit)
-    except OperationalError as error:
-        if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+    """As `rollup.top`, of the submissions from `since` on and before `until`. Raises WindowTooWide and Busy.
+
+    On a connection of its own: however many clients ask, the pool stays free for all else.
+    """
+    query = Submission.objects.between(since, until).counted()[:limit].query
+    deadline = WINDOW_TIMEOUT_SECONDS / STATEMENT_TIMEOUT_SHARE
+    with counting.slot(), connection.wrap_database_errors:
+        try:
+            with connect_with_deadline(deadline) as database:
+                return [NumberWithCount(*row) for row in database.execute(*query.sql_with_params())]
+        except psycopg.errors.QueryCanceled as error:
             raise WindowTooWide from error
-        raise

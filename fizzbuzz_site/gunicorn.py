@@ -45,15 +45,10 @@ forwarded_allow_ips = ""
 errorlog = None
 dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
-<<<<<<< HEAD
 # The workers' heartbeat: in memory, where a slow disk can't stop it; in a temporary folder where that can't be written.
 worker_tmp_dir = None
 with suppress(OSError), tempfile.TemporaryFile(dir="/dev/shm"):
     worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes a file of its own
-=======
-# The workers' heartbeat: in memory, where a slow disk can't stop it.
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None  # noqa: S108 - gunicorn makes a file of its own
->>>>>>> embedded
 
 # It warns of the body at each HEAD, which Django leaves to the server to drop.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)

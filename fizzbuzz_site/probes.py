@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.urls import resolve
 
-from fizzbuzz_site.postgresql import impatient
+from fizzbuzz_site.postgresql.deadline import connect_with_deadline
 from fizzbuzz_site.shared_calls import SharedCalls
 
 # Leaves an answer within three seconds, with the two that libpq waits for a connection.
@@ -65,7 +65,7 @@ def ready() -> JsonResponse:
 
 def _check(_: None) -> dict[str, str]:
     try:
-        with impatient.connect(QUERY_TIMEOUT) as database:
+        with connect_with_deadline(QUERY_TIMEOUT) as database:
             missing = _known_migrations() - _applied_migrations(database)
             if missing:
                 return _unreachable() | {"database": "ok", "migrations": f"{len(missing)} not applied"}

@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from fizzbuzz_site import __version__, log_config, worker_metrics
 from fizzbuzz_site.embedded import DATABASE, USER, Server
 from fizzbuzz_site.environment import Environment, remove_libpq_variables
-from fizzbuzz_site.postgresql.impatient import ImpatientConnection
+from fizzbuzz_site.postgresql.deadline import DeadlineConnection
 from fizzbuzz_site.secret_key import kept_secret_key
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ DEBUG: bool = env.bool("DEBUG", False)
 # Unset: the embedded PostgreSQL, with its data and the generated secret key in DATA_DIR.
 DATABASE_URL: str = env.str("DATABASE_URL", "")
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var").absolute()
-# Connections that one worker process opens at most.
+# Connections in one worker process' pool. Reads leave two of them to writes.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 8, validate=validate.Range(min=1))
 SECRET_KEY: str = env.str("SECRET_KEY", "")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
@@ -207,13 +207,14 @@ TEMPLATES = [
 
 DATABASES: dict[str, Any] = {"default": _database(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
 DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 2)  # seconds, for each host
+DATABASE_POOL_TIMEOUT_SECONDS = 5  # a request that waits longer for a connection is answered 503
 if SERVED_AT:
-    # Many requests share a few connections; who waits longer than this many seconds for one is told so.
+    # Many requests share a few connections.
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": DATABASE_POOL_SIZE,
-        "timeout": 5,
-        "connection_class": ImpatientConnection,
+        "timeout": DATABASE_POOL_TIMEOUT_SECONDS,
+        "connection_class": DeadlineConnection,
     }
 
 STATIC_URL = "/static/"
@@ -242,8 +243,11 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+PASSWORD_HASHERS = ["fizzbuzz_site.hashing.PasswordHasher"]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-# Who guesses passwords is locked out, from where it guesses alone: nobody can lock out another elsewhere.
+# Lock out by (username, IP address), so that an attacker cannot lock a user out elsewhere. The handler also
+# limits an address that tries many names.
+AXES_HANDLER = "fizzbuzz_site.login_attempts.LoginAttempts"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "fizzbuzz_site.clients.household"
 AXES_USERNAME_CALLABLE = "fizzbuzz_site.clients.account"

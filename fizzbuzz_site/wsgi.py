@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -10,11 +12,22 @@ from django.template import TemplateSyntaxError
 from django.template.loader import get_template
 from django.urls import get_resolver
 
+from fizzbuzz_site.postgresql.pool import release_connection
 from fizzbuzz_site.slow_clients import take_chunks
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 
-application = take_chunks(get_wsgi_application())
+_handler = get_wsgi_application()
+
+
+def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request. Its connection goes back to the pool before the body is sent: a slow reader holds none."""
+    response = _handler(environ, start_response)
+    release_connection()
+    return response
+
+
+application = take_chunks(_answer)
 # Load now what requests need: a worker that can't load it must not become ready.
 get_resolver().check()
 for path in (settings.BASE_DIR / "templates").rglob("*.html"):

@@ -17,7 +17,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
-from pytest_django.asserts import assertRedirects
+from pytest_django.asserts import assertInHTML, assertRedirects
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
@@ -27,7 +27,7 @@ LOG = "/admin/fizzbuzz/submission/"
 DOWNLOAD = f"{LOG}download/"
 HEADER = ["id", "number", "result", "kind", "created_at"]
 
-in_database = pytest.mark.django_db
+in_database = pytest.mark.django_db(transaction=True)  # a download has a connection of its own
 
 
 def submit(*numbers: int) -> list[Submission]:
@@ -121,6 +121,21 @@ def test_download_costs_one_query_of_the_log(staff_client: Client, django_assert
         response = staff_client.get(DOWNLOAD, {"kind": "Fizz"})
 
     assert response.status_code == 200
+    response.close()
+
+
+@in_database
+def test_downloads_at_once_are_limited(staff_client: Client) -> None:
+    submit(3, 5, 15)
+    running = [staff_client.get(DOWNLOAD) for _ in range(2)]
+
+    rejected = staff_client.get(DOWNLOAD)
+    for each in running:
+        each.close()
+
+    assert (rejected.status_code, rejected["Retry-After"]) == (429, "5")
+    assertInHTML("<p>Too many downloads are running at the moment. Try again in 5 s.</p>", rejected.text)
+    assert len(table(staff_client.get(DOWNLOAD))) == 4
 
 
 @in_database

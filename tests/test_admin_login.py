@@ -8,8 +8,10 @@ import pytest
 from axes.models import AccessAttempt, AccessLog
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db.models import F
 from django.test import Client
+from django.utils import timezone
 
 from fizzbuzz.models import Submission
 
@@ -43,7 +45,7 @@ def test_fifth_wrong_password_locks_even_the_right_one_out() -> None:
     assert locked.status_code == 429
     assert locked["Retry-After"] == "900"
     assert '<h1 class="answer">429</h1>' in locked.text
-    assert "Too many wrong passwords for this account from here. Try again in 15 minutes." in locked.text
+    assert "Too many failed logins from your IP address. Try again in 15 minutes." in locked.text
     assert "sessionid" not in locked.cookies
 
 
@@ -57,6 +59,38 @@ def test_one_account_locked_leaves_the_others_open() -> None:
     guess(10, username="somebody")
 
     assert sign_in(PASSWORD).status_code == 302
+
+
+def test_address_that_tries_many_names_is_locked_out() -> None:
+    statuses = [sign_in("guess", username=f"name {turn}").status_code for turn in range(26)]
+
+    assert statuses == [200] * 24 + [429] * 2
+    assert sign_in(PASSWORD).status_code == 429
+    assert sign_in(PASSWORD, address="192.0.2.2").status_code == 302
+
+
+def test_colleagues_behind_one_address_sign_in() -> None:
+    for turn in range(6):
+        guess(4, username=f"colleague {turn}")
+
+    assert [sign_in(PASSWORD).status_code for _ in range(10)] == [302] * 10
+
+
+def test_lock_of_an_address_ends_by_itself() -> None:
+    for turn in range(26):
+        sign_in("guess", username=f"name {turn}")
+    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=16))
+
+    assert sign_in(PASSWORD).status_code == 302
+
+
+def test_login_deletes_expired_sessions() -> None:
+    for hours in (-1, 1):
+        Session.objects.create(session_key=f"{hours}", expire_date=timezone.now() + timedelta(hours=hours))
+
+    key = sign_in(PASSWORD).cookies["sessionid"].value
+
+    assert set(Session.objects.values_list("session_key", flat=True)) == {"1", key}
 
 
 def test_right_password_forgets_the_wrong_ones() -> None:

@@ -171,8 +171,8 @@ FAULTS = [
     (away, {**UNSENT, "read": "unavailable"}),
     # The connection that gathers was open, and took the statement; the others were tried before, and found wanting.
     (hung, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
-    # Of a batch, and with a key, the commit was never sent.
-    (locked, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
+    # The server ends the statement before the client's deadline: nothing was done, for certain.
+    (locked, {**UNSENT, "read": "unavailable"}),
     (out_of_connections, {**UNSENT, "read": "unavailable"}),
     (read_only, {**UNSENT, "read": "200"}),
 ]
@@ -214,23 +214,36 @@ def test_fault_is_told_and_passes(
     assert service.request("/info").json()["started_at"] == started_at
 
 
-def test_exhausted_pool_holds_up_no_single_submission(service: Service, cluster: Cluster) -> None:
-    number, batch = next(NUMBERS), next(NUMBERS)
-    assert service.request("/api/fizzbuzz", {"number": number}).status == 201
+def test_no_backend_goes_on_after_its_answer(service: Service, cluster: Cluster) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with cluster.connect() as database, locked(cluster), ThreadPoolExecutor() as pool:
+        number = next(NUMBERS)
+        asked = [pool.submit(service.request, "/api/fizzbuzz", {"number": number}, **{"Idempotency-Key": "a"})]
+        asked += [pool.submit(service.request, "/api/fizzbuzz") for _ in range(2)]
+        assert eventually(lambda: database.execute(waiting).fetchone() == (3,))
+
+        answers = [told(each.result()) for each in asked]
+
+        assert answers == ["not-recorded", "unavailable", "unavailable"]
+        assert database.execute(waiting).fetchone() == (0,)
+
+
+def test_reads_hold_up_no_write(service: Service, cluster: Cluster) -> None:
+    sent = [next(NUMBERS) for _ in range(4)]
+    requests = [submissions(number)[way] for number, way in zip(sent, UNSENT, strict=True)]
 
     with cluster.connect() as database, database.transaction(), ThreadPoolExecutor() as pool:
         database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
-        readers = [pool.submit(service.request, "/api/most_common") for _ in range(POOL)]
+        readers = [pool.submit(service.request, "/api/most_common") for _ in range(2 * POOL)]
         waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        assert eventually(lambda: database.execute(waits).fetchone() == (POOL,))
+        assert eventually(lambda: database.execute(waits).fetchone() == (POOL - 2,))
 
-        refused = service.request("/api/fizzbuzz/batch", {"numbers": [batch, batch]})
-        taken = service.request("/api/fizzbuzz", {"number": number})
+        answers = [service.request(path, data, **headers).status for path, data, headers in requests]
 
-        assert told(refused) == "not-recorded"
-        assert taken.status == 201
-        assert [told(reader.result()) for reader in readers] == ["unavailable"] * POOL
-    assert (cluster.times(number), cluster.times(batch)) == (2, 0)
+        assert not any(reader.done() for reader in readers)
+        assert answers == [201] * 4
+        assert [told(reader.result()) for reader in readers] == ["unavailable"] * (2 * POOL)
+    assert [cluster.times(number) for number in sent] == [1, 2, 1, 2]
     assert eventually(lambda: service.request("/api/most_common").status == 200)
 
 

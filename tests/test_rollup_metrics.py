@@ -7,9 +7,8 @@ import psycopg
 import pytest
 from django.test import Client
 
-from fizzbuzz import rollup
+from fizzbuzz import metrics, rollup
 from fizzbuzz_site.embedded import DATABASE, USER, Server
-from fizzbuzz_site.postgresql import impatient
 from tests.log import append
 from tests.marks import commits
 from tests.service import eventually, serving
@@ -48,7 +47,7 @@ def test_metrics_leave_out_what_the_database_would_have_told(client: Client, mon
     def fail(seconds: float) -> None:
         raise psycopg.OperationalError
 
-    monkeypatch.setattr(impatient, "connect", fail)
+    monkeypatch.setattr(metrics, "connect_with_deadline", fail)
     response = client.get("/metrics")
 
     assert response.status_code == 200

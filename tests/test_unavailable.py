@@ -95,7 +95,7 @@ def nobody_listens() -> Iterator[None]:
 def held_up() -> Iterator[None]:
     """Longer than anybody waits for."""
     with closing(connection.copy()) as other, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording.inserter._connect(), "seconds", 0.5)
+        patch.setattr(recording.inserter._connect(), "deadline_seconds", 0.5)
         patch.setattr(connection.connection, "wait", partial(connection.connection.wait, timeout=0.5), raising=False)
         other.set_autocommit(False)
         other.cursor().execute(LOCK)

@@ -80,8 +80,8 @@ PROBLEM_TYPES = [
         "too-many-requests",
         429,
         "Too Many Requests",
-        "This client sent more than RateLimit-Policy allows. Nothing was recorded; send it again after the seconds "
-        "that Retry-After names.",
+        "This client sent more than RateLimit-Policy allows, or too many requests that are costly to answer came at "
+        "once. Nothing was recorded; send it again after the seconds that Retry-After names.",
     ),
     ProblemType(
         "internal-error",

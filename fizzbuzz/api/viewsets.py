@@ -12,8 +12,7 @@ from django.views.decorators.http import conditional_page
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, ValidationError
-from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
@@ -22,6 +21,7 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from fizzbuzz import idempotency, metrics, reads, recording, rules, windows
 from fizzbuzz.api import examples
+from fizzbuzz.api.pagination import MAX_SCANNED_ROWS, SubmissionCursorPagination
 from fizzbuzz.api.parsers import StrictJSONParser
 from fizzbuzz.api.problems import InvalidQuery, problems
 from fizzbuzz.api.serializers import (
@@ -72,28 +72,6 @@ class KnownParameters(ViewSet):
             raise InvalidQuery({name: [f"Unknown parameter. This URL takes {takes}."] for name in sorted(unknown)})
 
 
-class NewestFirst(CursorPagination):
-    """Pages of 100, newest first."""
-
-    page_size = 100
-    ordering = "-id"
-
-    def decode_cursor(self, request: Request) -> Cursor | None:
-        cursor = super().decode_cursor(request)
-        if cursor and cursor.position is not None:
-            try:
-                rules.parse_number(cursor.position)
-            except rules.InvalidNumber as error:
-                raise NotFound(self.invalid_cursor_message) from error
-        return cursor
-
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """As DRF's, in the words of OpenAPI 3.1."""
-        link = {"type": ["string", "null"], "format": "uri"}
-        properties = {"next": link, "previous": link, "results": schema}
-        return {"type": "object", "required": list(properties), "properties": properties}
-
-
 @extend_schema_view(
     create=extend_schema(
         summary="Submit a number",
@@ -107,6 +85,11 @@ class NewestFirst(CursorPagination):
     ),
     list=extend_schema(
         summary="The log of submissions, newest first",
+        description=(
+            f"`kind` alone reads {MAX_SCANNED_ROWS:,} rows of the log per page: a page may have fewer than "
+            f"{SubmissionCursorPagination.page_size} results, even none, while `next` leads on. The log ends where "
+            "`next` is null."
+        ),
         parameters=[LogQuery],
         responses={200: SubmissionSerializer(many=True), **problems(400, 404, 406, 503)},
     ),
@@ -126,10 +109,11 @@ class SubmissionViewSet(
 ):
     """Numbers that were sent."""
 
-    list_parameters = (*LOG_QUERY.fields, NewestFirst.cursor_query_param)
+    list_parameters = (*LOG_QUERY.fields, SubmissionCursorPagination.cursor_query_param)
     queryset = Submission.objects.all()
     serializer_class = SubmissionSerializer
-    pagination_class = NewestFirst
+    pagination_class = SubmissionCursorPagination
+    max_scanned_rows: int | None = None
     lookup_value_regex = "[0-9]{1,19}"
     replayed: dict[str, str] = {}
 
@@ -154,11 +138,14 @@ class SubmissionViewSet(
         if self.action != "list":
             return queryset
         query = _query(LOG_QUERY, self.request)
+        number, kind = query.get("number"), query.get("kind")
         log = Submission.objects.all()
-        if "number" in query:
-            log = log.filter(number=query["number"])
-        if "kind" in query:
-            log = log.of_kind(rules.Kind(query["kind"]))
+        if number is not None:
+            # Its kind is known: the other kinds have none of its rows.
+            log = log.filter(number=number) if kind in {None, rules.classify(number)} else log.none()
+        elif kind is not None:
+            self.max_scanned_rows = MAX_SCANNED_ROWS
+            log = log.of_kind(rules.Kind(kind))
         return log.as_rows()
 
     @extend_schema(
@@ -212,14 +199,14 @@ class MostCommonViewSet(KnownParameters):
         summary="The most common numbers",
         description=(
             "Most common first; of equally common numbers the smaller comes first. `since` and `until` ask for a "
-            "time window, which is counted anew: one too wide to be counted in time is refused. A time without "
-            "an offset is taken as UTC, and `+` must be sent as `%2B`."
+            "time window, which is counted anew: one too wide to be counted in time is rejected with 400, too many "
+            "at once with 429. A time without an offset is taken as UTC, and `+` must be sent as `%2B`."
         ),
         parameters=[MostCommonQuery],
         responses={
             200: OpenApiResponse(MostCommonSerializer(many=True), examples=[examples.MOST_COMMON]),
             304: OpenApiResponse(description="Unchanged since the answer whose ETag came as If-None-Match"),
-            **problems(400, 406, 503),
+            **problems(400, 406, 429, 503),
         },
     )
     def list(self, request: Request) -> Response:

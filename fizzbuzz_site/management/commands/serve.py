@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from argparse import ArgumentParser
@@ -113,15 +114,11 @@ class Command(BaseCommand):
         listener.set_inheritable(True)
         host, port = listener.getsockname()[:2]
         os.environ["FIZZBUZZ_SERVED_AT"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-<<<<<<< HEAD
-        arguments = ["--bind", f"fd://{listener.fileno()}", "--workers", str(settings.WEB_CONCURRENCY)]
-=======
         # Its master finds the configuration from any working directory.
         paths = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         os.environ["WEB_CONCURRENCY"] = str(settings.WEB_CONCURRENCY)  # gunicorn reads it as well, and no empty one
         arguments = ["--bind", f"fd://{listener.fileno()}"]
->>>>>>> embedded
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         connection.close()
         if settings.EMBEDDED:
@@ -131,7 +128,7 @@ class Command(BaseCommand):
 
 
 def _ensure_temporary_folder() -> None:
-    """Where /tmp is read-only, use the data folder for the metrics and gunicorn's heartbeat."""
+    """Where /tmp is read-only, use the data folder for gunicorn's heartbeat."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:

@@ -1,0 +1,82 @@
+"""Costly questions to the real gunicorn leave its other requests alone."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.service import Service, children, eventually, manage, serving
+
+# Every comparison of two times takes 20 ms, so that a window of 1,000 submissions exceeds its timeout.
+SLOW_COMPARISON = """
+    CREATE FUNCTION public.slow_ge(timestamptz, timestamptz) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+    BEGIN
+        PERFORM pg_sleep(0.02);
+        RETURN timestamptz_ge($1, $2);
+    END $$;
+    CREATE OPERATOR public.>= (FUNCTION = public.slow_ge, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+    ALTER ROLE CURRENT_USER SET search_path = public, pg_catalog;
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(shared_data_dir: Path) -> dict[str, str]:
+    """One worker with a small pool."""
+    return {"DATA_DIR": str(shared_data_dir), "WEB_CONCURRENCY": "1", "DATABASE_POOL_SIZE": "4"}
+
+
+@pytest.fixture(scope="module")
+def service(environment: dict[str, str]) -> Iterator[Service]:
+    with serving(**environment) as service:
+        assert service.request("/api/fizzbuzz/batch", {"numbers": [7] * 10_000}).status == 201
+        yield service
+
+
+@pytest.fixture
+def slow_windows(service: Service, environment: dict[str, str]) -> None:
+    """For the workers that start from now on."""
+    before = children(service.process.pid)
+    assert manage("postgres", "psql", "-qc", SLOW_COMPARISON, **environment).communicate() == ("", "")
+    service.process.send_signal(signal.SIGHUP)
+    assert eventually(lambda: not set(before) & set(children(service.process.pid)))
+
+
+def tail(service: Service) -> float:
+    (rows,) = re.findall(r"^fizzbuzz_tail_rows (\S+)$", service.request("/metrics").body, re.MULTILINE)
+    return float(rows)
+
+
+@pytest.mark.usefixtures("slow_windows")
+def test_windows_leave_reads_writes_and_folds_alone(service: Service) -> None:
+    stop = threading.Event()
+    statuses: list[int] = []
+
+    def ask_for_windows() -> None:
+        while not stop.is_set():
+            statuses.append(service.request("/api/most_common?since=2020-01-01").status)
+
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(16):
+            pool.submit(ask_for_windows)
+        try:
+            assert eventually(lambda: 429 in statuses)
+            reads = [
+                service.request(path).status
+                for path in ("/api/most_common", "/api/fizzbuzz?kind=Fizz", "/numbers/7", "/stats", "/admin/login/")
+            ]
+            keyed = service.request("/api/fizzbuzz", {"number": 7}, **{"Idempotency-Key": "of-a-test"}).status
+            batch = service.request("/api/fizzbuzz/batch", {"numbers": [7] * 1_500}).status
+            folded = eventually(lambda: tail(service) < 1_500)
+        finally:
+            stop.set()
+
+    assert reads == [200] * 5
+    assert (keyed, batch) == (201, 201)
+    assert folded
+    assert set(statuses) == {400, 429}

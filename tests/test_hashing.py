@@ -1,0 +1,115 @@
+"""Password hashes are bounded, and leave a gevent worker to its other requests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from pytest_django.asserts import assertInHTML
+
+from fizzbuzz_site import hashing
+from fizzbuzz_site import settings as of_production
+from fizzbuzz_site.bulkhead import Bulkhead, Busy
+from tests.marks import commits
+
+LOGIN = {"username": "root", "password": "correct horse"}
+# As in a worker of gunicorn: gevent first, and then Django.
+IN_GEVENT = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, json, os, time
+from django.conf import settings
+settings.configure(PASSWORD_HASHERS=["fizzbuzz_site.hashing.PasswordHasher"])
+from django.contrib.auth.hashers import make_password
+from fizzbuzz_site import hashing
+from fizzbuzz_site.bulkhead import Busy
+hashing.hashing._wait_seconds = 0
+niceness = os.getpriority(os.PRIO_PROCESS, 0)
+def attempt(turn):
+    try:
+        return make_password("correct horse").split("$")[:2]
+    except Busy:
+        return "busy"
+attempts = [gevent.spawn(attempt, turn) for turn in range(3)]
+turns = 0
+while not all(attempt.dead for attempt in attempts):
+    gevent.sleep(0.001)
+    turns += 1
+print(json.dumps({"attempts": [attempt.value for attempt in attempts], "others had turns": turns > 20,
+                  "main thread kept its priority": os.getpriority(os.PRIO_PROCESS, 0) == niceness}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _as_in_production(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = of_production.PASSWORD_HASHERS
+
+
+@pytest.fixture
+def all_slots_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(hashing, "hashing", Bulkhead("passwords are being checked", 1, 0))
+    with hashing.hashing.slot():
+        yield
+
+
+def test_other_greenlets_run_while_one_hashes_and_no_second_one_does() -> None:
+    run = subprocess.run([sys.executable, "-c", IN_GEVENT], capture_output=True, text=True, check=False)
+
+    assert run.stderr == ""
+    assert json.loads(run.stdout) == {
+        "attempts": [["pbkdf2_sha256", str(PBKDF2PasswordHasher.iterations)], "busy", "busy"],
+        "others had turns": True,
+        "main thread kept its priority": True,
+    }
+
+
+def test_hash_is_as_strong_as_django_makes_it_and_the_old_ones_are_valid() -> None:
+    old = PBKDF2PasswordHasher().encode("correct horse", "salt")
+
+    assert check_password("correct horse", old)
+    assert not check_password("wrong horse", old)
+    assert make_password("correct horse").startswith(f"pbkdf2_sha256${PBKDF2PasswordHasher.iterations}$")
+
+
+@commits
+@pytest.mark.usefixtures("all_slots_taken")
+def test_hash_that_waits_holds_no_connection() -> None:
+    connection.ensure_connection()
+
+    with pytest.raises(Busy):
+        make_password("correct horse")
+
+    assert connection.connection is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("username", ["root", "nobody"])
+def test_login_beyond_the_limit_is_answered_429(client: Client, username: str, request: pytest.FixtureRequest) -> None:
+    User.objects.create_superuser(**LOGIN)
+    request.getfixturevalue("all_slots_taken")
+
+    response = client.post("/admin/login/", LOGIN | {"username": username})
+
+    assert (response.status_code, response["Retry-After"]) == (429, "5")
+    assertInHTML("<p>Too many passwords are being checked at the moment. Try again in 5 s.</p>", response.text)
+
+
+@pytest.mark.django_db
+def test_change_of_a_password_is_limited_too(client: Client, request: pytest.FixtureRequest) -> None:
+    client.force_login(User.objects.create_superuser(**LOGIN))
+    request.getfixturevalue("all_slots_taken")
+
+    response = client.post(
+        "/admin/password_change/",
+        {"old_password": LOGIN["password"], "new_password1": "battery staple", "new_password2": "battery staple"},
+    )
+
+    assert (response.status_code, response["Retry-After"]) == (429, "5")
