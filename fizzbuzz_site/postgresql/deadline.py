@@ -38,7 +38,7 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
         """As psycopg's, but the embedded server's socket is looked up again: it may have been lost and restored."""
-        if settings.EMBEDDED:
+        if "host" in kwargs and settings.EMBEDDED:
             kwargs["host"] = settings.EMBEDDED.host
         return super().connect(*args, **kwargs)
 
