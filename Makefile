@@ -40,7 +40,7 @@ chaos: $(VENV_DIR)/dev ## kill every part at random under load, then read the lo
 lint: $(VENV_DIR)/dev ## check style, types, the rooms' walls, settings, container files
 	$(VENV_DIR)/bin/ruff check .
 	$(VENV_DIR)/bin/ruff format --check .
-	$(VENV_DIR)/bin/mypy $(wildcard fizzbuzz fizzbuzz_site tests benchmarks manage.py)
+	$(VENV_DIR)/bin/mypy $(wildcard core embedded fizzbuzz fizzbuzz_site tests benchmarks manage.py)
 	$(VENV_DIR)/bin/lint-imports
 	$(VENV_DIR)/bin/djade --check $(shell find templates -name '*.html')
 	$(VENV) manage.py makemigrations --check --dry-run

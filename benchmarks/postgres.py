@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.processes import parent
-from fizzbuzz_site.embedded import SUPERUSER, USER, Server
+from embedded.server import SUPERUSER, USER, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 # The peers' own role: what our migrations may set for the service's role is not set for them.

@@ -101,8 +101,8 @@ def _fold_cost(server: Postgres, database: str, distinct: int) -> float:
 
 
 _FOLD_ALL = """
-from fizzbuzz import rollup
-while rollup.fold():
+from fizzbuzz.counts import folding
+while folding.fold():
     pass
 """
 

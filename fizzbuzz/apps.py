@@ -6,16 +6,18 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.db.models.signals import post_migrate
 
-from fizzbuzz_site import probes
+from core import probes
 
 
 class FizzBuzzConfig(AppConfig):
     name = "fizzbuzz"
 
     def ready(self) -> None:
-        from fizzbuzz import database_setup, folding  # noqa: PLC0415 - its models can be imported by now
+        # Models can be imported only now.
+        from fizzbuzz import database_setup  # noqa: PLC0415
+        from fizzbuzz.counts import fold_scheduler  # noqa: PLC0415
 
         post_migrate.connect(database_setup.after_migrate, sender=self)
         probes.checks_of_apps["sequence"] = database_setup.sequence_status
         if settings.SERVED_AT:  # not in a command
-            folding.scheduler.start()
+            fold_scheduler.scheduler.start()

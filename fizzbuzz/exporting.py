@@ -13,9 +13,9 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from psycopg import ClientCursor
 
+from core.bulkhead import Bulkhead
+from core.db.deadline import connect_with_deadline
 from fizzbuzz.models import IsoTime, SubmissionQuerySet
-from fizzbuzz_site.bulkhead import Bulkhead
-from fizzbuzz_site.postgresql.deadline import connect_with_deadline
 
 Format = Literal["csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -31,33 +31,33 @@ _COPY = """
         SELECT {what} FROM ({rows}) AS submission (id, number, result, kind, created_at)
     ) TO STDOUT {options}
 """
-_FORMS: dict[Format, dict[str, str]] = {
+_COPY_OPTIONS: dict[Format, dict[str, str]] = {
     "csv": {"what": "*", "options": "(FORMAT csv, HEADER)"},
     # As text, since no backslash occurs in these values that COPY would double.
     "jsonl": {"what": "row_to_json(submission)", "options": ""},
 }
 
 
-def export(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, None, None]:
+def export_submissions(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
     """These submissions as they are in one snapshot, oldest first, a block after another."""
     with connection.cursor() as cursor:
-        yield from _blocks(cursor, submissions, form)
+        yield from _blocks(cursor, submissions, format_)
 
 
-def download(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, None, None]:
+def download(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
     """As `export`, for a reader who may be slow: on a connection of its own, and however long it takes.
 
     Raises Busy, and whatever the first block raises, at once.
     """
-    blocks = _blocks_of_own_connection(submissions, form)
+    blocks = _blocks_of_own_connection(submissions, format_)
     first = next(blocks)
     return _continued(first, blocks)
 
 
-def _blocks_of_own_connection(submissions: SubmissionQuerySet, form: Format) -> Generator[bytes, None, None]:
+def _blocks_of_own_connection(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
     with downloads.slot(), connection.wrap_database_errors, connect_with_deadline(BLOCK_TIMEOUT_SECONDS) as database:
         database.execute("SET LOCAL statement_timeout = 0")
-        yield from _blocks(ClientCursor(database), submissions, form)
+        yield from _blocks(ClientCursor(database), submissions, format_)
 
 
 def _continued(first: bytes, blocks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
@@ -67,7 +67,7 @@ def _continued(first: bytes, blocks: Generator[bytes, None, None]) -> Generator[
 
 
 def _blocks(
-    cursor: CursorWrapper | ClientCursor[Any], submissions: SubmissionQuerySet, form: Format
+    cursor: CursorWrapper | ClientCursor[Any], submissions: SubmissionQuerySet, format_: Format
 ) -> Generator[bytes, None, None]:
     rows = (
         submissions.order_by("id")
@@ -76,7 +76,7 @@ def _blocks(
     )
     statement, params = rows.query.sql_with_params()
     block = bytearray()
-    copy_out = _COPY.format(rows=statement, **_FORMS[form])
+    copy_out = _COPY.format(rows=statement, **_COPY_OPTIONS[format_])
     # With its parameters in it: the cursor that Django takes for DEBUG has no place for them.
     with connection.wrap_database_errors, cursor.copy(cursor.mogrify(copy_out, params)) as copy:
         for row in copy:
@@ -87,12 +87,12 @@ def _blocks(
     yield bytes(block)
 
 
-def export_rows(columns: Iterable[str], rows: Iterable[Iterable[Any]], form: Format | Literal["json"]) -> bytes:
+def export_rows(columns: Iterable[str], rows: Iterable[Iterable[Any]], format_: Format | Literal["json"]) -> bytes:
     """Return what was counted in the log; as JSON, in one array."""
     out = io.StringIO()
-    if form == "csv":
+    if format_ == "csv":
         csv.writer(out, lineterminator="\n").writerows([columns, *rows])
     else:
         objects = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
-        out.writelines([f"[{', '.join(objects)}]\n"] if form == "json" else [each + "\n" for each in objects])
+        out.writelines([f"[{', '.join(objects)}]\n"] if format_ == "json" else [each + "\n" for each in objects])
     return out.getvalue().encode()

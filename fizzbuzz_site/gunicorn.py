@@ -21,8 +21,9 @@ from typing import Any
 
 import gevent
 
-from fizzbuzz_site import log_config, slow_clients, worker_metrics
-from fizzbuzz_site.embedded import Server
+from core import log_config, worker_metrics
+from embedded.server import Server
+from fizzbuzz_site import slow_clients
 
 worker_class = "fizzbuzz_site.worker.Worker"
 # Sockets that wait for a worker; requests that a worker has in hand.

@@ -18,11 +18,12 @@ from environs import validate
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from fizzbuzz_site import __version__, log_config, worker_metrics
-from fizzbuzz_site.embedded import DATABASE, USER, Server
+from core import log_config, worker_metrics
+from core.db.deadline import DeadlineConnection
+from embedded.secret_key import load_or_create_secret_key
+from embedded.server import DATABASE, USER, Server
+from fizzbuzz_site import __version__
 from fizzbuzz_site.environment import Environment, remove_libpq_variables
-from fizzbuzz_site.postgresql.deadline import DeadlineConnection
-from fizzbuzz_site.secret_key import kept_secret_key
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -79,7 +80,7 @@ def _database(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL: {str(error).strip()}") from error
     names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     parameters = {name: options.pop(option, "") for name, option in names.items()}
-    return {"ENGINE": "fizzbuzz_site.postgresql", **parameters, "OPTIONS": options, "CONN_HEALTH_CHECKS": True}
+    return {"ENGINE": "core.db", **parameters, "OPTIONS": options, "CONN_HEALTH_CHECKS": True}
 
 
 # What `manage.py serve` listens on, and with how many processes.
@@ -109,6 +110,7 @@ CORS_ORIGINS = _origins(env.list("CORS_ORIGINS", []))
 LOG_LEVEL: str = env.str("LOG_LEVEL", "info", validate=validate.OneOf(["info", "warning", "error"]))
 # Where people report a problem; error pages link to it.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
+VERSION = __version__
 # What was deployed, such as a commit; shown by /info.
 REVISION: str = env.str("REVISION", "unknown")
 
@@ -128,7 +130,7 @@ if not SECRET_KEY:
             "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
         )
     try:
-        SECRET_KEY = kept_secret_key(DATA_DIR)
+        SECRET_KEY = load_or_create_secret_key(DATA_DIR)
     except OSError as error:
         raise ImproperlyConfigured(
             f"The data folder {DATA_DIR} can't be used ({error.strerror}): "
@@ -163,26 +165,27 @@ INSTALLED_APPS = [
     "django_htmx",
     "django_prometheus",
     "axes",
+    "embedded",
     "fizzbuzz_site",
     "fizzbuzz",
 ]
 
 MIDDLEWARE = [
-    "fizzbuzz_site.request_log.RequestLogMiddleware",
-    "fizzbuzz_site.probes.ProbesMiddleware",
-    "fizzbuzz_site.http_metrics.RequestMetricsMiddleware",
+    "core.request_log.RequestLogMiddleware",
+    "core.probes.ProbesMiddleware",
+    "core.http_metrics.RequestMetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    *(["fizzbuzz_site.middleware.ReadOnlyCorsMiddleware"] if CORS_ORIGINS else []),
-    "fizzbuzz_site.middleware.PagePolicyMiddleware",
+    *(["core.middleware.ReadOnlyCorsMiddleware"] if CORS_ORIGINS else []),
+    "core.middleware.PagePolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "fizzbuzz_site.middleware.AdminSessionMiddleware",
+    "core.middleware.AdminSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "fizzbuzz_site.middleware.AdminAuthenticationMiddleware",
-    "fizzbuzz_site.middleware.AdminMessageMiddleware",
+    "core.middleware.AdminAuthenticationMiddleware",
+    "core.middleware.AdminMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "fizzbuzz.errors.UnavailableMiddleware",
-    *(["fizzbuzz.rate_limit.RateLimitMiddleware"] if RATE_LIMIT else []),
+    "fizzbuzz.web.errors.UnavailableMiddleware",
+    *(["fizzbuzz.web.rate_limit.RateLimitMiddleware"] if RATE_LIMIT else []),
 ]
 
 ROOT_URLCONF = "fizzbuzz_site.urls"
@@ -243,15 +246,15 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-PASSWORD_HASHERS = ["fizzbuzz_site.hashing.PasswordHasher"]
+PASSWORD_HASHERS = ["core.hashing.PasswordHasher"]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 # Lock out by (username, IP address), so that an attacker cannot lock a user out elsewhere. The handler also
 # limits an address that tries many names.
-AXES_HANDLER = "fizzbuzz_site.login_attempts.LoginAttempts"
+AXES_HANDLER = "core.login_attempts.LoginAttempts"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_CLIENT_IP_CALLABLE = "fizzbuzz_site.clients.household"
-AXES_USERNAME_CALLABLE = "fizzbuzz_site.clients.account"
-AXES_LOCKOUT_CALLABLE = "fizzbuzz.errors.locked_out"
+AXES_CLIENT_IP_CALLABLE = "core.client_ip.rate_limit_key"
+AXES_USERNAME_CALLABLE = "core.client_ip.login_username"
+AXES_LOCKOUT_CALLABLE = "fizzbuzz.web.errors.locked_out"
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
@@ -279,7 +282,7 @@ CONTENT_SECURITY_POLICY = {
 }
 SESSION_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_AGE = 12 * 3600  # a working day
-CSRF_FAILURE_VIEW = "fizzbuzz.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "fizzbuzz.web.errors.csrf_failure"
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
@@ -316,7 +319,7 @@ SPECTACULAR_SETTINGS = {
         'To send one, write it as text: `{"number": "9223372036854775807"}`.'
     ),
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "VERSION": __version__,
+    "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -12,7 +12,7 @@ from django.template import TemplateSyntaxError
 from django.template.loader import get_template
 from django.urls import get_resolver
 
-from fizzbuzz_site.postgresql.pool import release_connection
+from core.db.pool import release_connection
 from fizzbuzz_site.slow_clients import take_chunks
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")

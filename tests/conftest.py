@@ -11,8 +11,9 @@ from django.core.wsgi import get_wsgi_application
 from django.test import Client
 from django.urls import get_resolver
 
-from fizzbuzz import folding, recording, rollup
-from fizzbuzz_site.embedded import DATABASE, SUPERUSER, USER
+from embedded.server import DATABASE, SUPERUSER, USER
+from fizzbuzz.counts import fold_scheduler, ranking
+from fizzbuzz.submissions import record
 from tests import template
 from tests.fresh import a_second_later
 
@@ -50,15 +51,15 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def _writer_closed() -> Iterator[None]:
     """Close the connection beside Django's, which would keep the tests' database from being dropped."""
     yield
-    recording.inserter.close()
+    record.inserter.close()
 
 
 @pytest.fixture(autouse=True)
 def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread folds in the background: a test takes its steps by itself."""
-    monkeypatch.setattr(folding, "scheduler", folding.FoldScheduler())
-    monkeypatch.setattr(folding.FoldScheduler, "start", lambda self: None)
-    monkeypatch.setattr(rollup, "known_tail_rows", 0)
+    monkeypatch.setattr(fold_scheduler, "scheduler", fold_scheduler.FoldScheduler())
+    monkeypatch.setattr(fold_scheduler.FoldScheduler, "start", lambda self: None)
+    monkeypatch.setattr(ranking, "known_tail_rows", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,10 @@ from django.db import connection, transaction
 from django.db.models import Count
 from django.db.models.functions import TruncMinute
 
-from fizzbuzz import activity, rollup, rules
+from fizzbuzz import rules
+from fizzbuzz.counts import activity, ranking
+from fizzbuzz.counts.number_facts import facts_of
 from fizzbuzz.models import Submission
-from fizzbuzz.number_facts import facts_of
 
 T = TypeVar("T")
 
@@ -100,10 +101,10 @@ def assert_exact() -> int:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         expected = Submission.objects.most_common(100_000)
-        assert rollup.top(100_000) == expected
-        assert rollup.top(3) == expected[:3]
+        assert ranking.top(100_000) == expected
+        assert ranking.top(3) == expected[:3]
         for rank, (number, count) in enumerate(expected[:3], start=1):
-            assert rollup.count_of(number) == count
+            assert ranking.count_of(number) == count
             assert facts_of(number)[1:3] == (count, rank)
         assert_activity_is_exact()
         return sum(count for _, count in expected)
@@ -115,7 +116,7 @@ def assert_activity_is_exact() -> None:
     minutes: Counter[tuple[datetime, rules.Kind]] = Counter()
     for minute, number, count in log.values_list("minute", "number", "count"):
         minutes[minute, rules.classify(number)] += count
-    for name, window in activity.WINDOWS.items():
+    for name, window in activity.PERIODS.items():
         buckets = activity.activity(name)
         starts = [bucket.start for bucket in buckets]
         assert starts == [starts[0] + place * window.width for place in range(window.buckets)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.conf import settings
 
-from fizzbuzz_site import middleware, urls  # noqa: F401 - they import the admin's apps, which tests may be without
+from fizzbuzz_site import urls  # noqa: F401 - they import the admin's apps, which tests may be without
 
 ADMINS = {f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "sessions")} | {"axes"}
 

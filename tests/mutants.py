@@ -14,7 +14,13 @@ from pathlib import Path
 
 from tests.service import ROOT
 
-FILES = ("fizzbuzz/rollup.py", "fizzbuzz/activity.py", "fizzbuzz/number_facts.py", "fizzbuzz_site/shared_calls.py")
+FILES = (
+    "fizzbuzz/counts/folding.py",
+    "fizzbuzz/counts/ranking.py",
+    "fizzbuzz/counts/activity.py",
+    "fizzbuzz/counts/number_facts.py",
+    "core/shared_calls.py",
+)
 TESTS = (
     "tests/test_rollup.py",
     "tests/test_top.py",

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from fizzbuzz_site.embedded import Server
+from embedded.server import Server
 from tests.service import children, eventually
 
 USER = "postgres"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from fizzbuzz_site.embedded import DATABASE, USER
+from embedded.server import DATABASE, USER
 
 ROOT = Path(__file__).resolve().parent.parent
 # Environments for services whose deadlines tests wait for.

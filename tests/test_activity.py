@@ -8,9 +8,10 @@ from itertools import pairwise
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from fizzbuzz import rollup, rules
-from fizzbuzz.activity import WINDOWS, activity, latest
-from fizzbuzz.minutes import COLUMNS
+from fizzbuzz import rules
+from fizzbuzz.counts import folding
+from fizzbuzz.counts.activity import PERIODS, activity, latest
+from fizzbuzz.counts.minutes import COLUMNS
 from fizzbuzz.models import MinuteCount
 from tests.log import append, append_at
 from tests.marks import commits
@@ -20,11 +21,11 @@ pytestmark = commits
 NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", PERIODS)
 def test_an_empty_log_has_all_buckets(window: str) -> None:
     buckets = activity(window)
 
-    count, width = WINDOWS[window]
+    count, width = PERIODS[window]
     now = datetime.now(UTC)
     assert [bucket.counts for bucket in buckets] == [NONE] * count
     assert {later.start - bucket.start for bucket, later in pairwise(buckets)} == {width}
@@ -32,18 +33,18 @@ def test_an_empty_log_has_all_buckets(window: str) -> None:
     assert (buckets[0].start - datetime(1970, 1, 1, tzinfo=UTC)) % width == timedelta()
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", PERIODS)
 @pytest.mark.parametrize("folded", [True, False])
 def test_a_submission_is_in_the_bucket_that_it_falls_in(window: str, folded: bool) -> None:
     second = activity(window)[1].start  # still a bucket if time goes on to the next meanwhile
-    width = WINDOWS[window].width
+    width = PERIODS[window].width
     append_at(f"{second - timedelta(microseconds=1)}", 7)
     append_at(f"{second}", 15, 3)
     append_at(f"{second + width - timedelta(microseconds=1)}", 3, 5)
     append_at(f"{second + width}", 8, 9)
     append_at(f"{second - 2 * width}", 10)  # too old
     if folded:
-        assert rollup.fold() == 8
+        assert folding.fold() == 8
 
     buckets = {bucket.start: bucket.counts for bucket in activity(window)}
 
@@ -57,7 +58,7 @@ def test_a_submission_is_in_the_bucket_that_it_falls_in(window: str, folded: boo
 def test_reading_is_one_statement(rows: int, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     append(*range(rows))
 
-    for window in WINDOWS:
+    for window in PERIODS:
         with django_assert_num_queries(1):
             activity(window)
     with django_assert_num_queries(1):

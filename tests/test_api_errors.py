@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertInHTML
 
-from fizzbuzz.api.problem_types import OF_SLUG, PROBLEM_TYPES
+from fizzbuzz.api.problem_types import BY_SLUG, PROBLEM_TYPES
 from fizzbuzz.models import Submission
 
 pytestmark = pytest.mark.django_db
@@ -239,7 +239,7 @@ def test_no_cookie_is_set(client: Client, accept: str) -> None:
 
 def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("fizzbuzz.reads.count_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("fizzbuzz.counts.reads.count_of", lambda *_: 1 / 0)
 
     response = client.get("/api/numbers/15")
 
@@ -259,5 +259,5 @@ def test_each_type_leads_to_its_explanation(client: Client) -> None:
     page = client.get("/docs/problems")
 
     for slug, _, title, meaning in PROBLEM_TYPES:
-        assertInHTML(f"<h2>{OF_SLUG[slug].status} {title}</h2><p>{meaning}</p>".replace("'", "&#x27;"), page.text)
+        assertInHTML(f"<h2>{BY_SLUG[slug].status} {title}</h2><p>{meaning}</p>".replace("'", "&#x27;"), page.text)
         assert page.text.count(f'id="{slug}"') == 1

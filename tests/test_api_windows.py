@@ -10,9 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection
 from django.test import Client
 
-from fizzbuzz import rollup, windows
+from core.bulkhead import Bulkhead
+from fizzbuzz.counts import folding, time_range
 from fizzbuzz.models import Submission
-from fizzbuzz_site.bulkhead import Bulkhead
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def log(transactional_db: None) -> None:
                 "INSERT INTO fizzbuzz_submission (number, created_at) VALUES (%s, %s)",
                 [number, NOON + timedelta(hours=hours)],
             )
-    rollup.fold()
+    folding.fold()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def slow_log(seconds: float) -> Iterator[None]:
 
 
 def test_window_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "WINDOW_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(time_range, "WINDOW_TIMEOUT_SECONDS", 0.05)
     detail = "Counting this window takes longer than the limit of 0.05 s: choose a narrower one."
 
     with slow_log(10):
@@ -115,7 +115,7 @@ def test_window_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch
 def test_command_counts_a_window_however_long_it_takes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "WINDOW_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(time_range, "WINDOW_TIMEOUT_SECONDS", 0.05)
 
     with slow_log(0.2):
         call_command("top_numbers", "--since", "2026-01-31", "--format", "csv")
@@ -124,9 +124,9 @@ def test_command_counts_a_window_however_long_it_takes(
 
 
 def test_windows_at_once_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "counting", Bulkhead("time windows are being counted", 1, 0))
+    monkeypatch.setattr(time_range, "counting", Bulkhead("time windows are being counted", 1, 0))
 
-    with windows.counting.slot():
+    with time_range.counting.slot():
         rejected = client.get("/api/most_common", {"since": "2026-01-31"})
         without_window = client.get("/api/most_common")
     answered = client.get("/api/most_common", {"since": "2026-01-31"})

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
-from fizzbuzz_site import clients
+from core import client_ip
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -48,15 +48,15 @@ def request(peer: str, forwarded: str | None = None) -> Any:
 def test_the_client_is_who_our_proxies_saw(settings: Any, peer: str, forwarded: str | None, client: str) -> None:
     settings.TRUSTED_PROXIES = PROXIES
 
-    assert clients.address(request(peer, forwarded)) == client
+    assert client_ip.client_ip(request(peer, forwarded)) == client
 
 
 def test_without_proxies_of_ours_nobody_is_believed() -> None:
-    assert clients.address(request("10.0.0.1", "203.0.113.9")) == "10.0.0.1"
+    assert client_ip.client_ip(request("10.0.0.1", "203.0.113.9")) == "10.0.0.1"
 
 
 def test_header_that_a_proxy_may_pass_on_unread_is_not_believed(settings: Any) -> None:
     settings.TRUSTED_PROXIES = PROXIES
     request = RequestFactory().get("/", headers={"Forwarded": "for=203.0.113.9"}, REMOTE_ADDR="10.0.0.1")
 
-    assert clients.address(request) == "10.0.0.1"
+    assert client_ip.client_ip(request) == "10.0.0.1"

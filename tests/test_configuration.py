@@ -243,7 +243,7 @@ def test_http_promises_nothing_and_trusts_no_header() -> None:
 LOADED = """
 import sys
 from fizzbuzz_site.wsgi import application
-print(*(name in sys.modules for name in ("fizzbuzz.rate_limit", "limits", "redis")))
+print(*(name in sys.modules for name in ("fizzbuzz.web.rate_limit", "limits", "redis")))
 """
 
 

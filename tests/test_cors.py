@@ -16,7 +16,7 @@ FRIEND = "https://friend.example"
 @pytest.fixture
 def shared(settings: Any) -> Client:
     """A client of a service whose API pages of one other origin may read."""
-    settings.MIDDLEWARE = ["fizzbuzz_site.middleware.ReadOnlyCorsMiddleware", *settings.MIDDLEWARE]
+    settings.MIDDLEWARE = ["core.middleware.ReadOnlyCorsMiddleware", *settings.MIDDLEWARE]
     settings.CORS_ALLOWED_ORIGINS = [FRIEND]
     return Client()
 

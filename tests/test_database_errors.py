@@ -11,9 +11,9 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
-from fizzbuzz.database_faults import Fault, fault_of
+from core.db.faults import Fault, fault_of
 from fizzbuzz.models import Submission
-from fizzbuzz.outcomes import NotRecorded
+from fizzbuzz.submissions.outcomes import NotRecorded
 from tests.log import append
 from tests.marks import commits
 
@@ -102,7 +102,7 @@ def test_error_of_a_write_is_told_apart_and_nothing_was_recorded(  # noqa: PLR09
     assert problem["type"] == f"/docs/problems#{'not-recorded' if status == 503 else 'internal-error'}"
     assert response.get("Retry-After") == ("5" if status == 503 else None)
     assert not Submission.objects.exists()
-    (logged,) = [record for record in caplog.records if record.name == "fizzbuzz.errors"]
+    (logged,) = [record for record in caplog.records if record.name == "fizzbuzz.web.errors"]
     assert bool(logged.exc_info) == (Fault.UNAVAILABLE.value not in detail)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import SUPERUSER, USER, Server
+from embedded.server import SUPERUSER, USER, Server
 from tests import template
 from tests.service import Answer, Service, children, eventually, serving, url_of
 

@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection
 from django.test import Client
 
-from fizzbuzz import database_setup, rollup
+from fizzbuzz import database_setup
+from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.models import Submission, Watermark
 from tests.fresh import a_second_later
 from tests.log import INSERT, another, append, assert_exact
@@ -77,7 +78,7 @@ def test_sequence_behind_the_log_is_seen_and_raised(client: Client, caplog: pyte
 def test_sequence_below_the_watermark_is_raised_so_that_every_row_is_counted(client: Client) -> None:
     """As after a restore of a log that is older than the rollups."""
     append(15, 15, 7)
-    rollup.fold()
+    folding.fold()
     through = highest_id()
     execute("DELETE FROM fizzbuzz_submission WHERE id = %s", through)
     execute("SELECT setval('fizzbuzz_submission_id_seq', %s)", through - 1)
@@ -88,9 +89,9 @@ def test_sequence_below_the_watermark_is_raised_so_that_every_row_is_counted(cli
 
     assert before == (503, "behind the log: run migrate")
     assert highest_id() == through + 1
-    assert rollup.count_of(9) == 1
-    assert rollup.fold() == 1
-    assert rollup.rebuild() > 0  # the deleted row's counts
+    assert ranking.count_of(9) == 1
+    assert folding.fold() == 1
+    assert verify.rebuild() > 0  # the deleted row's counts
     assert assert_exact() == 3
 
 
@@ -159,7 +160,7 @@ def test_migration_names_the_transaction_that_it_waits_for(monkeypatch: pytest.M
 
     migrate()
     assert Watermark.objects.count() == 1
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
 
 def test_migrations_stand_alone() -> None:

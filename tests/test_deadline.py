@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from fizzbuzz_site.postgresql.deadline import DeadlineConnection, connect_with_deadline
+from core.db.deadline import DeadlineConnection, connect_with_deadline
 from tests.marks import commits
 from tests.service import eventually
 
@@ -20,7 +20,7 @@ IN_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import sys, psycopg, gevent
-from fizzbuzz_site.postgresql.deadline import DeadlineConnection
+from core.db.deadline import DeadlineConnection
 database = DeadlineConnection.connect(sys.argv[1], autocommit=True)
 database.deadline_seconds = 0.3
 try:

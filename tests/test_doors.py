@@ -13,8 +13,8 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from django.test import Client
 
-from fizzbuzz.errors import INVALID_HOST
 from fizzbuzz.models import Submission
+from fizzbuzz.web.errors import INVALID_HOST
 from tests.service import SECONDS, Answer, Service, manage, serving
 
 HOST = "fizzbuzz.example"

@@ -13,14 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fizzbuzz_site import embedded, embedded_programs
-from fizzbuzz_site.embedded import EmbeddedError, Server
+from embedded import programs
+from embedded.server import DATABASE, USER, EmbeddedError, Server
 from tests.service import ROOT, eventually, processes
 
 JOIN_AND_WAIT = """
 import sys
 from pathlib import Path
-from fizzbuzz_site.embedded import Server
+from embedded.server import Server
 server = Server(Path(sys.argv[1]))
 print(server.join(), flush=True)
 sys.stdin.read()
@@ -49,7 +49,7 @@ def user(data_dir: Path) -> subprocess.Popen[str]:
 
 
 def connect(host: str) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(host=host, user=embedded.USER, dbname=embedded.DATABASE, autocommit=True)
+    return psycopg.connect(host=host, user=USER, dbname=DATABASE, autocommit=True)
 
 
 def answers(host: str) -> bool:
@@ -203,7 +203,7 @@ def test_server_that_hangs_is_an_error_in_words(
     server._forget()
     pid = postmaster(server)
     os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(embedded, "SECONDS", 0)
+    monkeypatch.setattr("embedded.server.SECONDS", 0)
 
     with pytest.raises(EmbeddedError, match="runs, but does not answer"):
         server.join()
@@ -246,7 +246,7 @@ def test_unusable_folder_is_an_error_in_words() -> None:
 
 
 def test_failed_initdb_is_an_error_in_words(empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "SUPERUSER", "pg_reserved")
+    monkeypatch.setattr("embedded.server.SUPERUSER", "pg_reserved")
 
     with pytest.raises(EmbeddedError, match=r'initdb failed in .*data\.new: .*superuser name "pg_reserved"'):
         Server(empty_data_dir).join()
@@ -267,7 +267,7 @@ def test_failed_start_names_the_log(server: Server, data_dir: Path) -> None:
 
 
 def test_missing_wheel_is_an_error_in_words(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_programs, "find_spec", lambda name: None)
+    monkeypatch.setattr(programs, "find_spec", lambda name: None)
 
     with pytest.raises(
         EmbeddedError, match=r"not installed: run pip install -r requirements-embedded\.txt, or set DATA"
@@ -283,7 +283,7 @@ def test_root_keeps_data_elsewhere_if_the_folder_is_closed_to_the_servers_user(
     state_dir = Path(tempfile.mkdtemp())
     state_dir.chmod(0o711)
     empty_data_dir.parent.chmod(0o700)
-    monkeypatch.setattr(embedded, "STATE_DIR", state_dir)
+    monkeypatch.setattr("embedded.server.STATE_DIR", state_dir)
     server = Server(empty_data_dir / "closed")
 
     try:

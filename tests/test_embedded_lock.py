@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fizzbuzz_site import embedded
-from fizzbuzz_site.embedded import EmbeddedError, Server
+from embedded.server import EmbeddedError, Server
 from tests.service import ROOT, eventually, processes
 from tests.test_embedded import JOIN_AND_WAIT, answers, connect, kill, postmaster
 
@@ -91,7 +90,7 @@ def test_folder_of_a_killed_container_can_be_used_again(server: Server, data_dir
 def test_process_that_outlives_its_postmaster_holds_the_folder(
     server: Server, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "UNREACHABLE_SECONDS", 0)
+    monkeypatch.setattr("embedded.server.UNREACHABLE_SECONDS", 0)
     database = connect(server.join())
     backend = database.info.backend_pid
     os.kill(backend, signal.SIGSTOP)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fizzbuzz_site.embedded import EmbeddedError, Server
-from fizzbuzz_site.embedded_programs import Programs
+from embedded.programs import Programs
+from embedded.server import EmbeddedError, Server
 from tests.service import ROOT, eventually, manage, serving
 from tests.test_embedded import JOIN_AND_WAIT, answers, connect
 

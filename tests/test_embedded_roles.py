@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from fizzbuzz_site.embedded import DATABASE, SUPERUSER, USER, Server
+from embedded.server import DATABASE, SUPERUSER, USER, Server
 from tests.service import manage
 from tests.test_embedded import connect
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.pq import Conninfo
 
-from fizzbuzz_site.embedded import SUPERUSER, USER, Server
+from embedded.server import SUPERUSER, USER, Server
 from tests.service import Service, manage, url_of
 
 # Each of libpq's variables, and those that only its documentation lists, with a value that would break a connection.

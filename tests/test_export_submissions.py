@@ -69,17 +69,17 @@ def test_filters(capsys: pytest.CaptureFixture[str], options: list[str], ids: li
 
 
 def test_debug_changes_nothing(settings: Any) -> None:
-    usual = b"".join(exporting.export(Submission.objects.filter(number=15), "csv"))
+    usual = b"".join(exporting.export_submissions(Submission.objects.filter(number=15), "csv"))
     settings.DEBUG = True
 
-    assert b"".join(exporting.export(Submission.objects.filter(number=15), "csv")) == usual
+    assert b"".join(exporting.export_submissions(Submission.objects.filter(number=15), "csv")) == usual
 
 
 def test_kind_and_result_are_what_the_rules_say() -> None:
     numbers = [*range(-31, 32), rules.SMALLEST]
     append(*numbers)
 
-    text = b"".join(exporting.export(Submission.objects.filter(id__gt=0), "csv")).decode()
+    text = b"".join(exporting.export_submissions(Submission.objects.filter(id__gt=0), "csv")).decode()
 
     said = [(row["number"], row["kind"], row["result"]) for row in csv.DictReader(io.StringIO(text))]
     assert said == [(str(number), rules.classify(number), rules.result(number)) for number in numbers]
@@ -95,7 +95,7 @@ def test_bad_number_is_an_error_in_words() -> None:
 def test_blocks_are_small_and_whole() -> None:
     append(*range(10_000))
 
-    blocks = list(exporting.export(Submission.objects.all(), "csv"))
+    blocks = list(exporting.export_submissions(Submission.objects.all(), "csv"))
 
     assert len(blocks) > 5
     assert all(len(block) < exporting.BLOCK + 200 for block in blocks)
@@ -105,7 +105,7 @@ def test_blocks_are_small_and_whole() -> None:
 @commits
 def test_reader_that_leaves_early_frees_the_connection() -> None:
     append(*range(10_000))
-    blocks = exporting.export(Submission.objects.all(), "csv")
+    blocks = exporting.export_submissions(Submission.objects.all(), "csv")
     next(blocks)
 
     blocks.close()
@@ -138,4 +138,4 @@ def test_broken_pipe_ends_quietly(data_dir: Path) -> None:
         assert (export.wait(), export.stderr.read()) == (0, "")
 
 
-FILL = "from fizzbuzz import recording; recording.record(range(50_000), 'batch')"
+FILL = "from fizzbuzz.submissions import record; recording.record(range(50_000), 'batch')"

@@ -12,10 +12,12 @@ from django.db import InterfaceError, connection, transaction
 from django.test import Client
 from prometheus_client import REGISTRY
 
-from fizzbuzz import folding, inserter, metrics, recording, rollup
-from fizzbuzz.activity import activity
-from fizzbuzz.folding import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
+from fizzbuzz import metrics
+from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
+from fizzbuzz.counts.activity import activity
+from fizzbuzz.counts.fold_scheduler import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
 from fizzbuzz.models import NumberCount, Submission, Watermark
+from fizzbuzz.submissions import inserter, record
 from tests.log import INSERT, another, append, assert_exact, elsewhere
 from tests.marks import commits
 
@@ -27,13 +29,13 @@ def folds(outcome: str) -> float:
 
 
 def test_step_folds_the_whole_tail_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "MAX_ROWS_PER_FOLD", 4)
+    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
     append(*range(10))
     done = folds("done")
 
-    assert [folding.scheduler.step(), folding.scheduler.step()] == [10, 0]
+    assert [fold_scheduler.scheduler.step(), fold_scheduler.scheduler.step()] == [10, 0]
     assert folds("done") == done + 3
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
 
 def test_step_does_not_wait_for_a_writer_and_remembers_what_to_fold() -> None:
@@ -42,20 +44,20 @@ def test_step_does_not_wait_for_a_writer_and_remembers_what_to_fold() -> None:
         late.execute(INSERT, [[7]])
         append(15, 15)
         for _ in range(6):
-            assert folding.scheduler.step() == 0
-            pauses.append(folding.scheduler.pause_seconds)
+            assert fold_scheduler.scheduler.step() == 0
+            pauses.append(fold_scheduler.scheduler.pause_seconds)
         later.execute(INSERT, [[8]])  # holds up the next fold, not this one
         append(9)
         late.commit()
 
-        assert folding.scheduler.step() == 3
+        assert fold_scheduler.scheduler.step() == 3
         assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 2)]
-        assert folding.scheduler.step() == 0
+        assert fold_scheduler.scheduler.step() == 0
         later.commit()
 
     assert pauses == [2 * MIN_SETTLE_INTERVAL_SECONDS * 2**index for index in range(4)] + [FOLD_INTERVAL_SECONDS] * 2
-    assert folding.scheduler.step() == 2
-    assert rollup.verify() == []
+    assert fold_scheduler.scheduler.step() == 2
+    assert verify.verify() == []
     assert assert_exact() == 5
 
 
@@ -63,14 +65,14 @@ def test_remembered_limit_may_be_folded_by_another_process_meanwhile() -> None:
     with another() as late:
         late.execute(INSERT, [[7]])
         append(15)
-        folding.scheduler.step()
+        fold_scheduler.scheduler.step()
         late.commit()
-    assert elsewhere(rollup.fold) == 2
+    assert elsewhere(folding.fold) == 2
 
-    assert folding.scheduler.step() == 0
+    assert fold_scheduler.scheduler.step() == 0
     append(15)
-    assert folding.scheduler.step() == 1
-    assert rollup.verify() == []
+    assert fold_scheduler.scheduler.step() == 1
+    assert verify.verify() == []
 
 
 def test_limit_of_a_log_that_was_emptied_is_forgotten() -> None:
@@ -79,7 +81,7 @@ def test_limit_of_a_log_that_was_emptied_is_forgotten() -> None:
     with another() as open_for_long:
         open_for_long.execute(INSERT, [[1]])
         append(1)
-        folding.scheduler.step()
+        fold_scheduler.scheduler.step()
         open_for_long.rollback()
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
@@ -87,24 +89,24 @@ def test_limit_of_a_log_that_was_emptied_is_forgotten() -> None:
     with another() as late:
         late.execute(INSERT, [[7]])
         append(15)
-        assert folding.scheduler.step() == 0
+        assert fold_scheduler.scheduler.step() == 0
         late.commit()
 
     assert Watermark.objects.count() == 0
-    assert folding.scheduler.step() == 2
-    assert rollup.verify() == []
+    assert fold_scheduler.scheduler.step() == 2
+    assert verify.verify() == []
 
 
 def test_limit_that_another_server_gave_is_forgotten() -> None:
     append(15)
     with another() as late:
         late.execute(INSERT, [[7]])
-        limit = rollup.find_fold_limit()
+        limit = folding.find_fold_limit()
         earlier = limit._replace(server_started_at=limit.server_started_at.replace(year=2001))
 
-        assert not rollup.is_settled(limit)
-        with pytest.raises(rollup.LogReplaced):
-            rollup.is_settled(earlier)
+        assert not folding.is_settled(limit)
+        with pytest.raises(folding.LogReplaced):
+            folding.is_settled(earlier)
 
 
 @contextmanager
@@ -140,33 +142,33 @@ def test_tail_stays_bounded_while_commits_are_slow() -> None:
             pool.submit(write)
         try:
             for _ in range(100):  # far more looks than it takes
-                if len(tails) < 5 and folding.scheduler.step():
-                    tails.append(rollup.tail_length())
-                ended.wait(folding.scheduler.pause_seconds if len(tails) < 5 else 0)
+                if len(tails) < 5 and fold_scheduler.scheduler.step():
+                    tails.append(folding.tail_length())
+                ended.wait(fold_scheduler.scheduler.pause_seconds if len(tails) < 5 else 0)
         finally:
             ended.set()
 
     # What is left is what was committed since the fold's limit was found: a few commits of each.
     assert [tail for tail in tails if tail is not None and tail <= 30] == tails != []
     assert len(tails) == 5
-    folding.scheduler.step()
-    assert rollup.verify() == []
+    fold_scheduler.scheduler.step()
+    assert verify.verify() == []
 
 
 def test_reads_of_a_tail_that_is_too_long_are_refused_until_it_is_folded(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollup, "MAX_TAIL_ROWS", 5)
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
     reads = ["/api/most_common", "/api/numbers/15"]
     append(7)
-    folding.scheduler.step()
+    fold_scheduler.scheduler.step()
     append(*[15] * 6)
     known = client.get("/api/most_common")
     with another() as folder:
         folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
-        folding.scheduler.step()
+        fold_scheduler.scheduler.step()
         refused = [client.get(path) for path in reads]
-    folding.scheduler.step()
+    fold_scheduler.scheduler.step()
 
     assert known.status_code == 200
     assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in refused] == [
@@ -177,9 +179,9 @@ def test_reads_of_a_tail_that_is_too_long_are_refused_until_it_is_folded(
 
 
 def test_activity_of_a_tail_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "known_tail_rows", rollup.MAX_TAIL_ROWS + 1)
+    monkeypatch.setattr(ranking, "known_tail_rows", ranking.MAX_TAIL_ROWS + 1)
 
-    with pytest.raises(rollup.CatchingUp):
+    with pytest.raises(ranking.CatchingUp):
         activity("hour")
 
 
@@ -212,26 +214,26 @@ def test_fold_that_fails_is_logged_once_and_made_up_for(caplog: pytest.LogCaptur
     failed = folds("failed")
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE fizzbuzz_numbercount RENAME TO elsewhere")
-        steps = [folding.scheduler.step(), folding.scheduler.step()]
+        steps = [fold_scheduler.scheduler.step(), fold_scheduler.scheduler.step()]
         cursor.execute("ALTER TABLE elsewhere RENAME TO fizzbuzz_numbercount")
 
     assert steps == [0, 0]
     assert folds("failed") == failed + 2
-    assert [record.getMessage() for record in caplog.records if record.name == "fizzbuzz.folding"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "fizzbuzz.counts.fold_scheduler"] == [
         "A fold failed. Counts stay exact; the next fold makes up for it."
     ]
-    assert folding.scheduler.step() == 1
+    assert fold_scheduler.scheduler.step() == 1
 
 
 def test_submissions_wake_the_thread_after_each_thousand_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[int] = []
-    monkeypatch.setattr(folding.FoldScheduler, "start", lambda self: woken.append(Submission.objects.count()))
+    monkeypatch.setattr(fold_scheduler.FoldScheduler, "start", lambda self: woken.append(Submission.objects.count()))
     for _ in range(3):
-        recording.record([15] * 400, "batch")
+        record.record([15] * 400, "batch")
 
     assert woken == [1_200]
     with transaction.atomic():
-        recording.record([15] * 1_000, "batch")
+        record.record([15] * 1_000, "batch")
         transaction.set_rollback(True)
     assert woken == [1_200]
 
@@ -239,7 +241,7 @@ def test_submissions_wake_the_thread_after_each_thousand_rows(monkeypatch: pytes
 def test_answer_of_the_form_is_no_error_where_the_counts_cannot_be_read(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollup, "known_tail_rows", rollup.MAX_TAIL_ROWS + 1)
+    monkeypatch.setattr(ranking, "known_tail_rows", ranking.MAX_TAIL_ROWS + 1)
 
     answer = client.post("/", {"number": "15"}, headers={"HX-Request": "true"})
 

@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from django.db import OperationalError
 
-from fizzbuzz import group_commit
-from fizzbuzz.group_commit import GroupCommit
-from fizzbuzz.outcomes import OutcomeUnknown
+from fizzbuzz.submissions import group_commit
+from fizzbuzz.submissions.group_commit import GroupCommit
+from fizzbuzz.submissions.outcomes import OutcomeUnknown
 from tests.service import ROOT, eventually
 
 
@@ -185,8 +185,8 @@ def test_caller_that_is_interrupted_while_it_waits_is_never_sent() -> None:
 GREENLETS = """
 from gevent import monkey; monkey.patch_all()
 import gevent
-from fizzbuzz.group_commit import GroupCommit
-from fizzbuzz.outcomes import NotRecorded
+from fizzbuzz.submissions.group_commit import GroupCommit
+from fizzbuzz.submissions.outcomes import NotRecorded
 
 def execute(items):
     statements.append(items)

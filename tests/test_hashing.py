@@ -15,9 +15,9 @@ from django.db import connection
 from django.test import Client
 from pytest_django.asserts import assertInHTML
 
-from fizzbuzz_site import hashing
+from core import hashing
+from core.bulkhead import Bulkhead, Busy
 from fizzbuzz_site import settings as of_production
-from fizzbuzz_site.bulkhead import Bulkhead, Busy
 from tests.marks import commits
 
 LOGIN = {"username": "root", "password": "correct horse"}
@@ -27,10 +27,10 @@ from gevent import monkey
 monkey.patch_all()
 import gevent, json, os, time
 from django.conf import settings
-settings.configure(PASSWORD_HASHERS=["fizzbuzz_site.hashing.PasswordHasher"])
+settings.configure(PASSWORD_HASHERS=["core.hashing.PasswordHasher"])
 from django.contrib.auth.hashers import make_password
-from fizzbuzz_site import hashing
-from fizzbuzz_site.bulkhead import Busy
+from core import hashing
+from core.bulkhead import Busy
 hashing.hashing._wait_seconds = 0
 niceness = os.getpriority(os.PRIO_PROCESS, 0)
 def attempt(turn):

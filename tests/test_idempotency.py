@@ -11,8 +11,8 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
 
-from fizzbuzz import idempotency
 from fizzbuzz.models import IdempotencyKey, Submission
+from fizzbuzz.submissions import idempotency
 from tests.marks import commits
 
 pytestmark = commits

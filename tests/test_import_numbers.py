@@ -14,8 +14,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from fizzbuzz import folding, importing, recording, rollup, rules
+from fizzbuzz import rules
+from fizzbuzz.counts import fold_scheduler, folding, verify
 from fizzbuzz.models import Import, NumberCount, Submission
+from fizzbuzz.submissions import importing, record
 from tests.inputs import REFUSED_AS_TEXT
 from tests.log import INSERT, another, assert_exact, elsewhere
 from tests.marks import commits
@@ -62,7 +64,7 @@ def test_lines_are_recorded_in_their_order(file: Path, content: bytes, capsys: p
 
     assert capsys.readouterr() == ("4 numbers recorded.\n", "")
     assert log() == NUMBERS
-    assert rollup.fold() == 0
+    assert folding.fold() == 0
     assert assert_exact() == 4
 
 
@@ -194,16 +196,16 @@ def test_failure_in_the_middle_is_made_up_for(
         if not next(chunks):
             raise OperationalError("the server went away")
 
-    usual = recording.load
+    usual = record.load
     file.write_text("".join(f"{number}\n" for number in range(10)))
     monkeypatch.setattr(importing, "CHUNK", 3)
-    monkeypatch.setattr(recording, "load", load)
+    monkeypatch.setattr(record, "load", load)
     with pytest.raises(CommandError) as error:
         call_command("import_numbers", str(file))
     assert str(error.value) == (
         "The database failed: the server went away\nThe same command goes on where this one stopped."
     )
-    monkeypatch.setattr(recording, "load", usual)
+    monkeypatch.setattr(record, "load", usual)
 
     call_command("import_numbers", str(file))
 
@@ -211,11 +213,11 @@ def test_failure_in_the_middle_is_made_up_for(
         "6 of 10 numbers are recorded already; going on from there.\n10 numbers recorded.\n"
     )
     assert log() == list(range(10))
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
 
 def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def chunk_elsewhere(checked: importing.Checked) -> int:
+    def chunk_elsewhere(checked: importing.ValidatedFile) -> int:
         elsewhere(lambda: usual(checked))
         return usual(checked)
 
@@ -234,7 +236,7 @@ def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatc
 def test_transaction_that_stays_open_holds_up_the_folds_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("15\n-3\n7\n15\n")
     monkeypatch.setattr(importing, "CHUNK", 2)
-    monkeypatch.setattr(folding, "IMPORT_FOLD_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(fold_scheduler, "IMPORT_FOLD_TIMEOUT_SECONDS", 0.05)
 
     with another() as late:
         late.execute(INSERT, [[7]])
@@ -243,7 +245,7 @@ def test_transaction_that_stays_open_holds_up_the_folds_alone(file: Path, monkey
         assert NumberCount.objects.count() == 0
         assert assert_exact() == 4
         late.commit()
-    assert rollup.fold() == 5
+    assert folding.fold() == 5
     assert assert_exact() == 5
 
 

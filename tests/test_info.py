@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from core.info import STARTED_AT
 from fizzbuzz_site import __version__
-from fizzbuzz_site.info import STARTED_AT
 
 pytestmark = pytest.mark.django_db
 

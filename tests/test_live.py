@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from fizzbuzz import rollup
+from fizzbuzz.counts import folding
 from tests.fresh import a_second_later
 from tests.log import append
 from tests.marks import commits
@@ -47,7 +47,7 @@ def test_fragment_takes_three_queries(client: Client, django_assert_num_queries:
 @commits
 def test_pages_take_as_many_queries_on_a_full_log(client: Client, django_assert_num_queries: Any) -> None:
     append(*range(5_000))
-    while rollup.fold():
+    while folding.fold():
         pass
     append(*range(50))
 

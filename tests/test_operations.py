@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from django.test import Client
 
-from fizzbuzz import rollup
-from fizzbuzz_site.embedded import Server
+from embedded.server import Server
+from fizzbuzz.counts import folding
 from tests.log import append
 from tests.marks import commits
 from tests.service import ROOT, Service, manage, serving, url_of
@@ -134,7 +134,7 @@ def test_programs_say_what_is_wrong(data_dir: Path) -> None:
 @commits
 def test_what_to_watch_is_there(client: Client) -> None:
     append(15)
-    rollup.fold()
+    folding.fold()
     page = client.get("/metrics").text
     named = re.findall(r"^\| `((?:django|fizzbuzz)_\w+)` \|", TEXT, re.MULTILINE)
 

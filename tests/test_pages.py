@@ -221,7 +221,7 @@ def test_name_that_no_setting_could_allow_is_called_invalid(client: Client, sett
 
 def test_surprises_are_pages_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("fizzbuzz.reads.facts", lambda *_: 1 / 0)
+    monkeypatch.setattr("fizzbuzz.counts.reads.facts", lambda *_: 1 / 0)
 
     response = client.get("/numbers/15")
 

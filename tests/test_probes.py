@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from fizzbuzz_site import probes
-from fizzbuzz_site.embedded import Server
+from core import probes
+from embedded.server import Server
 from tests.service import Service, eventually, processes, serving
 
 READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}

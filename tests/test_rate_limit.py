@@ -14,8 +14,8 @@ from django.http import HttpResponse
 from django.test import Client
 from limits import parse
 
-from fizzbuzz import rate_limit
 from fizzbuzz.models import Submission
+from fizzbuzz.web import rate_limit
 from fizzbuzz_site.settings import _rate
 from tests.cache import Cache, caching, needs_redis
 from tests.marks import commits
@@ -23,7 +23,7 @@ from tests.service import Answer, Service, eventually, serving
 
 pytestmark = [needs_redis, commits]
 
-LIMITING = "fizzbuzz.rate_limit.RateLimitMiddleware"
+LIMITING = "fizzbuzz.web.rate_limit.RateLimitMiddleware"
 UNAVAILABLE = "fizzbuzz_rate_limit_unavailable_total"
 
 

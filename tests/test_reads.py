@@ -10,8 +10,8 @@ from typing import Any
 
 from django.db import connection
 
-from fizzbuzz import reads, rollup
-from fizzbuzz.number_facts import NumberFacts, facts_of
+from fizzbuzz.counts import folding, ranking, reads
+from fizzbuzz.counts.number_facts import NumberFacts, facts_of
 from tests.log import append, append_at
 from tests.marks import commits
 
@@ -51,7 +51,7 @@ def test_read_contains_every_write_that_was_acknowledged_before_it() -> None:
         for turn in range(WRITES):
             log.write()
             if turn % 10 == 0:
-                rollup.fold()
+                folding.fold()
             with connection.execute_wrapper(log.count_statement):
                 for read in READS:
                     acknowledged = log.acknowledged
@@ -64,7 +64,7 @@ def test_read_contains_every_write_that_was_acknowledged_before_it() -> None:
             future.result()
 
     assert stale == []
-    assert rollup.count_of(NUMBER) == log.acknowledged == WRITES * THREADS
+    assert ranking.count_of(NUMBER) == log.acknowledged == WRITES * THREADS
     assert log.statements < 3 * WRITES * THREADS  # some were shared
 
 
@@ -82,7 +82,7 @@ def test_first_and_last_are_told_of_one_number() -> None:
 def test_rank_is_told_of_the_first_hundred_alone() -> None:
     numbers = [number for number in range(150) for _ in range(150 - number)]
     append(*numbers[: len(numbers) // 2])
-    rollup.fold()
+    folding.fold()
     append(*numbers[len(numbers) // 2 :])
 
     assert [facts_of(number).rank for number in (0, 1, 98, 99, 100, 149)] == [1, 2, 99, 100, None, None]

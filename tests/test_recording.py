@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from fizzbuzz import recording, rules
+from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from fizzbuzz.outcomes import NotRecorded
+from fizzbuzz.submissions import record
+from fizzbuzz.submissions.outcomes import NotRecorded
 from tests.marks import commits
 
 pytestmark = commits
@@ -24,7 +25,7 @@ def counted(kind: str, channel: str) -> float:
 @given(st.lists(st.integers(-3, 3) | st.integers(rules.SMALLEST, rules.LARGEST), max_size=20))
 @settings(max_examples=50, deadline=None)
 def test_record_answers_the_rows_in_order(numbers: list[int]) -> None:
-    submissions = recording.record(numbers, "batch")
+    submissions = record.record(numbers, "batch")
 
     ids = [each.id for each in submissions]
     rows = Submission.objects.in_bulk(ids)
@@ -37,11 +38,11 @@ def test_record_answers_the_rows_in_order(numbers: list[int]) -> None:
 
 def test_record_is_one_statement(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):  # BEGIN, the INSERT, COMMIT
-        recording.record([15, 7, 15], "batch")
+        record.record([15, 7, 15], "batch")
 
 
 def test_equal_numbers_get_ids_in_order() -> None:
-    ids = [each.id for each in recording.record([15, 15, 15], "batch")]
+    ids = [each.id for each in record.record([15, 15, 15], "batch")]
 
     assert ids == sorted(ids)
 
@@ -50,7 +51,7 @@ def test_all_are_recorded_or_none() -> None:
     before = counted("FizzBuzz", "batch")
 
     with pytest.raises(NotRecorded):
-        recording.record([15, 15, 2**63], "batch")
+        record.record([15, 15, 2**63], "batch")
 
     assert not Submission.objects.exists()
     assert counted("FizzBuzz", "batch") == before
@@ -60,7 +61,7 @@ def test_metrics_count_what_is_committed() -> None:
     before = {kind: counted(kind.value, "batch") for kind in rules.Kind}
 
     with transaction.atomic():
-        recording.record([15, 15, 3, 7], "batch")
+        record.record([15, 15, 3, 7], "batch")
         inside = {kind: counted(kind.value, "batch") for kind in rules.Kind}
     after = {kind: counted(kind.value, "batch") for kind in rules.Kind}
 
@@ -77,7 +78,7 @@ def test_metrics_do_not_count_what_is_rolled_back() -> None:
     before = counted("FizzBuzz", "batch")
 
     with transaction.atomic():
-        recording.record([15], "batch")
+        record.record([15], "batch")
         transaction.set_rollback(True)
 
     assert not Submission.objects.exists()
@@ -97,7 +98,7 @@ def test_each_way_in_is_a_channel(client: Client) -> None:
 
 
 def test_a_row_says_what_it_is() -> None:
-    (submission,) = recording.record([15], "api")
+    (submission,) = record.record([15], "api")
 
     assert str(submission) == "15 is FizzBuzz"
 
@@ -105,7 +106,7 @@ def test_a_row_says_what_it_is() -> None:
 def test_the_database_gives_the_time() -> None:
     with connection.cursor() as cursor:
         (before,) = cursor.execute("SELECT clock_timestamp()").fetchone()
-        (submission,) = recording.record([15], "api")
+        (submission,) = record.record([15], "api")
         (after,) = cursor.execute("SELECT clock_timestamp()").fetchone()
 
     assert before <= submission.created_at <= after

@@ -41,7 +41,7 @@ def started_at(service: Service) -> set[str]:
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        ("fizzbuzz/views.py", "SyntaxError: invalid syntax\n"),
+        ("fizzbuzz/pages/views.py", "SyntaxError: invalid syntax\n"),
         ("fizzbuzz/models.py", "SyntaxError: invalid syntax\n"),
         ("templates/stats.html", "templates/stats.html\n"),
     ],
@@ -66,7 +66,7 @@ def test_reload_of_broken_code_leaves_the_workers(copy: Path, data_dir: Path) ->
         assert eventually(lambda: len(started_at(service)) == 2)
         before = started_at(service)
         workers = children(service.process.pid)
-        views = copy / "fizzbuzz/views.py"
+        views = copy / "fizzbuzz/pages/views.py"
         working = break_(views)
 
         for _ in range(2):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from fizzbuzz_site import log_config
+from core import log_config
 from tests.service import ROOT, SECONDS, Service, eventually
 
 MADE = re.compile(r"[0-9a-f]{16}")
@@ -98,7 +98,7 @@ def test_exception_is_logged_with_its_request_id(
     client: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("fizzbuzz.reads.count_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("fizzbuzz.counts.reads.count_of", lambda *_: 1 / 0)
 
     response = client.get("/api/numbers/15")
 
@@ -225,7 +225,7 @@ def test_line_is_shorter_than_pipe_buf() -> None:
 
 READABLE = """
 import logging, logging.config
-from fizzbuzz_site import log_config
+from core import log_config
 logging.config.dictConfig(log_config.configuration("info", readable=True))
 requests = log_config.request_logger("info", readable=True)
 requests.info("request", method="POST", route="home", status=303, ms=1.5, client="::1")

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import Server
+from embedded.server import Server
 from tests.clients import Client, Ledger
 from tests.service import Service, children, eventually, serving, url_of
 

@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models import Sum
 
-from fizzbuzz import rollup
+from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.models import MinuteCount, NumberCount, Watermark
 from tests.log import OLD_FOLD, another, append, append_at, assert_exact
 from tests.marks import commits
@@ -20,20 +20,20 @@ def through() -> int:
 
 
 def test_an_empty_log_has_no_top() -> None:
-    assert rollup.top(3) == []
-    assert rollup.count_of(15) == 0
-    assert rollup.fold() == 0
-    assert rollup.top(3) == []
-    assert rollup.verify() == []
-    assert rollup.rebuild() == 0
+    assert ranking.top(3) == []
+    assert ranking.count_of(15) == 0
+    assert folding.fold() == 0
+    assert ranking.top(3) == []
+    assert verify.verify() == []
+    assert verify.rebuild() == 0
 
 
 def test_fold_takes_the_whole_tail() -> None:
     append(15, 7)
-    assert rollup.fold() == 2
-    assert rollup.fold() == 0
+    assert folding.fold() == 2
+    assert folding.fold() == 0
     append(15)
-    assert rollup.fold() == 1
+    assert folding.fold() == 1
 
     assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 2)]
 
@@ -41,9 +41,9 @@ def test_fold_takes_the_whole_tail() -> None:
 def test_fold_counts_the_kinds_of_each_minute() -> None:
     append_at("2026-01-31T12:00:00Z", 15, 0, -3)
     append_at("2026-01-31T12:01:00Z", 5)
-    rollup.fold()
+    folding.fold()
     append_at("2026-01-31T12:00:59.999999Z", 7, 15)
-    rollup.fold()
+    folding.fold()
 
     assert list(MinuteCount.objects.order_by("minute").values_list()) == [
         (datetime(2026, 1, 31, 12, 0, tzinfo=UTC), 1, 0, 3, 1),
@@ -53,18 +53,18 @@ def test_fold_counts_the_kinds_of_each_minute() -> None:
 
 @pytest.mark.parametrize("most", [2, 2_000])
 def test_minutes_that_lag_behind_catch_up(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(rollup, "MAX_ROWS_PER_FOLD", most)
+    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", most)
     append(15, 7, 7)
     with connection.cursor() as cursor:
         cursor.execute(OLD_FOLD)
     append(15, 5)
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
     rows = 0
-    while folded := rollup.fold():
+    while folded := folding.fold():
         rows += folded
         assert assert_exact() == 5
-        assert rollup.verify() == []
+        assert verify.verify() == []
 
     assert rows == 5
     assert MinuteCount.objects.aggregate(*map(Sum, ("fizzbuzz", "buzz", "number"))) == {
@@ -79,35 +79,35 @@ def test_minutes_that_lag_behind_wait_for_nothing_new() -> None:
     with connection.cursor() as cursor:
         cursor.execute(OLD_FOLD)
 
-    assert rollup.fold() == 3
-    assert rollup.fold() == 0
+    assert folding.fold() == 3
+    assert folding.fold() == 0
     assert MinuteCount.objects.aggregate(*map(Sum, ("fizzbuzz", "number"))) == {"fizzbuzz__sum": 1, "number__sum": 2}
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
 
 def test_a_backlog_is_folded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "MAX_ROWS_PER_FOLD", 4)
+    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
     append(*[1, 2, 2] * 3)
 
     pieces = []
-    while rows := rollup.fold():
+    while rows := folding.fold():
         pieces.append(rows)
-        assert rollup.top(3) == [(2, 6), (1, 3)]
+        assert ranking.top(3) == [(2, 6), (1, 3)]
 
     assert pieces == [4, 4, 1]
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
 
 def test_fold_is_skipped_while_another_process_folds() -> None:
     append(15)
-    rollup.fold()
+    folding.fold()
     append(15)
 
     with another() as folder:
         folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
-        assert rollup.fold() is None
+        assert folding.fold() is None
 
-    assert rollup.fold() == 1
+    assert folding.fold() == 1
 
 
 @pytest.mark.parametrize("table", ["fizzbuzz_watermark", "fizzbuzz_numbercount", "fizzbuzz_minutecount"])
@@ -116,14 +116,14 @@ def test_fold_is_skipped_while_a_table_is_locked(table: str) -> None:
 
     with another() as migration:
         migration.execute(f"LOCK TABLE {table}")
-        assert rollup.fold() is None
+        assert folding.fold() is None
 
-    assert rollup.fold() == 1
+    assert folding.fold() == 1
 
 
 def test_fold_refuses_a_transaction_whose_snapshot_may_be_old() -> None:
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-        rollup.fold()
+        folding.fold()
 
 
 @pytest.mark.parametrize(
@@ -139,17 +139,17 @@ def test_fold_refuses_a_transaction_whose_snapshot_may_be_old() -> None:
 )
 def test_rebuild_mends_what_verify_finds(wrong: str) -> None:
     append(*range(-10, 8), 7, 15)
-    rollup.fold()
+    folding.fold()
     with connection.cursor() as cursor:
         cursor.execute(wrong)
     append(15)
-    differences = rollup.verify()
+    differences = verify.verify()
 
     shares: list[float] = []
-    mended = rollup.rebuild(shares.append)
+    mended = verify.rebuild(shares.append)
 
     assert len(differences) == mended > 0
-    assert rollup.verify() == []
+    assert verify.verify() == []
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert assert_exact() == 21
@@ -157,32 +157,32 @@ def test_rebuild_mends_what_verify_finds(wrong: str) -> None:
 
 def test_rebuild_counts_a_log_that_was_never_folded() -> None:
     append(15, 7, 15)
-    rollup.rebuild()
+    verify.rebuild()
 
-    assert rollup.verify() == []
-    assert rollup.fold() == 0
-    assert rollup.top(3) == [(15, 2), (7, 1)]
+    assert verify.verify() == []
+    assert folding.fold() == 0
+    assert ranking.top(3) == [(15, 2), (7, 1)]
 
 
 def test_rebuild_believes_a_log_that_was_emptied() -> None:
     append(15, 15, 7)
-    rollup.fold()
+    folding.fold()
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
     append(7)
 
-    rollup.rebuild()
+    verify.rebuild()
 
-    assert rollup.top(3) == [(7, 1)]
+    assert ranking.top(3) == [(7, 1)]
     append(7)
     assert assert_exact() == 2
-    assert rollup.fold() == 1
-    assert rollup.verify() == []
+    assert folding.fold() == 1
+    assert verify.verify() == []
 
 
 def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixture[str]) -> None:
     append_at("2026-01-31T12:00:59Z", 15, 15, 7)
-    rollup.fold()
+    folding.fold()
     NumberCount.objects.filter(number=15).update(count=3)
     MinuteCount.objects.update(fizz=5, fizzbuzz=1)
 

@@ -7,8 +7,9 @@ import psycopg
 import pytest
 from django.test import Client
 
-from fizzbuzz import metrics, rollup
-from fizzbuzz_site.embedded import DATABASE, USER, Server
+from embedded.server import DATABASE, USER, Server
+from fizzbuzz.counts import folding, ranking
+from fizzbuzz.web import metrics_endpoint
 from tests.log import append
 from tests.marks import commits
 from tests.service import eventually, serving
@@ -24,7 +25,7 @@ def sample(page: str, name: str) -> float | None:
 @commits
 def test_metrics_tell_how_far_the_folds_are_behind(client: Client) -> None:
     append(15)
-    rollup.fold()
+    folding.fold()
     append(15, 15, 7)
 
     page = client.get("/metrics").text
@@ -47,7 +48,7 @@ def test_metrics_leave_out_what_the_database_would_have_told(client: Client, mon
     def fail(seconds: float) -> None:
         raise psycopg.OperationalError
 
-    monkeypatch.setattr(metrics, "connect_with_deadline", fail)
+    monkeypatch.setattr(metrics_endpoint, "connect_with_deadline", fail)
     response = client.get("/metrics")
 
     assert response.status_code == 200
@@ -57,7 +58,7 @@ def test_metrics_leave_out_what_the_database_would_have_told(client: Client, mon
 
 def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path) -> None:
     """And while the tail is too long to be read in time, readers are told."""
-    rows = 2 * rollup.MAX_TAIL_ROWS
+    rows = 2 * ranking.MAX_TAIL_ROWS
     with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="2") as service:
 
         def tail() -> float | None:
@@ -85,4 +86,4 @@ def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path)
     } == {"The counts are catching up with the log: N rows are left. Try again in a moment."}
     counted = {name: sample(page, f'fizzbuzz_folds_total{{outcome="{name}"}}') or 0 for name in ("done", "skipped")}
     assert sum(counted.values()) == sample(page, "fizzbuzz_fold_seconds_count")
-    assert counted["done"] >= rows / rollup.MAX_ROWS_PER_FOLD
+    assert counted["done"] >= rows / folding.MAX_ROWS_PER_FOLD

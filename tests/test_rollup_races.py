@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from fizzbuzz import rollup
-from fizzbuzz.activity import activity
+from fizzbuzz.counts import folding, ranking, verify
+from fizzbuzz.counts.activity import activity
+from fizzbuzz.counts.number_facts import facts_of
 from fizzbuzz.models import MinuteCount, NumberCount
-from fizzbuzz.number_facts import facts_of
 from fizzbuzz.rules import Kind
 from tests.log import INSERT, another, append, assert_exact, before_statement, elsewhere
 from tests.marks import commits
@@ -40,13 +40,13 @@ def test_a_writer_that_stays_open_is_waited_for() -> None:
         late.execute(INSERT, [[7]])
         append(15, 15)
 
-        assert rollup.fold() is None
+        assert folding.fold() is None
         assert assert_exact() == 2
 
         late.commit()
     assert assert_exact() == 3
-    assert rollup.fold() == 3
-    assert rollup.verify() == []
+    assert folding.fold() == 3
+    assert verify.verify() == []
 
 
 def test_a_writer_that_goes_away_leaves_a_gap() -> None:
@@ -55,9 +55,9 @@ def test_a_writer_that_goes_away_leaves_a_gap() -> None:
         append(15)
         aborted.rollback()
 
-        assert rollup.fold() == 1
+        assert folding.fold() == 1
 
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
 
 def test_a_writer_that_comes_later_holds_up_no_fold() -> None:
@@ -67,12 +67,12 @@ def test_a_writer_that_comes_later_holds_up_no_fold() -> None:
         late.execute(INSERT, [[7]])
 
     with another() as late, before_statement(2, come):
-        assert rollup.fold() == 1
+        assert folding.fold() == 1
         late.commit()
 
     assert assert_exact() == 2
-    assert rollup.fold() == 1
-    assert rollup.verify() == []
+    assert folding.fold() == 1
+    assert verify.verify() == []
 
 
 @pytest.mark.parametrize("moment", FOLD_STATEMENTS)
@@ -85,13 +85,13 @@ def test_a_writer_may_begin_anywhere_in_a_fold_and_commit_after_one_that_came_la
 
     with another() as late:
         with before_statement(moment, overtake):
-            rollup.fold()
+            folding.fold()
         assert assert_exact() == 2
         late.commit()
 
     assert assert_exact() == 3
-    rollup.fold()
-    assert rollup.verify() == []
+    folding.fold()
+    assert verify.verify() == []
     assert assert_exact() == 3
 
 
@@ -105,55 +105,55 @@ def test_fold_takes_a_writer_that_commits_while_it_waits(moment: int) -> None:
         append(15)
 
         with before_statement(moment, late.commit):
-            newest = rollup.settle(timeout_seconds=60)
+            newest = folding.settle(timeout_seconds=60)
 
     assert newest
-    assert rollup.fold_settled(newest) == 3
+    assert folding.fold_settled(newest) == 3
     assert assert_exact() == 3
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
 
 @pytest.mark.parametrize("moment", FOLD_STATEMENTS)
 def test_another_fold_may_run_anywhere_in_a_fold(moment: int) -> None:
     append(1)
-    rollup.fold()
+    folding.fold()
     append(15)
 
     def fold_too() -> None:
         elsewhere(lambda: append(15))
-        elsewhere(rollup.fold)
+        elsewhere(folding.fold)
 
     with before_statement(moment, fold_too):
-        rollup.fold()
+        folding.fold()
 
     assert assert_exact() == 3
-    rollup.fold()
-    assert rollup.verify() == []
+    folding.fold()
+    assert verify.verify() == []
     assert assert_exact() == 3
 
 
 @pytest.mark.parametrize(
     "read",
     [
-        lambda: rollup.top(3)[0].count,
-        lambda: rollup.count_of(15),
+        lambda: ranking.top(3)[0].count,
+        lambda: ranking.count_of(15),
         lambda: facts_of(15).count,
         lambda: sum(bucket.counts[Kind.FIZZBUZZ] for bucket in activity("month")),
     ],
 )
 def test_a_fold_may_run_anywhere_in_a_read(read: Callable[[], int]) -> None:
     append(15, 15, 15)
-    rollup.fold()
+    folding.fold()
     append(15, 15)
 
-    with after_each_statement(rollup.fold):
+    with after_each_statement(folding.fold):
         assert read() == 5
-    assert rollup.fold() == 0
+    assert folding.fold() == 0
 
 
 def test_all_goes_on_during_a_rebuild() -> None:
     append(*range(100))
-    rollup.fold()
+    folding.fold()
     NumberCount.objects.filter(number__lt=50).delete()
     NumberCount.objects.filter(number=99).update(count=7)
     MinuteCount.objects.update(buzz=99)
@@ -161,31 +161,31 @@ def test_all_goes_on_during_a_rebuild() -> None:
     def go_on() -> None:
         append(1, 99)
         seen.append(NumberCount.objects.count())
-        folded.append(rollup.fold())
+        folded.append(folding.fold())
 
     seen: list[int] = []
     folded: list[int | None] = []
     minutes = MinuteCount.objects.count()  # one, or two
     with after_each_statement(go_on):
-        assert rollup.rebuild() == 51 + minutes
+        assert verify.rebuild() == 51 + minutes
 
     assert min(seen) == 50
     assert None in folded
     assert assert_exact() == 100 + 2 * len(seen)
-    rollup.fold()
-    assert rollup.verify() == []
+    folding.fold()
+    assert verify.verify() == []
 
 
 def test_verify_sees_one_snapshot() -> None:
     append(*range(100))
-    rollup.fold()
+    folding.fold()
 
     def fold_more() -> None:
         append(1, 99)
-        rollup.fold()
+        folding.fold()
 
     with after_each_statement(fold_more):
-        assert rollup.verify() == []
+        assert verify.verify() == []
 
 
 def test_a_read_in_an_older_snapshot_stays_as_it_was() -> None:
@@ -193,10 +193,10 @@ def test_a_read_in_an_older_snapshot_stays_as_it_was() -> None:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        before = rollup.top(3)
+        before = ranking.top(3)
         elsewhere(lambda: append(7, 7))
-        elsewhere(rollup.fold)
+        elsewhere(folding.fold)
 
-        assert rollup.top(3) == before == [(15, 2), (7, 1)]
+        assert ranking.top(3) == before == [(15, 2), (7, 1)]
 
-    assert rollup.top(3) == [(7, 3), (15, 2)]
+    assert ranking.top(3) == [(7, 3), (15, 2)]

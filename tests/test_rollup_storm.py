@@ -18,8 +18,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from fizzbuzz import activity, folding, recording, rollup, rules
+from fizzbuzz import rules
+from fizzbuzz.counts import activity, fold_scheduler, folding, ranking, verify
 from fizzbuzz.models import MinuteCount, NumberCount, Submission
+from fizzbuzz.submissions import record
 from tests.log import INSERT, OLD_FOLD, another, assert_exact
 from tests.marks import commits
 
@@ -41,14 +43,14 @@ def numbers() -> list[int]:
 
 
 def write_one(database: psycopg.Connection) -> int:
-    rows = len(recording.record([number()], "api"))
-    folding.scheduler.step()
+    rows = len(record.record([number()], "api"))
+    fold_scheduler.scheduler.step()
     return rows
 
 
 def write_many(database: psycopg.Connection) -> int:
-    rows = len(recording.record(numbers(), "batch"))
-    folding.scheduler.step()
+    rows = len(record.record(numbers(), "batch"))
+    fold_scheduler.scheduler.step()
     return rows
 
 
@@ -63,7 +65,7 @@ def write_or_not(database: psycopg.Connection) -> int:
 
 def write_late(database: psycopg.Connection) -> int:
     rows = database.execute(INSERT, [numbers()]).rowcount
-    time.sleep(random.uniform(0, 1.5 * rollup.SETTLE_TIMEOUT_SECONDS))
+    time.sleep(random.uniform(0, 1.5 * folding.SETTLE_TIMEOUT_SECONDS))
     rows += database.execute(INSERT, [numbers()]).rowcount
     database.commit()
     return rows
@@ -80,7 +82,7 @@ def copy(database: psycopg.Connection) -> int:
 
 
 def fold(database: psycopg.Connection) -> int:
-    return rollup.fold() or 0
+    return folding.fold() or 0
 
 
 def read(database: psycopg.Connection) -> int:
@@ -90,7 +92,7 @@ def read(database: psycopg.Connection) -> int:
 
 def read_as_a_request_does(database: psycopg.Connection) -> int:
     before = Submission.objects.count()
-    counted = sum(each.count for each in rollup.top(100_000))
+    counted = sum(each.count for each in ranking.top(100_000))
     assert before <= counted <= Submission.objects.count()
     return 1
 
@@ -117,11 +119,11 @@ def test_each_answer_is_exact_whoever_writes_folds_and_reads() -> None:
     written, folded, reads = sum(done[: len(writers)]), sum(done[-4:-2]), sum(done[-2:])
     print(f"{written} rows written, {folded} folded by the folders alone, {reads} exact reads")  # noqa: T201 - for -s
     assert min(*done[: len(writers)], folded, *done[-2:]) > 0
-    assert rollup.verify() == []
+    assert verify.verify() == []
     assert assert_exact() == written
-    while rollup.fold():
+    while folding.fold():
         pass
-    assert rollup.verify() == []
+    assert verify.verify() == []
     assert sum(NumberCount.objects.values_list("count", flat=True)) == written
     assert sum(sum(kinds) for _, *kinds in MinuteCount.objects.values_list()) == written
 
@@ -143,12 +145,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=some_number)
     def submit(self, number: int) -> None:
-        recording.record([number], "api")
+        record.record([number], "api")
         self.committed[number] += 1
 
     @rule(numbers=st.lists(some_number, min_size=1, max_size=7))
     def batch(self, numbers: list[int]) -> None:
-        recording.record(numbers, "batch")
+        record.record(numbers, "batch")
         self.committed.update(numbers)
 
     @precondition(lambda self: len(self.open) < 2)
@@ -175,23 +177,23 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def fold(self) -> None:
-        assert rollup.fold() is not None or self.open
+        assert folding.fold() is not None or self.open
 
     @rule()
     def step(self) -> None:
         """As a process does each second: what a writer holds up is remembered, across all that comes between."""
-        folding.scheduler.step()
+        fold_scheduler.scheduler.step()
 
     @rule()
     def rebuild(self) -> None:
-        rollup.rebuild()
-        assert rollup.verify() == []
+        verify.rebuild()
+        assert verify.verify() == []
 
     @rule(number=some_number)
     def damage(self, number: int) -> None:
         NumberCount.objects.update_or_create(number=number, defaults={"count": 10**6})
         MinuteCount.objects.update(number=10**6)
-        rollup.rebuild()
+        verify.rebuild()
 
     @precondition(lambda self: not self.open)
     @rule()
@@ -202,8 +204,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def top_is_exact(self) -> None:
         expected = sorted(self.committed.items(), key=lambda each: (-each[1], each[0]))
-        assert rollup.top(2) == expected[:2]
-        assert rollup.top(100) == expected
+        assert ranking.top(2) == expected[:2]
+        assert ranking.top(100) == expected
         assert Submission.objects.count() == self.committed.total()
 
     @invariant()
@@ -211,7 +213,7 @@ class Machine(RuleBasedStateMachine):
         expected: Counter[rules.Kind] = Counter()
         for number, count in self.committed.items():
             expected[rules.classify(number)] += count
-        for window in activity.WINDOWS:
+        for window in activity.PERIODS:
             counted: Counter[rules.Kind] = Counter()
             for bucket in activity.activity(window):
                 counted.update(bucket.counts)
@@ -223,9 +225,9 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_any_order_of_deeds_keeps_the_answers_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "SETTLE_TIMEOUT_SECONDS", 0.005)
-    monkeypatch.setattr(rollup, "MAX_ROWS_PER_FOLD", 4)
-    monkeypatch.setattr(rollup, "MAX_TAIL_ROWS", 10**9)  # the ids go on after a TRUNCATE, and count as tail
+    monkeypatch.setattr(folding, "SETTLE_TIMEOUT_SECONDS", 0.005)
+    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 10**12)  # the ids go on after a TRUNCATE, and count as tail
 
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None, database=None)

@@ -15,9 +15,9 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connection, connections
 
-from fizzbuzz import rollup
+from embedded.server import DATABASE, USER, Server
+from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.models import NumberCount, Watermark
-from fizzbuzz_site.embedded import DATABASE, USER, Server
 from tests.log import INSERT, OLD_FOLD, another, append, assert_exact
 from tests.marks import commits
 from tests.service import eventually, processes
@@ -48,34 +48,34 @@ def kill_nine(data_dir: Path) -> None:
 
 def test_counts_survive_a_kill_in_the_middle_of_a_fold(data_dir: Path) -> None:
     def before(execute: Callable[..., Any], sql: str, *arguments: Any) -> None:
-        if sql == rollup._FOLD:
+        if sql == folding._FOLD:
             kill_nine(data_dir)
         execute(sql, *arguments)
 
     def after(execute: Callable[..., Any], sql: str, *arguments: Any) -> None:
         execute(sql, *arguments)
-        if sql == rollup._FOLD:
+        if sql == folding._FOLD:
             kill_nine(data_dir)
 
     with using(data_dir) as server:
         call_command("migrate", verbosity=0)
         append(15, 15, 7)
-        rollup.fold()
+        folding.fold()
 
         for rows, moment in enumerate((before, after), start=4):
             append(15)
             with pytest.raises(OperationalError), connection.execute_wrapper(moment):
-                rollup.fold()
+                folding.fold()
             connection.close()
             server.leave()
 
             assert assert_exact() == rows
             assert NumberCount.objects.get(number=15).count == 2
-            assert rollup.verify() == []
+            assert verify.verify() == []
 
-        assert rollup.fold() == 2
-        assert rollup.top(3) == [(15, 4), (7, 1)]
-        assert rollup.verify() == []
+        assert folding.fold() == 2
+        assert ranking.top(3) == [(15, 4), (7, 1)]
+        assert verify.verify() == []
 
 
 def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) -> None:
@@ -83,7 +83,7 @@ def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) 
         call_command("migrate", verbosity=0)
         for number in range(200):  # each a transaction, so that the ids of this cluster's are well ahead
             append(number, 15)
-        rollup.fold()
+        folding.fold()
         append(15, 7)
         assert assert_exact() == 402
         dump = Path(old.join()) / "dump"
@@ -99,12 +99,12 @@ def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) 
         assert new.programs.run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *arguments).stderr == ""
 
         assert assert_exact() == 402
-        assert rollup.verify() == []
+        assert verify.verify() == []
         append(7, 8, 15)
         assert assert_exact() == 405
-        assert rollup.fold() == 5
-        assert rollup.verify() == []
-        assert rollup.top(2) == [(15, 203), (7, 3)]
+        assert folding.fold() == 5
+        assert verify.verify() == []
+        assert ranking.top(2) == [(15, 203), (7, 3)]
 
 
 def test_migration_brings_over_a_log_that_is_being_written() -> None:
@@ -123,11 +123,11 @@ def test_migration_brings_over_a_log_that_is_being_written() -> None:
     through = Watermark.objects.get().through
     assert NumberCount.objects.get(number=15).count == 3
     assert NumberCount.objects.get(number=7).count == 2
-    assert rollup.verify() == []
+    assert verify.verify() == []
     assert assert_exact() == 6
-    assert rollup.fold() == 1
+    assert folding.fold() == 1
     assert Watermark.objects.get().through == through + 1
-    assert rollup.verify() == []
+    assert verify.verify() == []
 
 
 def test_migration_brings_the_minutes_over_while_older_code_folds() -> None:
@@ -144,10 +144,10 @@ def test_migration_brings_the_minutes_over_while_older_code_folds() -> None:
     append(15)
 
     assert migrated[0] == migrated[1] > 0
-    assert rollup.verify() == []
+    assert verify.verify() == []
     assert assert_exact() == 5
-    assert rollup.fold() == 2
-    assert rollup.verify() == []
+    assert folding.fold() == 2
+    assert verify.verify() == []
     assert assert_exact() == 5
 
 
@@ -158,16 +158,16 @@ def test_migration_gives_way_to_a_fold_that_knows_the_minutes() -> None:
     through = Watermark.objects.get().through
 
     with another() as folder, ThreadPoolExecutor(1) as pool:
-        folder.execute(rollup._FOLD, {"through": through, "minutes_through": 0, "newest": through, "most": 2_000})
+        folder.execute(folding._FOLD, {"through": through, "minutes_through": 0, "newest": through, "most": 2_000})
         migration = pool.submit(migrate)
         assert eventually(lambda: is_waiting("transactionid") or migration.done())
         folder.commit()
         with pytest.raises(DatabaseError, match="Nothing was changed: run migrate again"):
             migration.result()
 
-    assert rollup.verify() == []
+    assert verify.verify() == []
     call_command("migrate", verbosity=0)
-    assert rollup.verify() == []
+    assert verify.verify() == []
     assert assert_exact() == 2
 
 
@@ -176,7 +176,7 @@ def test_migration_leaves_an_empty_log_to_the_first_fold() -> None:
     call_command("migrate", verbosity=0)
 
     assert Watermark.objects.count() == 0
-    assert rollup.top(3) == []
+    assert ranking.top(3) == []
 
 
 def test_the_database_keeps_the_planners_settings() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import DATABASE, SUPERUSER, USER, Server
+from embedded.server import DATABASE, SUPERUSER, USER, Server
 from tests.service import ROOT, Service, eventually, manage, processes, serving, url_of
 
 

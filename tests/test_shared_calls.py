@@ -8,9 +8,9 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from fizzbuzz import metrics
-from fizzbuzz_site import probes, shared_calls
-from fizzbuzz_site.shared_calls import SharedCalls
+from core import probes, shared_calls
+from core.shared_calls import SharedCalls
+from fizzbuzz.web import metrics_endpoint
 from tests.fresh import a_second_later
 from tests.service import eventually
 
@@ -199,7 +199,7 @@ def made_earlier(calls: SharedCalls[str, int], seconds: float) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("calls", "path"), [(probes.checks, "/health"), (metrics.gauges, "/metrics")], ids=["readiness", "gauges"]
+    ("calls", "path"), [(probes.checks, "/health"), (metrics_endpoint.gauges, "/metrics")], ids=["readiness", "gauges"]
 )
 def test_open_endpoints_read_the_database_once_a_second(
     client: Client, monkeypatch: pytest.MonkeyPatch, calls: SharedCalls[None, object], path: str

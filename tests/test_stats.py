@@ -12,8 +12,10 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertInHTML
 
-from fizzbuzz import activity, charts, rules, views_stats
-from fizzbuzz.activity import WINDOWS, Bucket
+from fizzbuzz import rules
+from fizzbuzz.counts import activity
+from fizzbuzz.counts.activity import PERIODS, Bucket
+from fizzbuzz.pages import charts, stats
 from tests.fresh import a_second_later
 from tests.log import append, append_at
 
@@ -30,7 +32,7 @@ def figure(html: str) -> str:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 3_000])
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", PERIODS)
 def test_page_takes_two_queries(client: Client, django_assert_num_queries: Any, window: str, rows: int) -> None:
     append(*range(rows))
 
@@ -141,14 +143,14 @@ def test_the_plots_top_is_a_round_number(most: int, top: int) -> None:
     assert charts.chart("hour", [bucket]).top == top
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", PERIODS)
 def test_a_full_chart_is_light(client: Client, window: str) -> None:
     for place, bucket in enumerate(activity.activity(window)):
         append_at(f"{bucket.start}", *[15] * (place % 7), *[3] * (place % 11), *[5] * (place % 13), *[7] * (place % 17))
 
     html = figure(client.get(f"/stats?window={window}").text)
 
-    assert html.count("<rect x=") > 3 * WINDOWS[window].buckets
+    assert html.count("<rect x=") > 3 * PERIODS[window].buckets
     assert len(gzip.compress(html.encode())) < 5_000
     assert " style=" not in html
 
@@ -182,7 +184,7 @@ def test_downloads_of_submissions_are_the_newest_of_the_window(client: Client, m
         return [row["number"] for row in csv.DictReader(io.StringIO(text))]
 
     whole = numbers()
-    monkeypatch.setattr(views_stats, "MAX_DOWNLOAD_ROWS", 2)
+    monkeypatch.setattr(stats, "MAX_DOWNLOAD_ROWS", 2)
     a_second_later()
 
     assert whole == ["3", "4", "5"]

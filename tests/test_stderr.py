@@ -15,7 +15,7 @@ from threading import Thread
 
 import pytest
 
-from fizzbuzz_site.stderr import NonBlockingStderr
+from core.stderr import NonBlockingStderr
 from tests.service import ROOT, SECONDS
 
 # The one of the process is open as long as it.
@@ -111,7 +111,7 @@ def test_file_description_of_others_stays_blocking(ends: tuple[int, int]) -> Non
 
 WRITE = """
 import logging, sys
-from fizzbuzz_site.stderr import NonBlockingStderr
+from core.stderr import NonBlockingStderr
 logging.disable()
 stderr = NonBlockingStderr()
 for number in range(300):

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
-from fizzbuzz import number_facts, rollup
-from fizzbuzz.number_facts import facts_of
+from fizzbuzz.counts import folding, number_facts, ranking
+from fizzbuzz.counts.number_facts import facts_of
 from tests.log import append
 from tests.marks import commits
 
@@ -22,28 +22,28 @@ FEW = st.lists(st.integers(-3, 6), max_size=25)
 def test_fewer_numbers_than_asked_for() -> None:
     append(7, 15, 15)
 
-    before = rollup.top(3)
-    rollup.fold()
+    before = ranking.top(3)
+    folding.fold()
 
-    assert before == rollup.top(3) == [(15, 2), (7, 1)]
+    assert before == ranking.top(3) == [(15, 2), (7, 1)]
 
 
 def test_of_equally_common_numbers_the_smaller_comes_first_wherever_they_are_counted() -> None:
     append(5, 5, 9, 9, -3)
-    rollup.fold()
+    folding.fold()
     append(-3, 7, 7, 2, 2)
 
-    assert rollup.top(3) == [(-3, 2), (2, 2), (5, 2)]
-    assert rollup.top(9) == [(-3, 2), (2, 2), (5, 2), (7, 2), (9, 2)]
+    assert ranking.top(3) == [(-3, 2), (2, 2), (5, 2)]
+    assert ranking.top(9) == [(-3, 2), (2, 2), (5, 2), (7, 2), (9, 2)]
 
 
 def test_a_number_beyond_the_rollups_first_may_win_by_its_tail() -> None:
     append(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4)
-    rollup.fold()
+    folding.fold()
     append(4, 4)
 
-    assert rollup.top(1) == [(4, 4)]
-    assert rollup.count_of(4) == 4
+    assert ranking.top(1) == [(4, 4)]
+    assert ranking.count_of(4) == 4
 
 
 @pytest.mark.parametrize("limit", [1, 3, 100])
@@ -51,17 +51,17 @@ def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoA
     append(1, 2, 2)
 
     with django_assert_num_queries(1):
-        rollup.top(limit)
+        ranking.top(limit)
     with django_assert_num_queries(1):
-        rollup.count_of(2)
+        ranking.count_of(2)
     with django_assert_num_queries(1):
         facts_of(2)
 
 
 def test_a_place_is_told_among_the_most_common(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(number_facts, "PLACES", 3)
+    monkeypatch.setattr(number_facts, "MAX_RANK", 3)
     append(5, 5, 9, 9, -3)
-    rollup.fold()
+    folding.fold()
     append(-3, 7, 7)
 
     assert [facts_of(number).rank for number in (-3, 5, 7, 9, 11)] == [1, 2, 3, None, None]
@@ -78,11 +78,11 @@ def test_the_top_is_what_counting_all_would_say(folded: list[int], tail: list[in
     counted = Counter(folded + tail)
     expected = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
-    with transaction.atomic(), patch.object(rollup, "NEAR", near):
+    with transaction.atomic(), patch.object(ranking, "NEAR", near):
         append(*folded)
         fold_here()
         append(*tail)
-        top = rollup.top(limit)
+        top = ranking.top(limit)
         transaction.set_rollback(True)
 
     assert top == expected
@@ -97,7 +97,7 @@ def test_facts_are_what_counting_all_would_say(folded: list[int], tail: list[int
         number: (counted[number], ranked.index(number) + 1 if number in ranked else None) for number in range(-4, 8)
     }
 
-    with transaction.atomic(), patch.object(number_facts, "PLACES", places):
+    with transaction.atomic(), patch.object(number_facts, "MAX_RANK", places):
         append(*folded)
         fold_here()
         append(*tail)

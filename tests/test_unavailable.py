@@ -13,8 +13,8 @@ from django.db import connection
 from django.test import Client
 from pytest_django.asserts import assertInHTML
 
-from fizzbuzz import recording
 from fizzbuzz.models import Submission
+from fizzbuzz.submissions import record
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,7 +86,7 @@ def nobody_listens() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(connection.settings_dict, "PORT", "1")
         connection.close()
-        recording.inserter.close()
+        record.inserter.close()
         yield
     connection.close()
 
@@ -95,7 +95,7 @@ def nobody_listens() -> Iterator[None]:
 def held_up() -> Iterator[None]:
     """Longer than anybody waits for."""
     with closing(connection.copy()) as other, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording.inserter._connect(), "deadline_seconds", 0.5)
+        patch.setattr(record.inserter._connect(), "deadline_seconds", 0.5)
         patch.setattr(connection.connection, "wait", partial(connection.connection.wait, timeout=0.5), raising=False)
         other.set_autocommit(False)
         other.cursor().execute(LOCK)
@@ -142,7 +142,7 @@ def test_submission_is_told_what_became_of_it(
     client: Client, path: str, body: Any, fault: Callable[[], AbstractContextManager[None]], outcome: str
 ) -> None:
     connection.ensure_connection()
-    recording.inserter._connect()
+    record.inserter._connect()
     with fault():
         response = client.post(path, body, "application/json")
 
@@ -162,12 +162,12 @@ def test_form_is_told_what_became_of_it(client: Client) -> None:
 
 
 def test_submission_notices_that_its_connection_was_ended(client: Client) -> None:
-    (before,) = recording.record([15], "api")
+    (before,) = record.record([15], "api")
     with connection.cursor() as cursor:
-        pid = recording.inserter._connect().info.backend_pid
+        pid = record.inserter._connect().info.backend_pid
         cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
 
-    (after,) = recording.record([15], "api")
+    (after,) = record.record([15], "api")
 
     assert list(Submission.objects.order_by("id")) == [before, after]
 

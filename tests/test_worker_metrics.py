@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 
-from fizzbuzz_site import worker_metrics
+from core import worker_metrics
 from tests.service import Service, children, eventually, manage
 
 

@@ -112,5 +112,5 @@ PROBLEM_TYPES = [
     ),
 ]
 
-OF_SLUG = {each.slug: each for each in PROBLEM_TYPES}
-OF_STATUS = {each.status: each for each in reversed(PROBLEM_TYPES)}
+BY_SLUG = {each.slug: each for each in PROBLEM_TYPES}
+BY_STATUS = {each.status: each for each in reversed(PROBLEM_TYPES)}

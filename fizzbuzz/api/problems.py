@@ -15,8 +15,8 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from fizzbuzz.api.problem_types import OF_SLUG, OF_STATUS
-from fizzbuzz_site.log_config import request_id
+from core.log_config import request_id
+from fizzbuzz.api.problem_types import BY_SLUG, BY_STATUS
 
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS = 20  # of one request's that are told
@@ -50,9 +50,9 @@ class ProblemSerializer(serializers.Serializer):
 
 
 def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
-    kind = OF_SLUG.get(more.get("outcome", ""))
+    kind = BY_SLUG.get(more.get("outcome", ""))
     if kind is None or kind.status != status:
-        kind = OF_STATUS.get(status)
+        kind = BY_STATUS.get(status)
     told = {
         "type": f"{reverse('problems')}#{kind.slug}" if kind else "about:blank",
         "title": kind.title if kind else HTTPStatus(status).phrase,
@@ -62,7 +62,7 @@ def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
 
 def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     """These errors' entries among the responses of an OpenAPI operation."""
-    return {(status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, OF_STATUS[status].title) for status in statuses}
+    return {(status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, BY_STATUS[status].title) for status in statuses}
 
 
 def problem_response(

@@ -19,7 +19,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
-from fizzbuzz import idempotency, metrics, reads, recording, rules, windows
+from fizzbuzz import metrics, rules
 from fizzbuzz.api import examples
 from fizzbuzz.api.pagination import MAX_SCANNED_ROWS, SubmissionCursorPagination
 from fizzbuzz.api.parsers import StrictJSONParser
@@ -33,7 +33,9 @@ from fizzbuzz.api.serializers import (
     SubmissionSerializer,
     SubmitSerializer,
 )
+from fizzbuzz.counts import reads, time_range
 from fizzbuzz.models import NumberWithCount, Submission
+from fizzbuzz.submissions import idempotency, record
 
 # Shared by all requests, since each instance copies its fields. Neither validating nor representing changes them.
 SUBMIT = SubmitSerializer()
@@ -128,7 +130,7 @@ class SubmissionViewSet(
     def _record(self, numbers: list[int], channel: metrics.Channel) -> list[Submission]:
         key = self.request.META.get("HTTP_IDEMPOTENCY_KEY")
         if key is None:
-            return recording.record(numbers, channel)
+            return record.record(numbers, channel)
         submissions, replayed = idempotency.record_once(numbers, channel, key)
         if replayed:
             self.replayed = {"Idempotency-Replayed": "true"}
@@ -212,7 +214,7 @@ class MostCommonViewSet(KnownParameters):
     def list(self, request: Request) -> Response:
         query = _query(MOST_COMMON_QUERY, request)
         try:
-            top = windows.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
-        except windows.WindowTooWide as error:
+            top = time_range.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
+        except time_range.WindowTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
         return Response([MOST_COMMON.to_representation(each) for each in top])

@@ -6,7 +6,7 @@ import time
 
 from playwright.sync_api import Locator, Page
 
-from fizzbuzz.views import LIVE_SECONDS
+from fizzbuzz.pages.views import LIVE_SECONDS
 from tests.service import Service
 
 AWAY = "The service can't be reached. Submit it again in a moment: it counts once."

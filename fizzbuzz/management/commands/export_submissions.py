@@ -43,7 +43,7 @@ class Command(BaseCommand):
         if kind is not None:
             submissions = submissions.of_kind(rules.Kind(kind))
         try:
-            with closing(exporting.export(submissions, format)) as blocks:
+            with closing(exporting.export_submissions(submissions, format)) as blocks:
                 for block in blocks:
                     self.stdout.write(block.decode(), ending="")
                 self.stdout.flush()

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError
 from tqdm import tqdm
 
-from fizzbuzz import importing
+from fizzbuzz.submissions import importing
 
 GO_ON = "The same command goes on where this one stopped."
 
@@ -48,14 +48,14 @@ class Command(BaseCommand):
         except KeyboardInterrupt as error:
             raise CommandError(f"Interrupted. {GO_ON}") from error
 
-    def _check(self, source: IO[bytes], column: str | None, spool: IO[bytes]) -> importing.Checked:
+    def _check(self, source: IO[bytes], column: str | None, spool: IO[bytes]) -> importing.ValidatedFile:
         size = Path(source.name).stat().st_size if source is not sys.stdin.buffer else None
         # disable=None: no bar unless a person looks at it
         with tqdm(desc="checking", total=size, unit="B", unit_scale=True, disable=None) as bar:
             return importing.check(source, column, spool, bar.update)
 
-    def _load(self, checked: importing.Checked) -> None:
-        earlier = importing.begun(checked)
+    def _load(self, checked: importing.ValidatedFile) -> None:
+        earlier = importing.find_previous_import(checked)
         done = earlier.rows if earlier else 0
         if earlier and done == checked.rows:
             self.stdout.write(

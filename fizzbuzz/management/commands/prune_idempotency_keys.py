@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from fizzbuzz import idempotency
+from fizzbuzz.submissions import idempotency
 
 
 class Command(BaseCommand):

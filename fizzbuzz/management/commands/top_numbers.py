@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from django.core.management.base import BaseCommand, CommandError
 
-from fizzbuzz import rollup, rules
+from fizzbuzz import rules
+from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.exporting import export_rows
 from fizzbuzz.models import Submission
 
@@ -77,13 +78,13 @@ class Command(BaseCommand):
         else:
             # A window is counted however long it takes: nobody else waits for it.
             window = Submission.objects.between(since, until)
-            top = window.most_common(limit) if since or until else rollup.top(limit)
+            top = window.most_common(limit) if since or until else ranking.top(limit)
             rows = [(each.number, each.result, each.count) for each in top]
             text = as_table(rows) if format == "table" else export_rows(COLUMNS, rows, format).decode()
             self.stdout.write(text, ending="")
 
     def _verify(self) -> None:
-        differences = rollup.verify(self._progress)
+        differences = verify.verify(self._progress)
         for what, counted, rolled_up in differences:
             self.stdout.write(f"{what}: the log has {counted}, the kept count is {rolled_up}")
         if differences:
@@ -91,8 +92,8 @@ class Command(BaseCommand):
         self.stdout.write("Every count is what the log says.")
 
     def _rebuild(self) -> None:
-        mended = rollup.rebuild(self._progress)
-        while rollup.fold() == rollup.MAX_ROWS_PER_FOLD:
+        mended = verify.rebuild(self._progress)
+        while folding.fold() == folding.MAX_ROWS_PER_FOLD:
             pass  # what came in meanwhile
         self.stdout.write(f"{mended} counts mended.")
 

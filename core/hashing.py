@@ -1,0 +1,48 @@
+"""Password hashing that leaves the event loop to the other requests."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+from core.bulkhead import Bulkhead
+from core.db.deadline import GEVENT
+from core.db.pool import release_connection
+
+if GEVENT:
+    from gevent.threadpool import ThreadPool
+
+NICENESS = 10  # of the hashing thread: the requests' own threads go first
+
+hashing = Bulkhead("passwords are being checked", limit=1, wait_seconds=5)
+
+
+class PasswordHasher(PBKDF2PasswordHasher):
+    """As Django's, one hash (0.6 s of CPU) at a time per process. Raises Busy.
+
+    A gevent worker hashes in a thread of its own, without the GIL.
+    """
+
+    def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
+        release_connection()  # a login that waits holds no connection of the pool
+        with hashing.slot():
+            if GEVENT:
+                hashed: str = _threads().apply(_hash_at_low_priority, (super().encode, password, salt, iterations))
+                return hashed
+            return super().encode(password, salt, iterations)
+
+
+@cache
+def _threads() -> ThreadPool:
+    return ThreadPool(1)
+
+
+def _hash_at_low_priority(encode: Callable[..., str], *arguments: object) -> str:
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    return encode(*arguments)

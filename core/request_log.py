@@ -1,0 +1,51 @@
+"""The id of each request, and its line in the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from secrets import token_hex
+from time import perf_counter
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from core import client_ip, log_config
+from core.probes import PROBES
+
+HEADER = "X-Request-ID"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+
+_is_valid = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_log = log_config.request_logger(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
+
+
+class RequestLogMiddleware:
+    """Gives each response its request's id, and writes a line for each request but the probes'. Outermost."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        start = perf_counter()
+        request_id = _request_id(request)
+        log_config.request_id.set(request_id)
+        response = self.get_response(request)
+        response.headers[HEADER] = request_id
+        if request.path_info not in PROBES:
+            match = request.resolver_match
+            _log.info(
+                "request",
+                method=request.method if request.method in METHODS else "unknown",
+                route=match.view_name if match else "unmatched",
+                status=response.status_code,
+                ms=round((perf_counter() - start) * 1000, 2),
+                client=client_ip.client_ip(request),
+            )
+        return response
+
+
+def _request_id(request: HttpRequest) -> str:
+    given = request.META.get("HTTP_X_REQUEST_ID", "")
+    return given if given and client_ip.behind_proxy(request) and _is_valid(given) else token_hex(8)

@@ -1,0 +1,78 @@
+"""What goes on: the latest submissions, and how many there were by kind in each part of a time window."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db import connection
+
+from fizzbuzz import rules
+from fizzbuzz.counts import minutes, ranking
+from fizzbuzz.models import Submission
+
+
+class Period(NamedTuple):
+    """So many buckets, each so wide; the last one is the current one."""
+
+    buckets: int
+    width: timedelta
+
+
+PERIODS = {
+    "hour": Period(60, timedelta(minutes=1)),
+    "day": Period(48, timedelta(minutes=30)),
+    "week": Period(84, timedelta(hours=2)),
+    "month": Period(30, timedelta(days=1)),
+}
+
+
+class Bucket(NamedTuple):
+    start: datetime
+    counts: dict[rules.Kind, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+# One statement, so one snapshot and one now. The inner ORDER BY is explained in rollup.py.
+_ACTIVITY = """
+    WITH bucket AS (
+        SELECT current - place * %(width)s AS start
+        FROM date_bin(%(width)s, statement_timestamp(), 'epoch') AS current,
+            generate_series(0, %(buckets)s - 1) AS place
+    ), kept AS (
+        SELECT minute, fizz, buzz, fizzbuzz, number FROM fizzbuzz_minutecount
+        WHERE minute >= (SELECT min(start) FROM bucket)
+        UNION ALL
+        SELECT minute, fizz, buzz, fizzbuzz, number FROM ({tail}) AS tail
+    ), counted AS (
+        SELECT date_bin(%(width)s, minute, 'epoch') AS start,
+            sum(fizz) AS fizz, sum(buzz) AS buzz, sum(fizzbuzz) AS fizzbuzz, sum(number) AS number
+        FROM kept GROUP BY 1
+    )
+    SELECT start, COALESCE(fizz, 0), COALESCE(buzz, 0), COALESCE(fizzbuzz, 0), COALESCE(number, 0)
+    FROM bucket LEFT JOIN counted USING (start) ORDER BY start
+""".format(  # noqa: S608 - with SQL of our own
+    tail=minutes.counted("""
+        SELECT number, created_at FROM fizzbuzz_submission
+        WHERE id > COALESCE((SELECT minutes_through FROM fizzbuzz_watermark), 0) ORDER BY id
+    """)
+)
+
+
+def activity(window: str) -> list[Bucket]:
+    """The buckets of one of PERIODS, oldest first, empty ones included."""
+    ranking.require_short_tail()
+    with connection.cursor() as cursor:
+        cursor.execute(_ACTIVITY, PERIODS[window]._asdict())
+        return [
+            Bucket(start, dict(zip(minutes.COLUMNS.values(), map(int, counts), strict=True)))
+            for start, *counts in cursor.fetchall()
+        ]
+
+
+def latest(limit: int) -> list[Submission]:
+    """The newest submissions, newest first."""
+    return list(Submission.objects.order_by("-id")[:limit])

@@ -1,0 +1,156 @@
+"""Compare the rollups with the log, and repair them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from fizzbuzz import rules
+from fizzbuzz.counts import folding, minutes
+from fizzbuzz.counts.folding import Watermarks
+
+SLICES = 20  # in which the numbers are gone through; the minutes are one more
+
+_ROWS_OF_SLICE = "SELECT COALESCE(max(id), 0) / %(slices)s + 1 FROM fizzbuzz_submission"
+_SLICE_END = "SELECT number FROM fizzbuzz_submission WHERE number >= %(low)s ORDER BY number OFFSET %(rows)s LIMIT 1"
+
+_NUMBERS = """
+    WITH counted AS (
+        SELECT number, count(*) AS count FROM fizzbuzz_submission
+        WHERE number BETWEEN %(low)s AND %(high)s AND id <= %(through)s GROUP BY number
+    ), rolled_up AS (
+        SELECT number, count FROM fizzbuzz_numbercount WHERE number BETWEEN %(low)s AND %(high)s
+    ), difference AS (
+        SELECT number, COALESCE(counted.count, 0) AS counted, COALESCE(rolled_up.count, 0) AS rolled_up
+        FROM counted FULL JOIN rolled_up USING (number)
+        WHERE counted.count IS DISTINCT FROM rolled_up.count
+    )
+"""
+_LIST_NUMBERS = "SELECT number::text, counted, rolled_up FROM difference ORDER BY number"
+_MEND_NUMBERS = """
+    , removed AS (
+        DELETE FROM fizzbuzz_numbercount WHERE number IN (SELECT number FROM difference WHERE counted = 0)
+    ), mended AS (
+        INSERT INTO fizzbuzz_numbercount (number, count) SELECT number, counted FROM difference WHERE counted > 0
+        ON CONFLICT (number) DO UPDATE SET count = EXCLUDED.count
+    )
+    SELECT count(*) FROM difference
+"""
+
+# Both sides as rows of minute, kind and count, where there are any.
+_MINUTES = """
+    WITH counted AS ({counted}), difference AS (
+        SELECT minute, kind, COALESCE(counted.count, 0) AS counted, COALESCE(rolled_up.count, 0) AS rolled_up
+        FROM (SELECT minute, kind, count FROM counted {by_kind}) AS counted
+        FULL JOIN (SELECT minute, kind, count FROM fizzbuzz_minutecount {by_kind}) AS rolled_up USING (minute, kind)
+        WHERE counted.count IS DISTINCT FROM rolled_up.count
+    )
+""".format(  # noqa: S608 - with SQL of our own
+    counted=minutes.counted("SELECT number, created_at FROM fizzbuzz_submission WHERE id <= %(minutes_through)s"),
+    by_kind=minutes.BY_KIND,
+)
+_LIST_MINUTES = """
+    SELECT to_char(minute AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC, "') || kind, counted, rolled_up
+    FROM difference ORDER BY minute, kind
+"""
+_MEND_MINUTES = """
+    , removed AS (
+        DELETE FROM fizzbuzz_minutecount
+        WHERE minute IN (SELECT minute FROM difference) AND minute NOT IN (SELECT minute FROM counted)
+    ), mended AS (
+        INSERT INTO fizzbuzz_minutecount (minute, fizz, buzz, fizzbuzz, number)
+        SELECT minute, fizz, buzz, fizzbuzz, number FROM counted WHERE minute IN (SELECT minute FROM difference)
+        ON CONFLICT (minute) DO UPDATE SET
+            fizz = EXCLUDED.fizz, buzz = EXCLUDED.buzz, fizzbuzz = EXCLUDED.fizzbuzz, number = EXCLUDED.number
+    )
+    SELECT count(*) FROM difference
+"""
+
+
+_WATERMARKS = """
+    SELECT COALESCE(max(through), 0), COALESCE(max(minutes_through), 0) FROM fizzbuzz_watermark
+"""
+_SET_WATERMARKS = """
+    UPDATE fizzbuzz_watermark SET through = %(through)s, minutes_through = %(minutes_through)s, folded_at = now()
+"""
+
+
+class Difference(NamedTuple):
+    """A count of a rollup, and what the log says."""
+
+    what: str  # a number, or a minute and a kind
+    counted: int
+    rolled_up: int
+
+
+ProgressCallback = Callable[[float], None]
+"""Is told the share that is done, from 0 to 1."""
+
+
+def ignore_progress(share: float) -> None:
+    pass
+
+
+def verify(progress: ProgressCallback = ignore_progress) -> list[Difference]:
+    """Compares the rollups with the log, up to the watermark, in one snapshot."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute(_WATERMARKS)
+        through, minutes_through = cursor.fetchone()
+        return _find_differences(cursor, through, minutes_through, progress)
+
+
+def rebuild(progress: ProgressCallback = ignore_progress) -> int:
+    """Counts the log anew and mends the rollups; says how many counts were wrong.
+
+    Readers and writers go on; nobody folds meanwhile. All of it takes effect at once, at the end.
+    """
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # settle looks more than once
+        watermarks = folding.hold_watermark(cursor) or Watermarks(0, 0)
+        newest = folding.settle()
+        if newest is not None:  # a rollup that was never folded, or whose log was emptied
+            watermarks = Watermarks(*(through if 0 < through <= newest else newest for through in watermarks))
+        mended = _repair(cursor, *watermarks, progress)
+        cursor.execute(_SET_WATERMARKS, watermarks._asdict())
+    return mended
+
+
+def _find_differences(
+    cursor: CursorWrapper, through: int, minutes_through: int, progress: ProgressCallback
+) -> list[Difference]:
+    numbers = [Difference(*row) for row in _by_slices(cursor, _NUMBERS + _LIST_NUMBERS, through, progress)]
+    cursor.execute(_MINUTES + _LIST_MINUTES, {"minutes_through": minutes_through})
+    progress(1)
+    return numbers + [Difference(*row) for row in cursor.fetchall()]
+
+
+def _repair(cursor: CursorWrapper, through: int, minutes_through: int, progress: ProgressCallback) -> int:
+    """Says how many counts it mended."""
+    mended: int = sum(count for (count,) in _by_slices(cursor, _NUMBERS + _MEND_NUMBERS, through, progress))
+    cursor.execute(_MINUTES + _MEND_MINUTES, {"minutes_through": minutes_through})
+    mended += cursor.fetchone()[0]
+    progress(1)
+    return mended
+
+
+def _by_slices(
+    cursor: CursorWrapper, statement: str, through: int, progress: ProgressCallback
+) -> Iterator[tuple[Any, ...]]:
+    """The statement's rows for one range of numbers after another, each about as many rows of the log."""
+    cursor.execute(_ROWS_OF_SLICE, {"slices": SLICES})
+    (rows,) = cursor.fetchone()
+    low = rules.SMALLEST
+    for done in itertools.count(1):
+        cursor.execute(_SLICE_END, {"low": low, "rows": rows})
+        (high,) = cursor.fetchone() or (rules.LARGEST,)
+        cursor.execute(statement, {"low": low, "high": high, "through": through})
+        yield from cursor.fetchall()
+        progress(min(done, SLICES) / (SLICES + 1))
+        if high == rules.LARGEST:
+            return
+        low = high + 1

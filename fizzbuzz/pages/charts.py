@@ -1,0 +1,102 @@
+"""The activity of a window as stacked bars, in shares of the plot: templates/_chart.html draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from django.utils.safestring import mark_safe
+
+from fizzbuzz.counts.activity import Bucket
+from fizzbuzz.rules import Kind
+
+# From the bottom up: what most are lies on the axis.
+STACK = (Kind.NUMBER, Kind.FIZZ, Kind.BUZZ, Kind.FIZZBUZZ)
+GAP = 0.25  # of a bar's place
+
+
+class Axis(NamedTuple):
+    """How a window is labelled; the formats are those of Django's templates."""
+
+    span: str
+    step: str
+    every: int  # bars that one label stands for
+    label: str
+    row: str
+
+
+AXES = {
+    "hour": Axis("hour", "minute", 15, "H:i", "H:i"),
+    "day": Axis("day", "half hour", 12, "H:i", "H:i"),
+    "week": Axis("week", "two hours", 12, "D", "D H:i"),
+    "month": Axis("30 days", "day", 6, "j M", "j M"),
+}
+
+
+class Rect(NamedTuple):
+    """A part of a bar, in percent of the plot."""
+
+    x: str
+    y: str
+    width: str
+    height: str
+
+
+class Series(NamedTuple):
+    kind: Kind
+    total: int
+    rects: list[Rect]
+
+    @property
+    def bars(self) -> str:
+        """Made here, for a chart has hundreds: a loop in its template took most of the page's time."""
+        bars = (f'<rect x="{x}%" y="{y}%" width="{width}%" height="{height}%"/>' for x, y, width, height in self.rects)
+        return mark_safe("".join(bars))  # noqa: S308 - numbers of ours
+
+
+class Chart(NamedTuple):
+    axis: Axis
+    total: int
+    series: list[Series]
+    most: int  # that any bar holds
+    top: int  # what the top of the plot stands for
+    labels: list[datetime]
+
+
+def chart(window: str, buckets: list[Bucket]) -> Chart:
+    """The chart of what `activity(window)` gave."""
+    most = max(bucket.total for bucket in buckets)
+    top = _round_up(most)
+    axis = AXES[window]
+    return Chart(
+        axis=axis,
+        total=sum(bucket.total for bucket in buckets),
+        series=[
+            Series(kind, sum(bucket.counts[kind] for bucket in buckets), list(_rects(kind, buckets, top)))
+            for kind in STACK
+        ],
+        most=most,
+        top=top,
+        labels=[bucket.start for bucket in buckets[:: axis.every]],
+    )
+
+
+def _rects(kind: Kind, buckets: list[Bucket], top: int) -> Iterator[Rect]:
+    below = STACK[: STACK.index(kind)]
+    width = _percent((1 - GAP) / len(buckets))
+    for place, bucket in enumerate(buckets):
+        if height := bucket.counts[kind]:
+            end = height + sum(bucket.counts[each] for each in below)
+            x = _percent((place + GAP / 2) / len(buckets))
+            yield Rect(x, _percent(1 - end / top), width, _percent(height / top))
+
+
+def _round_up(number: int) -> int:
+    """To an even digit with zeros behind it."""
+    power: int = 10 ** (len(str(number)) - 1)
+    return next(digit * power for digit in (2, 4, 6, 8, 10) if number <= digit * power)
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,107 @@
+"""The page of statistics, and what can be downloaded there: each made at most once a second per process."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.views.decorators.http import require_safe
+
+from core.shared_calls import SharedCalls
+from fizzbuzz import exporting
+from fizzbuzz.counts import activity, ranking
+from fizzbuzz.models import Submission
+from fizzbuzz.pages import charts
+from fizzbuzz.pages.rendered import Rendered
+from fizzbuzz.rules import Kind
+
+MAX_DOWNLOAD_ROWS = 10_000  # of the log in one download, which is made and sent as a whole
+STATS_SECONDS = 1
+
+
+class _Download(NamedTuple):
+    window: str
+    format_: exporting.Format
+
+
+def _render_stats(window: str) -> Rendered:
+    buckets = activity.activity(window)
+    context = {
+        "window": window,
+        "axes": charts.AXES,
+        "chart": charts.chart(window, buckets),
+        "buckets": buckets,
+        "top": ranking.top(ranking.MAX_RANK),
+        "places": ranking.MAX_RANK,
+        "most_rows": MAX_DOWNLOAD_ROWS,
+    }
+    return Rendered(render_to_string("stats.html", context).encode())
+
+
+def _render_most_common(format_: exporting.Format) -> Rendered:
+    columns = ("place", "number", "result", "kind", "count")
+    rows = [
+        (place, each.number, each.result, each.kind, each.count)
+        for place, each in enumerate(ranking.top(ranking.MAX_RANK), start=1)
+    ]
+    return _download("most-common", format_, exporting.export_rows(columns, rows, format_))
+
+
+def _render_activity(download: _Download) -> Rendered:
+    """What the chart shows."""
+    window, format_ = download
+    columns = ("start", *Kind)
+    rows = [
+        (bucket.start.strftime("%Y-%m-%dT%H:%M:%SZ"), *(bucket.counts[kind] for kind in Kind))
+        for bucket in activity.activity(window)
+    ]
+    return _download(f"activity-{window}", format_, exporting.export_rows(columns, rows, format_))
+
+
+def _render_submissions(download: _Download) -> Rendered:
+    """The newest of the window."""
+    window, format_ = download
+    since = activity.activity(window)[0].start
+    newest = Submission.objects.newest(MAX_DOWNLOAD_ROWS).between(since, None)
+    # As a whole: a reader that is slow holds no connection to the database.
+    return _download(f"submissions-{window}", format_, b"".join(exporting.export_submissions(newest, format_)))
+
+
+def _download(name: str, format_: exporting.Format, body: bytes) -> Rendered:
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"'}
+    return Rendered(body, exporting.CONTENT_TYPES[format_], headers)
+
+
+page = SharedCalls(_render_stats, STATS_SECONDS)
+most_common_file = SharedCalls(_render_most_common, STATS_SECONDS)
+activity_file = SharedCalls(_render_activity, STATS_SECONDS)
+submissions_file = SharedCalls(_render_submissions, STATS_SECONDS)
+
+
+@require_safe
+def stats(request: HttpRequest) -> HttpResponse:
+    return page(_window(request)).response(request)
+
+
+@require_safe
+def download_top(request: HttpRequest, format_: exporting.Format) -> HttpResponse:
+    return most_common_file(format_).response(request)
+
+
+@require_safe
+def download_activity(request: HttpRequest, format_: exporting.Format) -> HttpResponse:
+    return activity_file(_Download(_window(request), format_)).response(request)
+
+
+@require_safe
+def download_submissions(request: HttpRequest, format_: exporting.Format) -> HttpResponse:
+    return submissions_file(_Download(_window(request), format_)).response(request)
+
+
+def _window(request: HttpRequest) -> str:
+    window = request.GET.get("window", "hour")
+    if window not in activity.PERIODS:
+        raise BadRequest(f"There is no such window. Choose one of: {', '.join(activity.PERIODS)}.")
+    return window

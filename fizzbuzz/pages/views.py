@@ -1,0 +1,125 @@
+"""HTML pages: the first page with its form, what refreshes on it, and a page for each number."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_safe
+
+from core.shared_calls import SharedCalls
+from fizzbuzz import rules
+from fizzbuzz.counts import activity, ranking, reads
+from fizzbuzz.counts.number_facts import NumberFacts
+from fizzbuzz.pages.charts import chart
+from fizzbuzz.pages.forms import SubmissionForm
+from fizzbuzz.pages.rendered import Rendered
+from fizzbuzz.pages.same_origin import require_same_origin
+from fizzbuzz.submissions import idempotency, record
+
+TOP = 3
+LATEST = 7
+LIVE_SECONDS = 1
+
+log = logging.getLogger(__name__)
+
+
+class _FirstPage(NamedTuple):
+    page: Rendered
+    live: Rendered
+    live_html: SafeString
+
+
+def _render_first_page(_: None) -> _FirstPage:
+    figures = {
+        "top": ranking.top(TOP),
+        "latest": activity.latest(LATEST),
+        "chart": chart("hour", activity.activity("hour")),
+    }
+    live = render_to_string("_live.html", figures)
+    page = render_to_string("home.html", {"form": SubmissionForm(), "live": live})
+    return _FirstPage(Rendered(page.encode()), Rendered(live.encode()), live)
+
+
+# Rendered without the request, so that it is the same for everyone.
+first_page = SharedCalls(_render_first_page, LIVE_SECONDS)
+
+
+@csrf_exempt  # see same_origin.py
+@require_http_methods(["GET", "HEAD", "POST"])
+def home(request: HttpRequest) -> HttpResponse:
+    """The first page, which is the same for everyone; a POST submits a number."""
+    return submit(request) if request.method == "POST" else first_page(None).page.response(request)
+
+
+@never_cache
+def submit(request: HttpRequest) -> HttpResponse:
+    """Record the number of the form. htmx gets the answer; others are redirected to the number's page."""
+    require_same_origin(request)
+    by_htmx = "HX-Request" in request.headers
+    template = "answer.html" if by_htmx else "home.html"
+    form = SubmissionForm(request.POST)
+    if not form.is_valid():
+        return render(request, template, {"form": form, "live": first_page(None).live_html}, status=422)
+    number, key = form.cleaned_data["number"], form.cleaned_data["key"]
+    if key:
+        # With another number it is another submission.
+        idempotency.record_once([number], "form", f"{key}:{number}")
+    else:
+        record.record([number], "form")
+    if not by_htmx:
+        return HttpResponse(status=303, headers={"Location": reverse("number", args=[number])})
+    context: dict[str, Any] = {
+        "form": SubmissionForm(initial={"number": form["number"].value()}),
+        "host": request.get_host(),
+    }
+    try:
+        context |= {"number": reads.facts(number), "live": first_page(None).live_html}
+    except Exception:  # the number is recorded, so the answer must not be an error
+        log.exception("The counts of a number that was recorded cannot be read")
+        context["number"] = NumberFacts(number, 0, None, None, None)
+    return render(request, template, context)
+
+
+@require_safe
+def live(request: HttpRequest) -> HttpResponse:
+    """What changes by itself on the first page."""
+    return first_page(None).live.response(request)
+
+
+@require_safe
+def number(request: HttpRequest, text: str) -> HttpResponse:
+    """What one number is, and how often it was submitted; looking records nothing."""
+    try:
+        value = rules.parse_number(text)
+    except rules.InvalidNumber as error:
+        raise Http404(str(error)) from error
+    if text != str(value):
+        return redirect("number", value, permanent=True)
+    page = _render_number(reads.facts(value), request.scheme or "", request.get_host())
+    return page.response(request)
+
+
+@lru_cache(64)  # of numbers that many look at while nobody submits them
+def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
+    value = facts.number
+    context = {
+        "number": facts,
+        "title": f"{value} is {rules.result(value)}",
+        "why": rules.why(value),
+        "previous": value - 1 if value > rules.SMALLEST else None,
+        "next": value + 1 if value < rules.LARGEST else None,
+        "scheme": scheme,
+        "host": host,
+    }
+    page = render_to_string("number.html", context).encode()
+    # No cache may answer without asking: after a submission without JavaScript, this page is its answer.
+    return Rendered(page, headers={"Cache-Control": "no-cache"})
