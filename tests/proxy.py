@@ -23,7 +23,6 @@ class Proxy:
     """One nginx in front of the instances at these ports; with TLS on a second port if asked for."""
 
     def __init__(self, folder: Path, *instances: int, tls: bool = False) -> None:
-        self.folder = folder
         self.port = free_port()
         self.tls_port = free_port() if tls else None
         self.certificate = folder / "certificate.pem"
@@ -34,7 +33,9 @@ class Proxy:
             listen += f"listen 127.0.0.1:{self.tls_port} ssl http2;\n"
             listen += f"ssl_certificate {self.certificate};\nssl_certificate_key {key};\n"
         shutil.copy(ROOT / "deploy/nginx.conf", folder)
-        (folder / "listen.conf").write_text(listen)
+        self.parts = folder / "nginx"
+        self.parts.mkdir()
+        (self.parts / "listen.conf").write_text(listen)
         self._write(instances)
         self.process = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf"], stderr=subprocess.PIPE)
         assert eventually(lambda: _listens(self.port))
@@ -50,7 +51,7 @@ class Proxy:
 
     def _write(self, instances: tuple[int, ...]) -> None:
         servers = (f"server 127.0.0.1:{port} max_fails=0;\n" for port in instances)
-        (self.folder / "upstream.conf").write_text("".join(servers))
+        (self.parts / "upstream.conf").write_text("".join(servers))
 
 
 @contextmanager

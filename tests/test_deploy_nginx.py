@@ -197,7 +197,7 @@ def test_headers_about_the_client_are_the_proxys_own(site: Site) -> None:
 
 def test_admin_is_opened_to_the_networks_that_admin_conf_allows() -> None:
     with echoing() as port, proxying(port) as proxy:
-        (proxy.folder / "admin.conf").write_text("allow 127.0.0.0/8;\n")
+        (proxy.parts / "admin.conf").write_text("allow 127.0.0.0/8;\n")
         proxy.lead_to(port)
         connection = HTTPConnection("127.0.0.1", proxy.port, timeout=SECONDS)
         statuses = [send(connection, "GET", path).status for path in ("/admin/", "/metrics")]
