@@ -22,7 +22,7 @@ import pytest
 from tests.proxy import Proxy, needs_nginx, proxying
 from tests.service import SECONDS, Answer, Service, serving
 
-pytestmark = needs_nginx
+pytestmark = [needs_nginx, pytest.mark.slow]
 
 VISITS = 1_000
 CLIENTS = 20
