@@ -62,7 +62,7 @@ def test_environment_is_made_of_settings_and_secret_files() -> None:
         assert container["envFrom"] == [{"configMapRef": {"name": RESOURCES["ConfigMap"]["metadata"]["name"]}}]
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_probes_are_answered(client: Client) -> None:
     (container,) = pod("Deployment")["spec"]["containers"]
     paths = [container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")]
