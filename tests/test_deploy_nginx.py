@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import ssl
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.proxy import Proxy, needs_nginx, proxying
-from tests.service import SECONDS, Answer, Service, serving
+from tests.service import ROOT, SECONDS, Answer, Service, serving
 
 pytestmark = [needs_nginx, pytest.mark.slow]
 
@@ -204,6 +206,21 @@ def test_admin_is_opened_to_the_networks_that_admin_conf_allows() -> None:
         connection.close()
 
     assert statuses == [200, 403]
+
+
+def test_documented_commands_take_an_instance_out_and_put_it_back(tmp_path: Path) -> None:
+    commands = re.findall(r"sed -i .*upstream\.conf$", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
+    file = tmp_path / "deploy/nginx/upstream.conf"
+    file.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy/nginx/upstream.conf", file)
+    before = file.read_text()
+
+    texts = []
+    for command in commands:
+        subprocess.run(["bash", "-ec", f"web=web-1; {command}"], cwd=tmp_path, check=True)
+        texts.append(file.read_text())
+
+    assert texts == [before.replace("server web-1:8080 max", "server web-1:8080 down max"), before]
 
 
 @contextmanager
