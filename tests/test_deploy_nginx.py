@@ -72,11 +72,14 @@ def site(shared_data_dir: Path) -> Iterator[Site]:
             yield Site(service, proxy)
 
 
-@pytest.mark.parametrize(("path", "view"), [("/live", "live"), ("/stats", "stats")])
+@pytest.mark.parametrize(
+    ("path", "view"), [("/", "home"), ("/live", "live"), ("/stats", "stats"), ("/stats?window=day", "stats")]
+)
 def test_crowd_of_visitors_reaches_the_service_a_handful_of_times(site: Site, path: str, view: str) -> None:
-    def visit(_: int) -> Counter[int]:
+    def visit(client: int) -> Counter[int]:
         connection = site.connect()
-        answers = [send(connection, "GET", path, Cookie="a=b") for _ in range(VISITS // CLIENTS)]
+        urls = [f"{path}{'&' if '?' in path else '?'}{client}={each}" for each in range(VISITS // CLIENTS)]
+        answers = [send(connection, "GET", url, Cookie=f"a={client}") for url in urls]
         connection.close()
         ids.update(answer.headers["X-Request-ID"] for answer in answers)
         return Counter(answer.status for answer in answers)
@@ -132,6 +135,16 @@ def test_cached_page_is_the_same_for_all_and_compressed_for_those_who_take_it(si
     assert response.headers["Content-Encoding"] == "gzip"
     assert len(compressed) < len(plain.body) / 2
     assert again.status in {200, 304}  # 200 if the page was renewed in between
+
+
+def test_only_the_window_tells_shared_pages_apart(site: Site) -> None:
+    paths = ("/stats", "/stats?WINDOW=day&x=1", "/stats?window=day", "/stats?window=week")
+
+    hour, also_hour_or_day, day, week = (site.send("GET", path).body for path in paths)
+
+    assert also_hour_or_day in {hour, day}
+    assert site.send("GET", "/stats?window=x").status == 400
+    assert len({hour, day, week}) == 3
 
 
 def test_static_files_are_kept_for_years_and_cached(site: Site) -> None:
@@ -261,9 +274,9 @@ def test_body_is_limited_as_by_the_service(site: Site, size: int, status: int) -
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
-        ("/live?" + "x" * 3_000, {}, 200),
-        ("/live?" + "x" * 5_000, {}, 414),
-        ("/live?" + "x" * 9_000, {}, 414),
+        ("/info?" + "x" * 3_000, {}, 200),
+        ("/info?" + "x" * 5_000, {}, 414),
+        ("/info?" + "x" * 9_000, {}, 414),
         ("/info", {"X-Long": "x" * 8_000}, 200),
         ("/info", {"X-Long": "x" * 9_000}, 400),
         ("/info", {f"X-{index}": "x" for index in range(40)}, 200),
