@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import yaml
 
-from fizzbuzz_site.embedded import DATABASE, USER, Server
-from tests.service import ROOT, Service
+from fizzbuzz_site.embedded import SUPERUSER, Server
+from tests.service import ROOT, Service, url_of
 from tests.test_configuration import declared
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -100,24 +100,15 @@ def test_service_works_as_the_role_that_compose_creates(data_dir: Path, tmp_path
     server = Server(data_dir)
     host = server.join()
     try:
-        with psycopg.connect(host=host, user=USER, dbname=DATABASE) as database:
-            (admin,) = database.execute("SELECT rolname FROM pg_roles WHERE rolsuper").fetchone() or ("",)
-        psql = [
-            str(server.binaries() / "psql"),
-            "--no-psqlrc",
-            "--set=ON_ERROR_STOP=1",
-            "--host",
-            host,
-            "--username",
-            admin,
-        ]
-        subprocess.run([*psql, "--dbname=postgres"], input=script, text=True, check=True, capture_output=True)
+        psql = [str(server.binaries() / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host", host]
+        command = [*psql, "--username", SUPERUSER, "--dbname=postgres"]
+        subprocess.run(command, input=script, text=True, check=True, capture_output=True)
 
-        url = f"postgresql://compose:made-up@/compose?host={host}"
+        url = url_of(host).replace("fizzbuzz@/fizzbuzz", "compose:made-up@/compose")
         service = Service("--migrate", DATABASE_URL=url, SECRET_KEY="of a test")
         statuses = [service.request("/api/fizzbuzz", {"number": 15}).status, service.request("/health").status]
         assert service.stop() == (0, "")
-        with psycopg.connect(host=host, user=admin, dbname="postgres") as database:
+        with psycopg.connect(host=host, user=SUPERUSER, dbname="postgres") as database:
             role = database.execute(
                 "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, left(rolpassword, 13)"
                 " FROM pg_authid WHERE rolname = 'compose'"
