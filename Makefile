@@ -37,6 +37,9 @@ test-all: $(VENV_DIR)/dev ## run all tests, with coverage
 chaos: $(VENV_DIR)/dev ## kill every part at random under load, then read the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
 
+# ServiceMonitor is a custom resource, and kustomization.yaml none: no package carries their schemas.
+KUBERNETES = $(filter-out %/kustomization.yaml %/servicemonitor.yaml, $(wildcard deploy/kubernetes/*.yaml))
+
 lint: $(VENV_DIR)/dev ## check style, types, the rooms' walls, settings, container files
 	$(VENV_DIR)/bin/ruff check .
 	$(VENV_DIR)/bin/ruff format --check .
@@ -45,8 +48,9 @@ lint: $(VENV_DIR)/dev ## check style, types, the rooms' walls, settings, contain
 	$(VENV_DIR)/bin/djade --check $(shell find templates -name '*.html')
 	$(VENV) manage.py makemigrations --check --dry-run
 	HTTPS=1 $(VENV) manage.py check --deploy --fail-level WARNING
-	$(VENV_DIR)/bin/hadolint Dockerfile
+	$(VENV_DIR)/bin/hadolint Dockerfile deploy/pgbouncer/Dockerfile
 	$(VENV_DIR)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(VENV_DIR)/bin/kubernetes-validate --strict --quiet $(KUBERNETES)
 	$(VENV_DIR)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 # What `make lock` writes the same on every machine: hashes and no addresses.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django_prometheus.middleware import Metrics
+from prometheus_client import Counter
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "OPTIONS", "CONNECT", "PATCH"))
 INVALID_METHOD = "<invalid method>"  # django-prometheus' words, as those below
 UNNAMED_VIEW = "<unnamed view>"
+
+_cpu_seconds = Counter("fizzbuzz_worker_cpu_seconds_total", "CPU time of the workers, up to their last request.")
 
 
 class _Labels(NamedTuple):
@@ -52,12 +55,16 @@ class RequestMetricsMiddleware:
         self.get_response = get_response
         self.metrics = Metrics.get_instance()
         self.series: dict[_Labels, _Series] = {}
+        self.cpu_counted = 0.0
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         begun = perf_counter()
         response = self.get_response(request)
         seconds = perf_counter() - begun
 
+        cpu = process_time()
+        _cpu_seconds.inc(cpu - self.cpu_counted)
+        self.cpu_counted = cpu
         series = self._series(request, response)
         for counter in series.counters:
             counter.inc()

@@ -22,6 +22,8 @@ fold_seconds = Histogram(
     "Duration of a fold.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
 )
+worker_starts = Counter("fizzbuzz_worker_starts_total", "Worker processes that have started, the first ones included.")
+worker_starts.inc()  # each worker imports this module once
 
 
 def count_submissions(numbers: Iterable[int], channel: Channel) -> None:

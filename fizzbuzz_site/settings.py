@@ -121,6 +121,7 @@ METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
 METRICS_PUBLIC: bool = env.bool("METRICS_PUBLIC", False) or EMBEDDED is not None
 # Set by `manage.py serve` for its workers.
 SERVED_AT: str = env.str("FIZZBUZZ_SERVED_AT", "")
+STARTED_AT: float = env.float("FIZZBUZZ_STARTED_AT", 0)  # Unix time
 
 if not SECRET_KEY:
     if not EMBEDDED:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-INTERNAL = "FIZZBUZZ_SERVED_AT"
+INTERNAL = {"FIZZBUZZ_SERVED_AT", "FIZZBUZZ_STARTED_AT"}
 
 SERVER = {"DATABASE_URL": "postgresql://nobody@localhost/nowhere", "SECRET_KEY": "given"}
 NO_SECRET_KEY = (
@@ -31,7 +31,7 @@ def declared() -> dict[str, str]:
     nodes = ast.walk(ast.parse((ROOT / "fizzbuzz_site/settings.py").read_text()))
     calls = [each for each in nodes if isinstance(each, ast.Call) and ast.unparse(each.func).startswith("env.")]
     found = {name: default for name, default, *_ in ([ast.literal_eval(arg) for arg in call.args] for call in calls)}
-    return {name: str(default) if default != [] else "" for name, default in found.items() if name != INTERNAL}
+    return {name: str(default) if default != [] else "" for name, default in found.items() if name not in INTERNAL}
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:

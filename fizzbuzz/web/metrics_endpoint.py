@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import psycopg
 from django.conf import settings
@@ -31,29 +32,45 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
             return HttpResponse(text, "text/plain", 401, headers={"WWW-Authenticate": "Bearer"})
     elif not settings.METRICS_PUBLIC:
         return HttpResponse("Who runs this service must set METRICS_TOKEN, or METRICS_PUBLIC=1.\n", "text/plain", 403)
-    metrics = generate_latest(worker_metrics.registry()) + generate_latest(_Rollup())
-    return HttpResponse(metrics, CONTENT_TYPE_LATEST)
+    collectors = (worker_metrics.registry(), _Instance(), _Database())
+    return HttpResponse(b"".join(map(generate_latest, collectors)), CONTENT_TYPE_LATEST)
 
 
-def _read_gauges(_: None) -> tuple[int, float | None] | None:
-    """Return the rows of the tail, and the seconds since the last fold, if there was one; None without a database."""
+class _Gauges(NamedTuple):
+    tail: int  # rows
+    fold_age: float | None  # seconds; None before the first fold
+    connections: int
+    max_connections: int
+
+
+def _read_gauges(_: None) -> _Gauges | None:
+    """Read the gauges from the database; return None if it is unavailable."""
     try:
         with connect_with_deadline(READ_TIMEOUT_SECONDS) as database:
-            ((tail, age),) = database.execute(
+            (row,) = database.execute(
                 "SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(through), 0),"
-                " EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float FROM fizzbuzz_watermark"
+                " EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float,"
+                " (SELECT sum(numbackends)::int FROM pg_stat_database),"
+                " current_setting('max_connections')::int FROM fizzbuzz_watermark"
             )
     except psycopg.Error:
         return None
-    return tail, age
+    return _Gauges(*row)
 
 
 # Each read opens a connection: one at a time, and one a second, per process.
 gauges = SharedCalls(_read_gauges, MAX_AGE_SECONDS)
 
 
-class _Rollup(Collector):
-    """Read from the database; nothing while it is away. Workers' files hold only what they counted themselves."""
+class _Instance(Collector):
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        if started := settings.STARTED_AT:
+            yield GaugeMetricFamily("fizzbuzz_start_time_seconds", "Unix time at which it started.", started)
+        yield GaugeMetricFamily("fizzbuzz_workers", "Worker processes that it is set to run.", settings.WEB_CONCURRENCY)
+
+
+class _Database(Collector):
+    """Read from the database; nothing while it is unavailable."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
@@ -62,7 +79,8 @@ class _Rollup(Collector):
             return
         if read is None:
             return
-        tail, age = read
-        yield GaugeMetricFamily("fizzbuzz_tail_rows", "Rows above the watermark; gaps count too.", tail)
-        if age is not None:
-            yield GaugeMetricFamily("fizzbuzz_last_fold_age_seconds", "How long ago the last fold was.", age)
+        yield GaugeMetricFamily("fizzbuzz_tail_rows", "Rows above the watermark; gaps count too.", read.tail)
+        if read.fold_age is not None:
+            yield GaugeMetricFamily("fizzbuzz_last_fold_age_seconds", "How long ago the last fold was.", read.fold_age)
+        yield GaugeMetricFamily("fizzbuzz_database_connections", "Open connections of all clients.", read.connections)
+        yield GaugeMetricFamily("fizzbuzz_database_max_connections", "Connections allowed.", read.max_connections)

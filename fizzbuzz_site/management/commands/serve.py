@@ -114,6 +114,7 @@ class Command(BaseCommand):
         listener.set_inheritable(True)
         host, port = listener.getsockname()[:2]
         os.environ["FIZZBUZZ_SERVED_AT"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        os.environ["FIZZBUZZ_STARTED_AT"] = str(time.time())
         # Its master finds the configuration from any working directory.
         paths = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

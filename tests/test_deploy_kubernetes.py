@@ -1,0 +1,96 @@
+"""deploy/kubernetes: that its parts fit together. `make lint` checks each against Kubernetes' published schemas."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.test import Client
+from kubernetes_validate import validate
+
+from tests.service import ROOT
+from tests.test_configuration import declared
+
+FOLDER = ROOT / "deploy/kubernetes"
+RESOURCES: dict[str, Any] = {
+    resource["kind"]: resource
+    for resource in (yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yaml")))
+    if resource["kind"] != "Kustomization"
+}
+WEB = {"app.kubernetes.io/name": "fizzbuzz", "app.kubernetes.io/component": "web"}
+SECRETS = "/run/secrets/fizzbuzz"
+
+
+def pod(kind: str) -> Any:
+    return RESOURCES[kind]["spec"]["template"]
+
+
+def test_kustomization_lists_each_manifest() -> None:
+    listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
+
+    assert sorted(listed) == sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "kustomization.yaml")
+
+
+def test_selectors_find_the_pods() -> None:
+    spec = {kind: resource.get("spec") for kind, resource in RESOURCES.items()}
+
+    assert pod("Deployment")["metadata"]["labels"] == WEB
+    assert spec["Deployment"]["selector"]["matchLabels"] == WEB
+    assert spec["Service"]["selector"] == WEB
+    assert spec["PodDisruptionBudget"]["selector"]["matchLabels"] == WEB
+    assert spec["HorizontalPodAutoscaler"]["scaleTargetRef"]["name"] == RESOURCES["Deployment"]["metadata"]["name"]
+    assert pod("Job")["metadata"]["labels"] == WEB | {"app.kubernetes.io/component": "migrate"}
+    assert spec["NetworkPolicy"]["podSelector"]["matchLabels"].items() <= pod("Job")["metadata"]["labels"].items()
+    assert spec["ServiceMonitor"]["selector"]["matchLabels"] == RESOURCES["Service"]["metadata"]["labels"]
+    assert spec["ServiceMonitor"]["endpoints"][0]["port"] == spec["Service"]["ports"][0]["name"]
+
+
+def test_environment_is_made_of_settings_and_secret_files() -> None:
+    environment = RESOURCES["ConfigMap"]["data"]
+    files = {name: path for name, path in environment.items() if name.endswith("_FILE")}
+
+    assert {name.removesuffix("_FILE") for name in environment} <= {*declared()}
+    assert files == {name: f"{SECRETS}/{name.removesuffix('_FILE').lower()}" for name in files}
+    assert {"DATABASE_URL_FILE", "SECRET_KEY_FILE", "METRICS_TOKEN_FILE"} == {*files}
+    for kind in ("Deployment", "Job"):
+        (container,) = pod(kind)["spec"]["containers"]
+        assert SECRETS in [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert container["envFrom"] == [{"configMapRef": {"name": RESOURCES["ConfigMap"]["metadata"]["name"]}}]
+
+
+@pytest.mark.django_db
+def test_probes_are_answered(client: Client) -> None:
+    (container,) = pod("Deployment")["spec"]["containers"]
+    paths = [container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")]
+
+    assert paths == ["/health/live", "/health/live", "/health"]
+    assert [client.get(path).status_code for path in paths] == [200, 200, 200]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, for its kustomize")
+@pytest.mark.parametrize("vault", [False, True], ids=["Secret", "Vault"])
+def test_kustomize_builds_what_the_schemas_accept(tmp_path: Path, *, vault: bool) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    if vault:
+        file = folder / "kustomization.yaml"
+        file.write_text(file.read_text().replace("# components:", "components:"))
+
+    built = subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True, text=True).stdout
+    resources = list(yaml.safe_load_all(built))
+
+    kinds = {*RESOURCES} | ({"ServiceAccount"} if vault else set())
+    assert {resource["kind"] for resource in resources} == kinds
+    assert {resource["metadata"].get("namespace", "fizzbuzz") for resource in resources} == {"fizzbuzz"}
+    for resource in resources:
+        if resource["kind"] != "ServiceMonitor":  # a custom resource, which has no schema of Kubernetes'
+            validate(resource, "1.37", strict=True)
+    for resource in resources:
+        if resource["kind"] in {"Deployment", "Job"}:
+            template = resource["spec"]["template"]
+            mounts = {mount["name"] for mount in template["spec"]["containers"][0]["volumeMounts"]}
+            assert mounts == {volume["name"] for volume in template["spec"]["volumes"]}
+            assert mounts == ({"tmp"} if vault else {"tmp", "secrets"})

@@ -1,0 +1,288 @@
+"""deploy/nginx.conf in front of the real service: its cache, its headers, its limits, and what it keeps closed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import ssl
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPSConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.proxy import Proxy, needs_nginx, proxying
+from tests.service import ROOT, SECONDS, Answer, Service, serving
+
+pytestmark = [needs_nginx, pytest.mark.slow]
+
+VISITS = 1_000
+CLIENTS = 20
+SHARED_SECONDS = 2  # s-maxage of the shared pages
+JSON = {"Content-Type": "application/json"}
+HOST = "fizzbuzz.example"
+
+
+class Site(NamedTuple):
+    service: Service
+    proxy: Proxy
+
+    def connect(self) -> HTTPSConnection:
+        assert self.proxy.tls_port
+        context = ssl.create_default_context(cafile=str(self.proxy.certificate))
+        return HTTPSConnection("127.0.0.1", self.proxy.tls_port, timeout=SECONDS, context=context)
+
+    def send(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+        connection = self.connect()
+        try:
+            return send(connection, method, path, body, **headers)
+        finally:
+            connection.close()
+
+    def requests(self, view: str) -> int:
+        """How many requests the service itself has answered by this view."""
+        page = self.service.request("/metrics", Host=HOST).body
+        pattern = rf'^django_http_requests_total_by_view_transport_method_total{{.*view="{view}".*}} (\S+)$'
+        return int(sum(float(count) for count in re.findall(pattern, page, re.MULTILINE)))
+
+
+def send(connection: HTTPConnection, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+    connection.request(method, path, body, {"Host": HOST, **headers})
+    response = connection.getresponse()
+    return Answer(response.status, dict(response.headers), response.read().decode())
+
+
+@pytest.fixture(scope="module")
+def site(shared_data_dir: Path) -> Iterator[Site]:
+    environment = {"ALLOWED_HOSTS": HOST, "TRUSTED_PROXIES": "127.0.0.1", "METRICS_TOKEN": ""}
+    with serving(DATA_DIR=str(shared_data_dir), **environment) as service:
+        port = urlsplit(service.address).port
+        assert port
+        with proxying(port, tls=True) as proxy:
+            yield Site(service, proxy)
+
+
+@pytest.mark.parametrize(
+    ("path", "view"), [("/", "home"), ("/live", "live"), ("/stats", "stats"), ("/stats?window=day", "stats")]
+)
+def test_crowd_of_visitors_reaches_the_service_a_handful_of_times(site: Site, path: str, view: str) -> None:
+    def visit(client: int) -> Counter[int]:
+        connection = site.connect()
+        urls = [f"{path}{'&' if '?' in path else '?'}{client}={each}" for each in range(VISITS // CLIENTS)]
+        answers = [send(connection, "GET", url, Cookie=f"a={client}") for url in urls]
+        connection.close()
+        ids.update(answer.headers["X-Request-ID"] for answer in answers)
+        return Counter(answer.status for answer in answers)
+
+    ids: set[str] = set()
+    before = site.requests(view)
+    started = monotonic()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        statuses = sum(pool.map(visit, range(CLIENTS)), Counter[int]())
+    renewals = (monotonic() - started) // SHARED_SECONDS + 2
+
+    assert statuses == {200: VISITS}
+    assert 1 <= site.requests(view) - before <= renewals
+    assert len(ids) == VISITS  # each visit has an id of its own, answered from the cache or not
+
+
+def test_submission_is_never_answered_from_the_cache(site: Site) -> None:
+    def submit(_: int) -> Answer:
+        assert site.send("GET", "/live").status == 200
+        return site.send("POST", "/api/fizzbuzz", json.dumps({"number": 4711}), **JSON)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(submit, range(50)))
+
+    assert Counter(answer.status for answer in answers) == {201: 50}
+    assert len({answer.json()["id"] for answer in answers}) == 50
+    assert site.send("GET", "/api/numbers/4711").json()["count"] == 50
+    assert {answer.headers.get("X-Cache") for answer in answers} == {None}
+
+
+@pytest.mark.parametrize(("path", "view"), [("/", "home"), ("/live", "live"), ("/stats", "stats")])
+def test_post_to_a_cached_path_reaches_the_service(site: Site, path: str, view: str) -> None:
+    site.send("GET", path)
+    before = site.requests(view)
+
+    answers = [site.send("POST", path, "number=15") for _ in range(2)]
+
+    assert [answer.headers.get("X-Cache") for answer in answers] == [None, None]
+    assert site.requests(view) == before + 2
+
+
+def test_cached_page_is_the_same_for_all_and_compressed_for_those_who_take_it(site: Site) -> None:
+    plain = site.send("GET", "/live", **{"Accept-Encoding": "gzip;q=0, br", "Cookie": "csrftoken=a"})
+    connection = site.connect()
+    connection.request("GET", "/live", headers={"Host": HOST, "Accept-Encoding": "deflate, gzip;q=0.5"})
+    response = connection.getresponse()
+    compressed = response.read()
+    connection.close()
+    again = site.send("GET", "/live", **{"If-None-Match": plain.headers["ETag"]})
+
+    assert "Set-Cookie" not in plain.headers
+    assert "Content-Encoding" not in plain.headers
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert len(compressed) < len(plain.body) / 2
+    assert again.status in {200, 304}  # 200 if the page was renewed in between
+
+
+def test_only_the_window_tells_shared_pages_apart(site: Site) -> None:
+    paths = ("/stats", "/stats?WINDOW=day&x=1", "/stats?window=day", "/stats?window=week")
+
+    hour, also_hour_or_day, day, week = (site.send("GET", path).body for path in paths)
+
+    assert also_hour_or_day in {hour, day}
+    assert site.send("GET", "/stats?window=x").status == 400
+    assert len({hour, day, week}) == 3
+
+
+def test_static_files_are_kept_for_years_and_cached(site: Site) -> None:
+    (path,) = set(re.findall(r'href="(/static/tokens\.[0-9a-f]+\.css)"', site.send("GET", "/stats").body))
+
+    answers = [site.send("GET", path) for _ in range(2)]
+
+    assert [answer.headers["X-Cache"] for answer in answers] == ["MISS", "HIT"]
+    assert answers[1].headers["Cache-Control"] == "max-age=315360000, public, immutable"
+    assert answers[0].body == answers[1].body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics",
+        "//metrics",
+        "/%6detrics",
+        "/x/../metrics",
+        "/metrics?x",
+        "/admin",
+        "/admin/",
+        "/admin/login/",
+        "/%61dmin/login/",
+        "//admin/login/",
+        "/./admin/login/",
+        "/live/../admin/login/",
+    ],
+)
+def test_metrics_and_admin_are_closed(site: Site, path: str) -> None:
+    assert site.send("GET", path).status == 403
+
+
+def test_headers_about_the_client_are_the_proxys_own(site: Site) -> None:
+    spoofed = {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Port": "666",
+        "X-Forwarded-Prefix": "/evil",
+        "X-Forwarded-Proto": "gopher",
+        "X-Forwarded-Server": "evil.example",
+        "X-Real-IP": "203.0.113.9",
+        "X-Request-ID": "chosen-by-the-client",
+        "Forwarded": "for=203.0.113.9;host=evil.example",
+        "X_Forwarded_For": "203.0.113.9",
+        "REMOTE_ADDR": "203.0.113.9",
+        "SCRIPT_NAME": "/evil",
+    }
+    with echoing() as port, proxying(port) as proxy:
+        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=SECONDS)
+        answer = send(connection, "GET", "/", Cookie="a=b", **spoofed)
+        connection.close()
+    passed = answer.json()
+    problem = site.send("POST", "/api/fizzbuzz", "{}", **JSON, **spoofed)
+
+    assert passed == {
+        "Host": HOST,
+        "X-Request-ID": answer.headers["X-Request-ID"],
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Forwarded-Proto": "http",
+    }
+    assert re.fullmatch("[0-9a-f]{32}", passed["X-Request-ID"])
+    assert problem.json()["request_id"] == problem.headers["X-Request-ID"]
+
+
+def test_admin_is_opened_to_the_networks_that_admin_conf_allows() -> None:
+    with echoing() as port, proxying(port) as proxy:
+        (proxy.parts / "admin.conf").write_text("allow 127.0.0.0/8;\n")
+        proxy.lead_to(port)
+        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=SECONDS)
+        statuses = [send(connection, "GET", path).status for path in ("/admin/", "/metrics")]
+        connection.close()
+
+    assert statuses == [200, 403]
+
+
+def test_documented_commands_take_an_instance_out_and_put_it_back(tmp_path: Path) -> None:
+    commands = re.findall(r"sed -i .*upstream\.conf$", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
+    file = tmp_path / "deploy/nginx/upstream.conf"
+    file.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy/nginx/upstream.conf", file)
+    before = file.read_text()
+
+    texts = []
+    for command in commands:
+        subprocess.run(["bash", "-ec", f"web=web-1; {command}"], cwd=tmp_path, check=True)
+        texts.append(file.read_text())
+
+    assert texts == [before.replace("server web-1:8080 max", "server web-1:8080 down max"), before]
+
+
+@contextmanager
+def echoing() -> Iterator[int]:
+    """A server that answers with the headers it was sent; yields its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(dict(self.headers)).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("size", "status"),
+    [(1024 * 1024, 400), (1024 * 1024 + 1, 413)],
+    ids=["as much as the service reads", "one byte more"],
+)
+def test_body_is_limited_as_by_the_service(site: Site, size: int, status: int) -> None:
+    body = '{"number": "' + "x" * (size - 14) + '"}'
+
+    assert len(body) == size
+    assert site.send("POST", "/api/fizzbuzz", body, **JSON).status == status
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/info?" + "x" * 3_000, {}, 200),
+        ("/info?" + "x" * 5_000, {}, 414),
+        ("/info?" + "x" * 9_000, {}, 414),
+        ("/info", {"X-Long": "x" * 8_000}, 200),
+        ("/info", {"X-Long": "x" * 9_000}, 400),
+        ("/info", {f"X-{index}": "x" for index in range(40)}, 200),
+        ("/info", {f"X-{index}": "x" for index in range(64)}, 431),
+    ],
+    ids=["line", "long line", "longer line", "header", "long header", "headers", "many headers"],
+)
+def test_head_is_limited_as_by_the_service(site: Site, path: str, headers: dict[str, str], status: int) -> None:
+    assert site.send("GET", path, **headers).status == status

@@ -1,0 +1,176 @@
+"""deploy/prometheus and deploy/grafana against the real service and a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from tests.prometheus import DEPLOYED, Prometheus, needs_prometheus, scraping
+from tests.service import ROOT, Service, children, eventually, serving
+
+TOKEN = "of a test"
+DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/fizzbuzz.json").read_text())
+ALERTS = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((DEPLOYED / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+}
+KINDS = {"Fizz": 3, "Buzz": 5, "FizzBuzz": 15, "Number": 7}
+
+
+class Watched(NamedTuple):
+    service: Service
+    prometheus: Prometheus
+
+    def metrics(self) -> str:
+        answer = self.service.request("/metrics", Authorization=f"Bearer {TOKEN}")
+        assert answer.status == 200
+        return answer.body
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^{name} (\S+)$", self.metrics(), re.MULTILINE)
+        assert found
+        return float(found[1])
+
+    def be_used(self) -> None:
+        """Use everything that some metric counts."""
+        for number in KINDS.values():
+            assert self.service.request("/api/fizzbuzz", {"number": number}).status == 201
+        assert self.service.request("/api/fizzbuzz/batch", {"numbers": [15] * 1_000}).status == 201
+        assert {self.service.request(path).status for path in ("/", "/live", "/stats", "/api/most_common")} == {200}
+        assert self.service.request("/nowhere").status == 404
+
+
+@pytest.fixture(scope="module")
+def watched(shared_data_dir: Path) -> Iterator[Watched]:
+    environment = {"DATA_DIR": str(shared_data_dir), "METRICS_TOKEN": TOKEN, "WEB_CONCURRENCY": "1"}
+    with serving(**environment) as service, scraping(urlsplit(service.address).netloc, TOKEN) as prometheus:
+        yield Watched(service, prometheus)
+
+
+def queries() -> list[tuple[str, str]]:
+    """All expressions of the dashboard, and those of the alerts without the comparison that ends them."""
+    found = [
+        (f"{panel['title']} {target['refId']}", target["expr"].replace("$__rate_interval", "10s"))
+        for panel in DASHBOARD["panels"]
+        for target in panel["targets"]
+    ]
+    for name, rule in ALERTS.items():
+        value, compared = re.subn(r"\s[<>] [0-9.]+\s*$", "", rule["expr"])
+        assert compared == 1, name
+        found.append((name, value))
+    return found
+
+
+@needs_prometheus
+def test_each_expression_of_dashboard_and_alerts_gives_a_result(watched: Watched) -> None:
+    def without_result() -> dict[str, list[float]]:
+        results = {name: watched.prometheus.query(expression) for name, expression in queries()}
+        return {name: values for name, values in results.items() if not values or math.isnan(sum(values))}
+
+    def complete() -> bool:
+        watched.be_used()
+        return not without_result()
+
+    assert eventually(complete), without_result()
+    assert len(queries()) > 30
+
+
+@needs_prometheus
+def test_no_alert_is_raised_by_a_healthy_service(watched: Watched) -> None:
+    healthy = dict.fromkeys(ALERTS, ("ok", "inactive"))
+
+    assert eventually(lambda: watched.prometheus.query('up{job="fizzbuzz"}') == [1])
+    assert eventually(lambda: watched.prometheus.alerts() == healthy), watched.prometheus.alerts()
+
+
+def promtool(*arguments: str, **options: Any) -> tuple[int, str]:
+    done = subprocess.run(
+        ["promtool", *arguments],
+        cwd=DEPLOYED,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        **options,
+    )
+    return done.returncode, done.stdout
+
+
+@needs_prometheus
+def test_promtool_finds_no_fault_in_the_metrics(watched: Watched) -> None:
+    assert promtool("check", "metrics", input=watched.metrics()) == (0, "")
+
+
+@needs_prometheus
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "config", "--syntax-only", "prometheus.yml"),
+        ("check", "rules", "alerts.yml"),
+        ("test", "rules", "alerts.test.yml"),
+    ],
+    ids=" ".join,
+)
+def test_promtool_accepts_configuration_and_rules(arguments: tuple[str, ...]) -> None:
+    code, output = promtool(*arguments)
+
+    assert code == 0, output
+
+
+def test_each_alert_has_a_rule_test_and_a_section_in_the_runbook() -> None:
+    groups = yaml.safe_load((DEPLOYED / "alerts.test.yml").read_text())["tests"]
+    checked = [check for group in groups for check in group["alert_rule_test"]]
+    sections = re.findall(r"^## (\w+)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
+
+    assert sections == list(ALERTS)
+    assert {check["alertname"] for check in checked if check["exp_alerts"]} == {*ALERTS}
+    assert {check["alertname"] for check in checked if not check["exp_alerts"]} == {*ALERTS}
+    assert {name: rule["annotations"]["runbook_url"] for name, rule in ALERTS.items()} == {
+        name: f"docs/runbook.md#{name.lower()}" for name in ALERTS
+    }
+
+
+def test_panels_do_not_overlap_and_use_the_provisioned_source() -> None:
+    provisioned = (ROOT / "deploy/grafana/provisioning/datasources/datasources.yml").read_text()
+    sources = {source["uid"]: source["type"] for source in yaml.safe_load(provisioned)["datasources"]}
+    cells = [
+        (x, y)
+        for panel in DASHBOARD["panels"]
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    used = {(each["datasource"]["uid"], each["datasource"]["type"]) for each in DASHBOARD["panels"]}
+
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) == 23
+    assert used == {("prometheus", sources["prometheus"])}
+
+
+@needs_prometheus
+def test_workers_are_counted_as_they_start_and_work(watched: Watched) -> None:
+    started, cpu = watched.metric("fizzbuzz_worker_starts_total"), watched.metric("fizzbuzz_worker_cpu_seconds_total")
+    since = watched.metric("fizzbuzz_start_time_seconds")
+    (worker,) = children(watched.service.process.pid)
+
+    os.kill(worker, signal.SIGKILL)
+    assert eventually(lambda: children(watched.service.process.pid) not in ([], [worker]))
+    watched.be_used()
+
+    assert watched.metric("fizzbuzz_workers") == 1
+    assert watched.metric("fizzbuzz_worker_starts_total") == started + 1
+    assert watched.metric("fizzbuzz_worker_cpu_seconds_total") > cpu > 0
+    assert watched.metric("fizzbuzz_start_time_seconds") == since > 0
+    assert 0 < watched.metric("fizzbuzz_database_connections") < watched.metric("fizzbuzz_database_max_connections")
