@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 from core import probes
 
@@ -17,6 +17,7 @@ class FizzBuzzConfig(AppConfig):
         from fizzbuzz import database_setup  # noqa: PLC0415
         from fizzbuzz.counts import fold_scheduler  # noqa: PLC0415
 
+        pre_migrate.connect(database_setup.before_migrate, sender=self)
         post_migrate.connect(database_setup.after_migrate, sender=self)
         probes.checks_of_apps["sequence"] = database_setup.sequence_status
         if settings.SERVED_AT:  # not in a command

@@ -6,6 +6,7 @@ import logging
 from typing import Any, NamedTuple
 
 import psycopg
+from django.conf import settings
 from django.core.management import CommandError
 from django.db import OperationalError, connections, transaction
 from django.db.backends.utils import CursorWrapper
@@ -49,6 +50,15 @@ class _Sequence(NamedTuple):
     @property
     def behind(self) -> bool:
         return self.next_id <= self.highest_id
+
+
+def before_migrate(**more: Any) -> None:
+    """Raise CommandError if the database is reached through PgBouncer, which keeps no lock across statements."""
+    if settings.TRANSACTION_POOLING:
+        raise CommandError(
+            "migrate takes locks that PgBouncer does not keep between statements, and nothing was changed. "
+            "Run it with TRANSACTION_POOLING unset, and DATABASE_URL naming PostgreSQL itself."
+        )
 
 
 def after_migrate(using: str, **more: Any) -> None:

@@ -94,6 +94,8 @@ DATABASE_URL: str = env.str("DATABASE_URL", "")
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var").absolute()
 # Connections in one worker process' pool. Reads leave two of them to writes.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 8, validate=validate.Range(min=1))
+# DATABASE_URL leads to a pooler in transaction mode, such as PgBouncer, which keeps no session for a client.
+TRANSACTION_POOLING: bool = env.bool("TRANSACTION_POOLING", False)
 SECRET_KEY: str = env.str("SECRET_KEY", "")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
 # On: people reach the service by https through a proxy that sets X-Forwarded-Proto.
@@ -210,6 +212,7 @@ TEMPLATES = [
 ]
 
 DATABASES: dict[str, Any] = {"default": _database(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
+DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = TRANSACTION_POOLING
 DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 2)  # seconds, for each host
 DATABASE_POOL_TIMEOUT_SECONDS = 5  # a request that waits longer for a connection is answered 503
 if SERVED_AT:

@@ -26,9 +26,12 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         return params
 
     def _configure_connection(self, connection: psycopg.Connection) -> bool:
-        """As Django's; also bounds the statements of the pool, which serves requests. Commands have no bound."""
+        """As Django's; also bounds the statements of the pool, which serves requests. Commands have no bound.
+
+        Behind PgBouncer, other clients would inherit the setting: there the role has it (docs/deployment.md).
+        """
         changed: bool = super()._configure_connection(connection)
-        if isinstance(connection, DeadlineConnection):
+        if isinstance(connection, DeadlineConnection) and not settings.TRANSACTION_POOLING:
             connection.set_statement_timeout(local=False)
         return changed
 

@@ -71,7 +71,10 @@ def connect_with_deadline(seconds: float, *, autocommit: bool = False) -> Deadli
     database = DeadlineConnection.connect(**params, autocommit=autocommit)
     database.deadline_seconds = seconds
     try:
-        database.set_statement_timeout(local=not autocommit)
+        if not (
+            autocommit and settings.TRANSACTION_POOLING
+        ):  # a setting of the session would reach other clients there
+            database.set_statement_timeout(local=not autocommit)
     except BaseException:
         database.close()
         raise

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 import psycopg
+from django.conf import settings
 from django.db import connection
 from django_prometheus.db import errors_total, execute_total, query_duration_seconds
 
@@ -87,7 +88,8 @@ class SubmissionInserter:
                 self.close()
         if not self._connection:
             self._connection = connect_with_deadline(STATEMENT_TIMEOUT_SECONDS, autocommit=True)
-            self._connection.prepare_threshold = 0
+            # PgBouncer may run each statement on another server connection, which knows no statement of this one.
+            self._connection.prepare_threshold = None if settings.TRANSACTION_POOLING else 0
             # One cursor, used again: it takes half of the CPU time of a new one for each statement.
             self._cursor = psycopg.Cursor(self._connection)
             self._cursor.format = psycopg.pq.Format.BINARY

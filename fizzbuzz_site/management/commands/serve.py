@@ -22,6 +22,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from fizzbuzz_site.gunicorn import SIGNALS
 
+OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("core", "embedded", "fizzbuzz"))
 # Any number will do that nothing else in the database takes; these are the letters "FIZZ".
 MIGRATION_LOCK = 0x46495A5A
 
@@ -58,7 +59,7 @@ class Command(BaseCommand):
             ours = [
                 f"{each.filename}:{each.lineno}"
                 for each in traceback.extract_tb(error.__traceback__)
-                if each.filename.startswith(f"{settings.BASE_DIR}/fizzbuzz")
+                if each.filename.startswith(OUR_CODE)
             ]
             what = "".join(traceback.format_exception_only(error)).strip()
             raise CommandError(f"The application can't be loaded ({ours[-1]}).\n{what}") from error

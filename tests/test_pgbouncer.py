@@ -1,0 +1,107 @@
+"""The service behind a real PgBouncer in transaction mode, with the configuration that docker-compose.yml uses."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.clients import Client, Ledger
+from tests.proxy import free_port
+from tests.replication import DATABASE, USER, Node, single
+from tests.service import ROOT, Service, eventually, manage, serving
+
+PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
+SERVER_CONNECTIONS = 3  # fewer than the service's own, so that they are shared
+CLIENTS = 6
+ENOUGH = 400  # acknowledged submissions
+TAIL = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
+
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs a pooler: apt-get install pgbouncer")
+
+
+@contextmanager
+def pooling(node: Node) -> Iterator[str]:
+    """Run PgBouncer before `node`, and return the URL that leads through it."""
+    folder, port = node.folder.with_name("pgbouncer"), free_port()
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "users").write_text(f'"{USER}" ""\n')
+    shipped = (ROOT / "deploy/pgbouncer/pgbouncer.ini").read_text()
+    ours = {
+        "fizzbuzz": f"host=127.0.0.1 port={node.port}",
+        "listen_addr": "127.0.0.1",
+        "listen_port": str(port),
+        "auth_type": "trust",
+        "auth_file": str(folder / "users"),
+        "default_pool_size": str(SERVER_CONNECTIONS),
+    }
+    for name, value in ours.items():
+        shipped, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", shipped, flags=re.MULTILINE)
+        assert count == 1, name
+    (folder / "pgbouncer.ini").write_text(shipped + "\nunix_socket_dir =\n")
+    assert PGBOUNCER
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+    process = subprocess.Popen(
+        [PGBOUNCER, "--quiet", str(folder / "pgbouncer.ini")],
+        user=account and account.pw_uid,
+        group=account and account.pw_gid,
+        extra_groups=[] if account else None,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
+    try:
+        assert eventually(lambda: _answers(url))
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with psycopg.connect(url) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def test_service_works_through_pgbouncer(data_dir: Path) -> None:
+    with single(data_dir) as node, pooling(node) as url:
+        direct = {"DATABASE_URL": node.conninfo, "SECRET_KEY": "of a test"}
+        pooled = {"DATABASE_URL": url, "SECRET_KEY": "of a test", "TRANSACTION_POOLING": "1", "METRICS_PUBLIC": "1"}
+        rejected = manage("migrate", **pooled).communicate()
+        assert manage("migrate", "--verbosity", "0", **direct).communicate() == ("", "")
+        with serving(**pooled) as service, node.connect() as database:
+            ledger = _load(service)
+            paths = ["/", "/stats", "/numbers/15", "/api/fizzbuzz?kind=Fizz", "/api/most_common?since=2026-01-01"]
+            paths += ["/stats/submissions.csv", "/info", "/health", "/metrics"]
+            assert {path: service.request(path).status for path in paths} == dict.fromkeys(paths, 200)
+            assert eventually(lambda: database.execute(TAIL).fetchone() == (0,))
+            assert ledger.compare(database) == []
+        verified = manage("top_numbers", "--verify", **direct).communicate()
+
+    assert rejected[1].startswith("CommandError: migrate takes locks that PgBouncer does not keep between statements")
+    assert verified == ("Every count is what the log says.\n", "")
+
+
+def _load(service: Service) -> Ledger:
+    """Let clients submit single numbers, batches and forms, with keys and without; none of the requests fails."""
+    ledger = Ledger()
+    clients = [Client(ledger, lambda: service.address, f"pooled {index}") for index in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    assert eventually(lambda: ledger.acknowledged >= ENOUGH)
+    ledger.closed.set()
+    for client in clients:
+        client.join(timeout=60)
+    assert {*ledger.outcomes} <= {"201", "303", "page 200"}
+    return ledger
