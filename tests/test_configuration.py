@@ -54,8 +54,8 @@ def test_env_example_lists_every_variable_with_its_default() -> None:
     assert dict(re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.MULTILINE)) == declared()
 
 
-def test_readme_lists_every_variable_with_its_default() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\|", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_documentation_lists_every_variable_with_its_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\|", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE)
 
     assert dict(rows) == declared()
 
