@@ -55,7 +55,9 @@ def test_env_example_lists_every_variable_with_its_default() -> None:
 
 
 def test_documentation_lists_every_variable_with_its_default() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\|", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE)
+    text = (ROOT / "docs/configuration.md").read_text()
+
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\|", text, re.MULTILINE)
 
     assert dict(rows) == declared()
 
