@@ -1,4 +1,4 @@
-"""The figures as people read them: docs/benchmarks.md, and a picture for the README."""
+"""Write the results: docs/benchmarks.md, and the picture in the README."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ FIGURES = {
     "rows_per_second": ("rows/s", 0),
     "p50_ms": ("p50 ms", 2),
     "p99_ms": ("p99 ms", 2),
-    "cpu_ms": ("CPU ms a request", 2),
+    "cpu_ms": ("CPU ms per request", 2),
     "postgres_cpu_ms": ("PostgreSQL's", 2),
-    "cpu_us": ("CPU µs a request", 0),
+    "cpu_us": ("CPU µs per request", 0),
     "refused": ("errors", 0),
-    "pages_per_core": ("open pages a core", 0),
-    "mb_per_worker": ("MB a worker", 0),
+    "pages_per_core": ("open pages per core", 0),
+    "mb_per_worker": ("MB per worker", 0),
     "seconds_to_start": ("s to start", 1),
 }
 SPEEDS = {"requests_per_second", "rows_per_second", "p50_ms"}
@@ -42,13 +42,13 @@ PARTS = {
     "read": (
         "The three most common numbers",
         (
-            "Asked by one client. The log was filled by one INSERT of generate_series, uniform over a million numbers, "
+            "Read by one client. The log was filled by one INSERT of generate_series, uniform over a million numbers, "
             "the rollup by `top_numbers --rebuild`, and vacuumed. In SQL: the statements alone, without the services."
         ),
     ),
     "mixed": (
-        "Nine submissions to each question for the most common",
-        "The log was filled as above. p50 and p99 are of both kinds of request together.",
+        "Nine submissions for each read of the most common numbers",
+        "The log was filled as above. p50 and p99 are over both kinds of request.",
     ),
     "import": (
         "Importing a file",
@@ -57,19 +57,19 @@ PARTS = {
     "live": (
         "The live figures of the first page",
         (
-            "Each open page asks for them every 10 s. 200: whose figures are old; 304: whose figures are the newest. "
-            "Open pages a core: how many would keep one core busy, PostgreSQL's work included, without a cache between."
+            "Each open page requests them every 10 s. 200: the page has old figures; 304: it has the newest. Open "
+            "pages per core: how many keep one core busy, PostgreSQL's work included, without a cache in between."
         ),
     ),
     "cost": (
-        "What each middleware costs a submission",
+        "CPU time of each middleware in a submission",
         (
-            "One process answers POST /api/fizzbuzz by WSGI, without gunicorn and without gathering, with all "
-            "middleware and with all but one in 60 short turns, of which the quickest tenth counts: the difference is "
-            "that one's."
+            "One process answers POST /api/fizzbuzz by WSGI, without gunicorn and with one number per statement, with "
+            "all middleware and with all but one, in 60 short turns, of which the quickest tenth counts. The figure of "
+            "a middleware is the difference."
         ),
     ),
-    "memory": ("Memory and start", "PSS after some seconds of submissions, and the time until the first answer."),
+    "memory": ("Memory and start", "PSS after some seconds of submissions, and the time until the first response."),
 }
 
 Run = dict[str, Any]
@@ -89,7 +89,7 @@ def about() -> dict[str, str]:
 
 
 def write() -> None:
-    """Writes both files from whatever results there are."""
+    """Write both files from the results that exist."""
     results = {part: json.loads(file.read_text()) for part in PARTS if (file := RESULTS / f"{part}.json").exists()}
     MARKDOWN.parent.mkdir(exist_ok=True)
     MARKDOWN.write_text("\n".join(_markdown(results)) + "\n")
@@ -100,7 +100,10 @@ def write() -> None:
 def _markdown(results: dict[str, Any]) -> Iterator[str]:
     yield "# Benchmarks"
     yield ""
-    yield "Written by `make bench`. [benchmarks/](../benchmarks) says what is compared, and how."
+    yield (
+        "How fast is the service compared with its peers? Written by `make bench`; "
+        "[benchmarks/](../benchmarks/README.md) describes the method."
+    )
     if goals := [goal for goal in _goals({part: result["runs"] for part, result in results.items()}) if goal]:
         yield from ("", "| | measured | wanted |", "|---|--:|--:|", *goals)
     for part, result in results.items():
@@ -193,7 +196,7 @@ def _picture(runs: list[Run]) -> str:
             f'  <rect class="{style}" x="302" y="{y}" width="{width:.0f}" height="22" rx="3"/>\n'
             f'  <text x="{310 + width:.0f}" y="{y + 15}">{value:,.0f}</text>'
         )
-    title = "Durable submissions a second, 16 clients"
+    title = "Durable submissions per second, 16 clients"
     return _SVG.format(height=60 + 34 * len(bars), title=title, bars="\n".join(bars))
 
 
