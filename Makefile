@@ -1,5 +1,5 @@
 # Each recipe is a line or two that can be typed by hand; README.md shows them for machines without make.
-# --no-deps: the pinned lists are whole, and some versions of pip would look for newer releases of their extras.
+# --no-deps: the pinned lists are complete, and some versions of pip would look for newer releases of their extras.
 PYTHON ?= python3
 VENV_DIR = .venv
 VENV = $(VENV_DIR)/bin/python
@@ -34,13 +34,13 @@ test-pythons: ## run the fast tests under each supported Python that is installe
 test-all: $(VENV_DIR)/dev ## run all tests, with coverage
 	$(VENV) -m pytest -n auto --dist loadfile --cov
 
-chaos: $(VENV_DIR)/dev ## kill every part at random under load, then read the log; CHAOS="--seed 1" repeats a plan
+chaos: $(VENV_DIR)/dev ## kill every part at random under load, then check the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
 
 # ServiceMonitor is a custom resource, and kustomization.yaml none: no package carries their schemas.
 KUBERNETES = $(filter-out %/kustomization.yaml %/servicemonitor.yaml, $(wildcard deploy/kubernetes/*.yaml))
 
-lint: $(VENV_DIR)/dev ## check style, types, the rooms' walls, settings, container files
+lint: $(VENV_DIR)/dev ## check style, types, import contracts, settings, container files
 	$(VENV_DIR)/bin/ruff check .
 	$(VENV_DIR)/bin/ruff format --check .
 	$(VENV_DIR)/bin/mypy $(wildcard core embedded fizzbuzz fizzbuzz_site tests benchmarks manage.py)
@@ -53,11 +53,11 @@ lint: $(VENV_DIR)/dev ## check style, types, the rooms' walls, settings, contain
 	$(VENV_DIR)/bin/kubernetes-validate --strict --quiet $(KUBERNETES)
 	$(VENV_DIR)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
-# What `make lock` writes the same on every machine: hashes and no addresses.
+# `make lock` writes the same on every machine: hashes, and no index URLs.
 COMPILE = $(VENV_DIR)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) pyproject.toml
 
-lock: $(VENV_DIR)/dev ## pin the requirements anew; UPGRADE=--upgrade takes the newest
+lock: $(VENV_DIR)/dev ## pin the requirements; UPGRADE=--upgrade takes the newest versions
 	$(COMPILE) --output-file requirements.txt
 	$(COMPILE) --extra embedded --output-file requirements-embedded.txt
 	$(COMPILE) --extra embedded --extra dev --output-file requirements-dev.txt
@@ -70,7 +70,7 @@ lock: $(VENV_DIR)/dev ## pin the requirements anew; UPGRADE=--upgrade takes the 
 bench: staticfiles/staticfiles.json .venv-bench ## measure against the peers; BENCH=--quick to try it
 	$(VENV) -m benchmarks $(BENCH)
 
-screenshots: $(VENV_DIR)/dev ## take the README's screenshots anew, with Debian's chromium
+screenshots: $(VENV_DIR)/dev ## update the README's screenshots, with Debian's chromium
 	$(VENV) -m docs.screenshots.take
 
 help: ## list these commands
