@@ -19,6 +19,7 @@ from fizzbuzz.counts import minutes
 
 SETTLE_TIMEOUT_SECONDS = 0.03  # that `settle` waits for writers
 LOCK_TIMEOUT_SECONDS = 0.03  # that a fold waits for each lock
+DISTRIBUTED_LOCK_TIMEOUT_SECONDS = 0.2  # that writers to a distributed log may be held up
 MAX_ROWS_PER_FOLD = 50_000  # about half a second if they are all different
 
 # A prepared transaction has no pid, and lost the name that we may have known it by.
@@ -32,6 +33,9 @@ _WRITERS = """
 """
 
 _NEWEST = "SELECT COALESCE(max(id), 0), pg_postmaster_start_time() FROM fizzbuzz_submission"
+_HAS_CITUS = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
+_IS_DISTRIBUTED = "SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'fizzbuzz_submission'::regclass)"
+_WAIT_FOR_WRITERS = "LOCK TABLE fizzbuzz_submission IN SHARE MODE"
 _TAIL_LENGTH = """
     SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(LEAST(through, minutes_through)), 0)
     FROM fizzbuzz_watermark
@@ -103,9 +107,11 @@ def is_settled(limit: FoldLimit) -> bool:
 
     It may be asked however much later. Raises LogReplaced.
     """
-    if not limit.writers:
-        return True
     with connection.cursor() as cursor:
+        if _is_distributed(cursor):
+            return _writers_have_finished()
+        if not limit.writers:
+            return True
         writers = _writers(cursor, among=limit.writers)
         cursor.execute(_NEWEST)
         newest, server_started_at = cursor.fetchone()
@@ -113,6 +119,25 @@ def is_settled(limit: FoldLimit) -> bool:
     if newest < limit.newest or server_started_at != limit.server_started_at:
         raise LogReplaced
     return not writers
+
+
+def _is_distributed(cursor: CursorWrapper) -> bool:
+    """Return whether the log is distributed over the workers of a Citus cluster."""
+    return bool(_value(cursor, _HAS_CITUS) and _value(cursor, _IS_DISTRIBUTED))
+
+
+def _writers_have_finished() -> bool:
+    """Wait for every transaction that writes to a distributed log now; return whether that took no longer than allowed.
+
+    Citus has no distributed snapshot: rows may become visible after their writer has left pg_locks. New writers wait in
+    the meantime, so the lock is released at once.
+    """
+    try:
+        with _short_lock_waits(DISTRIBUTED_LOCK_TIMEOUT_SECONDS) as cursor:
+            cursor.execute(_WAIT_FOR_WRITERS)
+    except _Locked:
+        return False
+    return True
 
 
 def settle(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
@@ -171,11 +196,11 @@ class _Locked(Exception):
 
 
 @contextmanager
-def _short_lock_waits() -> Iterator[CursorWrapper]:
-    """A transaction that waits LOCK_TIMEOUT_SECONDS for each lock. Raises _Locked."""
+def _short_lock_waits(seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[CursorWrapper]:
+    """A transaction that waits so long for each lock. Raises _Locked."""
     try:
         with transaction.atomic(durable=True), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_SECONDS * 1000:.0f}ms"])
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds * 1000:.0f}ms"])
             yield cursor
     except OperationalError as error:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):

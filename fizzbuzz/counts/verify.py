@@ -109,12 +109,13 @@ def rebuild(progress: ProgressCallback = ignore_progress) -> int:
 
     Readers and writers go on; nobody folds meanwhile. All of it takes effect at once, at the end.
     """
+    settled = folding.settle()  # not in the transaction, which would keep the lock that this takes on Citus
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # settle looks more than once
         watermarks = folding.hold_watermark(cursor) or Watermarks(0, 0)
-        newest = folding.settle()
-        if newest is not None:  # a rollup that was never folded, or whose log was emptied
-            watermarks = Watermarks(*(through if 0 < through <= newest else newest for through in watermarks))
+        cursor.execute("SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission")
+        (highest,) = cursor.fetchone()
+        if settled is not None:  # a rollup that was never folded, or whose log was emptied
+            watermarks = Watermarks(*(through if 0 < through <= highest else settled for through in watermarks))
         mended = _repair(cursor, *watermarks, progress)
         cursor.execute(_SET_WATERMARKS, watermarks._asdict())
     return mended
