@@ -62,7 +62,7 @@ _embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBE
 
 def on_starting(server: Any) -> None:
     if _embedded:
-        _embedded.join()
+        _embedded.acquire()
     # A reload doubles the workers for a moment, and TTIN adds some.
     worker_metrics.allocate(2 * server.cfg.workers + 8)
 
@@ -102,7 +102,7 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
 
 def on_exit(server: Any) -> None:
     if _embedded:
-        _embedded.leave()
+        _embedded.release()
 
 
 def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:

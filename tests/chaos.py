@@ -90,7 +90,7 @@ class World:
         """The exit code of gunicorn."""
         self._service.process.terminate()
         code = self._service.process.wait(timeout=60)
-        self._server.leave()
+        self._server.release()
         if self._redis:
             self._redis.terminate()
             self._redis.wait()
@@ -118,9 +118,9 @@ class World:
 
     def _start_database(self) -> None:
         def started() -> bool:
-            self._server.leave()
+            self._server.release()
             try:
-                self._server.join()
+                self._server.acquire()
             except EmbeddedError:  # a backend of the killed one is still about
                 return False
             return True

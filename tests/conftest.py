@@ -43,7 +43,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         with (settings.DATA_DIR / "postgres/data/postgresql.conf").open("a") as configuration:
             configuration.write(NO_DURABILITY)
         settings.DATABASES["default"]["TEST"]["TEMPLATE"] = DATABASE
-        with psycopg.connect(host=settings.EMBEDDED.join(), user=SUPERUSER, dbname="postgres") as database:
+        with psycopg.connect(host=settings.EMBEDDED.acquire(), user=SUPERUSER, dbname="postgres") as database:
             database.execute(f"ALTER ROLE {USER} CREATEDB")  # the service's role may make none
 
 

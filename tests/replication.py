@@ -91,9 +91,9 @@ def single(data_dir: Path) -> Iterator[Node]:
     base.mkdir()
     base.chmod(0o777)  # the server may run as another user
     launcher = Server(data_dir)
-    launcher.join()  # puts the programs where the server's user reaches them
-    programs = launcher.binaries()
-    launcher.leave()
+    launcher.acquire()  # puts the programs where the server's user reaches them
+    programs = launcher.programs.folder()
+    launcher.release()
     node = Node(base / "first", programs)
     try:
         node.initialise()

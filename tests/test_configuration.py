@@ -165,7 +165,7 @@ def test_secret_key_that_a_power_cut_emptied_is_replaced(tmp_path: Path, left: b
 
     assert (check.returncode, check.stderr.partition("System check")[0]) == (
         0,
-        f"warning: {kept} was empty and has a new key: everyone has to sign in again\n",
+        f"warning: {kept} was empty. A new key was created: all users must log in again\n",
     )
     assert len(kept.read_text()) == 50
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600

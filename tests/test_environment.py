@@ -32,7 +32,7 @@ KEPT = re.compile(r"PG(PASS|SSL|GSS|KRB|REQUIRE|CHANNELBINDING|M(IN|AX)PROTOCOL)
 def server(data_dir: Path) -> Iterator[Server]:
     server = Server(data_dir)
     yield server
-    server.leave()
+    server.release()
 
 
 def test_service_ignores_libpq_variables_and_listens_on_both_ip_versions(data_dir: Path) -> None:
@@ -48,7 +48,7 @@ def test_service_ignores_libpq_variables_and_listens_on_both_ip_versions(data_di
 
 
 def test_database_url_wins_over_libpq_variables(server: Server) -> None:
-    url = url_of(server.join())
+    url = url_of(server.acquire())
     variables = {name: value for name, value in LIBPQ.items() if not KEPT.match(name)}
 
     migrated = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **variables)
@@ -58,7 +58,7 @@ def test_database_url_wins_over_libpq_variables(server: Server) -> None:
 
 @pytest.mark.parametrize("variable", ["PGPASSWORD", "PGPASSFILE"])
 def test_password_may_come_from_libpq_variables(server: Server, tmp_path: Path, variable: str) -> None:
-    url = url_of(server.join())
+    url = url_of(server.acquire())
     with psycopg.connect(host=server.host, user=SUPERUSER, dbname="postgres", autocommit=True) as database:
         database.execute(f"ALTER ROLE {USER} PASSWORD 'a secret'")
         (server.home / "data/pg_hba.conf").write_text(f"local all {USER} scram-sha-256\nlocal all all trust\n")

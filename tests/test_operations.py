@@ -65,10 +65,10 @@ def counts(service: Service) -> dict[int, int]:
 def own_server(data_dir: Path) -> Iterator[dict[str, str]]:
     """The environment that leads to a server that is not the service's."""
     server = Server(data_dir / "own")
-    url = url_of(server.join())
-    path = f"{server.binaries()}{os.pathsep}{os.environ['PATH']}"
+    url = url_of(server.acquire())
+    path = f"{server.programs.folder()}{os.pathsep}{os.environ['PATH']}"
     yield {"DATABASE_URL": url, "SECRET_KEY_FILE": str(data_dir / "embedded/secret_key"), "PATH": path}
-    server.leave()
+    server.release()
 
 
 def test_service_moves_to_a_server_of_ones_own(data_dir: Path, checkout: Path, own_server: dict[str, str]) -> None:

@@ -51,8 +51,8 @@ def answered(ledger: Ledger) -> set[str]:
 @pytest.fixture
 def database(data_dir: Path) -> Iterator[str]:
     server = Server(data_dir)
-    yield url_of(server.join())
-    server.leave()
+    yield url_of(server.acquire())
+    server.release()
 
 
 @needs_nginx

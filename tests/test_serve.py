@@ -167,22 +167,24 @@ def test_unusable_data_folder_is_one_clear_line() -> None:
 
 def test_other_major_version_is_one_clear_line(data_dir: Path) -> None:
     server = Server(data_dir)
-    server.join()
-    server.leave()
+    server.acquire()
+    server.release()
     (server.home / "data/PG_VERSION").write_text("16\n")
 
     code, out, err = finish("serve", PORT="0", DATA_DIR=str(data_dir))
 
     assert (code, out) == (1, "")
-    assert re.fullmatch(r"error: The data in .* is of PostgreSQL 16, and the embedded server is 18: dump .*\n", err)
+    assert re.fullmatch(
+        r"error: The data in .* belongs to PostgreSQL 16, but the embedded server is 18: dump .*\n", err
+    )
 
 
 @pytest.fixture
 def database_url(data_dir: Path) -> Iterator[str]:
     """A server that is not the service's own; its database is migrated."""
     server = Server(data_dir)
-    yield url_of(server.join())
-    server.leave()
+    yield url_of(server.acquire())
+    server.release()
 
 
 def test_slow_query_holds_up_no_other_request(database_url: str) -> None:

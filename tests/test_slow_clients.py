@@ -13,7 +13,7 @@ from select import select
 
 import pytest
 
-from tests.service import SECONDS, SHORT_DEADLINES, Answer, Service, eventually, serving
+from tests.service import SHORT_DEADLINES, TIMEOUT_SECONDS, Answer, Service, eventually, serving
 
 POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%s\r\n\r\n%s"
 LARGE = b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -34,7 +34,7 @@ def cookie(service: Service) -> bytes:
 
 
 def connect(service: Service) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), SECONDS)
+    return socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), TIMEOUT_SECONDS)
 
 
 def answer(connection: socket.socket) -> Answer:
@@ -46,7 +46,7 @@ def answer(connection: socket.socket) -> Answer:
 def drip(*connections: socket.socket) -> None:
     """Sends a byte each half second, until something comes back or it is closed, on each of them."""
     left = set(connections)
-    for _ in range(2 * SECONDS):
+    for _ in range(2 * TIMEOUT_SECONDS):
         for connection in left:
             with suppress(OSError):
                 connection.sendall(b"0")

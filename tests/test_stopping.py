@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from http.client import HTTPResponse
 from pathlib import Path
 
-from tests.service import SECONDS, Service, children, eventually
+from tests.service import TIMEOUT_SECONDS, Service, children, eventually
 
 HEAD = b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 14\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def connect(service: Service) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), SECONDS)
+    return socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), TIMEOUT_SECONDS)
 
 
 def answer(connection: socket.socket) -> int:
