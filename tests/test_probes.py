@@ -22,7 +22,8 @@ UNAVAILABLE = {
 
 @pytest.fixture
 def service(data_dir: Path) -> Iterator[Service]:
-    with serving(DATA_DIR=str(data_dir)) as service:
+    # One worker: others would keep their last check for a second.
+    with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="1") as service:
         yield service
 
 

@@ -32,7 +32,7 @@ def under_load(database: str, address: str) -> Iterator[Ledger]:
         ledger.closed.set()
         for client in clients:
             client.join(timeout=60)
-        print(f"{ledger.acknowledged} submissions, {ledger.again} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
+        print(f"{ledger.acknowledged} submissions, {ledger.retries} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
     assert not any(client.is_alive() for client in clients)
     with psycopg.connect(database) as connection:
         assert ledger.compare(connection) == []
