@@ -14,7 +14,7 @@ from embedded.server import EmbeddedError
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
     try:
-        settings.DEBUG  # noqa: B018 - reads them now, for what is wrong there is the operator's to mend
+        settings.DEBUG  # noqa: B018 - loads the settings, to report an invalid one in one line
     except (ImproperlyConfigured, ValueError) as error:
         sys.exit(f"error: {error}")
     try:

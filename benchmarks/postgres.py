@@ -97,13 +97,13 @@ def postgres() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="fizzbuzz-bench-") as folder:
         Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
         server = Server(Path(folder))
-        with psycopg.connect(dbname="postgres", user=SUPERUSER, host=server.join(), autocommit=True) as connection:
+        with psycopg.connect(dbname="postgres", user=SUPERUSER, host=server.acquire(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET max_connections = 200")  # pgbench's 64 come on top of all the pools
-        server.leave()
-        running = Postgres(server.join(), server.binaries())  # pgbench and psql are among them
+        server.release()
+        running = Postgres(server.acquire(), server.programs.folder())  # pgbench and psql are among them
         try:
             with running.connect() as connection:
                 connection.execute(f"CREATE ROLE {PEERS} LOGIN IN ROLE {USER}")
             yield running
         finally:
-            server.leave()
+            server.release()

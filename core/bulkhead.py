@@ -1,4 +1,4 @@
-"""Limits on how many requests of one process do the same costly thing at once, so that the others go on."""
+"""Limits on concurrent expensive operations, so that one kind of request cannot take a whole process."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 
-RETRY_SECONDS = 5
+RETRY_AFTER_SECONDS = 5
 
 
 class Busy(Exception):
-    """A limit is reached. Answered with 429 and Retry-After."""
+    """The limit is reached. Error handlers turn this into 429 with Retry-After."""
 
 
 class Bulkhead:
-    """Lets `limit` callers in at once; another waits `wait_seconds`, and is then rejected."""
+    """Semaphore for `limit` callers at a time. Others wait up to `wait_seconds` and then get Busy."""
 
     def __init__(self, what: str, limit: int, wait_seconds: float) -> None:
         self._what = what
@@ -23,9 +23,9 @@ class Bulkhead:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Raises Busy."""
+        """Hold one of the slots. Raise Busy if none gets free in time."""
         if not self._free.acquire(timeout=self._wait_seconds):
-            raise Busy(f"Too many {self._what} at the moment. Try again in {RETRY_SECONDS} s.")
+            raise Busy(f"Too many {self._what} at the moment. Try again in {RETRY_AFTER_SECONDS} s.")
         try:
             yield
         finally:

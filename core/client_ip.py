@@ -1,4 +1,4 @@
-"""Who asks."""
+"""Client identification: IP address behind trusted proxies, rate-limit key, login name."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Address = IPv4Address | IPv6Address
 
 
 def behind_proxy(request: HttpRequest) -> bool:
-    """Whether the request came through a proxy of ours, whose headers can be believed."""
+    """Return whether the request came through one of TRUSTED_PROXIES, so that its headers can be trusted."""
     return bool(settings.TRUSTED_PROXIES) and _trusted(_parsed(_peer(request)))
 
 
 def client_ip(request: HttpRequest) -> str:
-    """The client's address: the last in X-Forwarded-For that none of our proxies has.
+    """Return the client's IP address: the last in X-Forwarded-For that is not one of TRUSTED_PROXIES.
 
-    Whoever sends the header can write what they like into it, but not behind what a proxy of ours appends.
+    A client can forge the beginning of the header, but not what a trusted proxy appends.
     """
     client = _peer(request)
     if behind_proxy(request):
@@ -37,7 +37,7 @@ def client_ip(request: HttpRequest) -> str:
 
 
 def rate_limit_key(request: HttpRequest) -> str:
-    """The client as limits know it: its address, or the /64 of one in IPv6, for whoever has one has all of it."""
+    """Return the rate-limit key: the IPv4 address, or the /64 prefix of an IPv6 address (usually one subscriber)."""
     client = client_ip(request)
     parsed = _parsed(client)
     if isinstance(parsed, IPv6Address):
@@ -46,21 +46,21 @@ def rate_limit_key(request: HttpRequest) -> str:
 
 
 def login_username(request: HttpRequest, credentials: dict[str, str] | None) -> str:
-    """The name that somebody signs in with, as much of it as axes' column holds."""
+    """Return the user name of a login attempt, cut to the length of axes' column."""
     return str((credentials or request.POST).get("username") or "")[:255]
 
 
 def _peer(request: HttpRequest) -> str:
-    """Who is at the other end of the connection; nobody, where Django makes up a request, as its test client does."""
+    """Return the IP address of the connection's other end; empty for a request that Django's test client made."""
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
-@lru_cache(1024)  # the proxies' own come with each request
+@lru_cache(1024)  # the proxies' own addresses are in each request
 def _parsed(text: str) -> Address | None:
-    """Return the IP address of one hop of X-Forwarded-For; None if it names none.
+    """Return the IP address in one element of X-Forwarded-For, or None.
 
-    Proxies write it bare, with a port, an IPv6 address in brackets, or as RFC 7239 does: for="[2001:db8::1]:443". The
-    header Forwarded itself is not read: a proxy that sets only the other one passes on what the client wrote in it.
+    Accepts a bare address, one with a port, an IPv6 address in brackets, and RFC 7239's for="[2001:db8::1]:443". The
+    Forwarded header itself is ignored: a proxy that sets only X-Forwarded-For passes the client's Forwarded on.
     """
     if found := _DECORATED.fullmatch(text):
         text = found["v6"] or found["v4"]

@@ -1,4 +1,4 @@
-"""Password hashing that leaves the event loop to the other requests."""
+"""Password hashing that does not block the event loop."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from core.db.pool import release_connection
 if GEVENT:
     from gevent.threadpool import ThreadPool
 
-NICENESS = 10  # of the hashing thread: the requests' own threads go first
+NICENESS = 10  # of the hashing thread, so that the threads of requests have priority
 
 hashing = Bulkhead("passwords are being checked", limit=1, wait_seconds=5)
 
 
 class PasswordHasher(PBKDF2PasswordHasher):
-    """As Django's, one hash (0.6 s of CPU) at a time per process. Raises Busy.
+    """Django's default hasher, limited to one hash (0.6 s of CPU) at a time per process. Raises Busy.
 
-    A gevent worker hashes in a thread of its own, without the GIL.
+    A gevent worker hashes in a native thread, which releases the GIL.
     """
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
-        release_connection()  # a login that waits holds no connection of the pool
+        release_connection()  # a waiting login must not hold a pooled connection
         with hashing.slot():
             if GEVENT:
                 hashed: str = _threads().apply(_hash_at_low_priority, (super().encode, password, salt, iterations))
@@ -43,6 +43,6 @@ def _threads() -> ThreadPool:
 
 
 def _hash_at_low_priority(encode: Callable[..., str], *arguments: object) -> str:
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+    if sys.platform == "linux":  # other systems have one priority per process
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
     return encode(*arguments)

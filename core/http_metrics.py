@@ -1,4 +1,4 @@
-"""Faster replacement of django-prometheus' two middlewares, at a quarter of the price: labels are resolved once."""
+"""Faster replacement of django-prometheus' two middlewares (a quarter of the CPU time): labels are resolved once."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from django_prometheus.middleware import Metrics
 from prometheus_client import Counter
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "OPTIONS", "CONNECT", "PATCH"))
-INVALID_METHOD = "<invalid method>"  # django-prometheus' words, as those below
+# The label values that django-prometheus uses.
+INVALID_METHOD = "<invalid method>"
 UNNAMED_VIEW = "<unnamed view>"
 
 _cpu_seconds = Counter("fizzbuzz_worker_cpu_seconds_total", "CPU time of the workers, up to their last request.")
 
 
 class _Labels(NamedTuple):
-    """Labels of a request's series: few values each, and none that a client can invent."""
+    """Labels of a request's series. Clients cannot invent values, so the number of series is bounded."""
 
     method: str
     transport: str
-    view: str | None  # None: no view has this URL
+    view: str | None  # None if no view matches the URL
     status: str
     charset: str
 
 
 class _Series:
-    """The series of one set of labels, looked up once."""
+    """The series of one set of labels."""
 
     def __init__(self, metrics: Metrics, labels: _Labels) -> None:
         method, transport, view, status, charset = labels
@@ -49,7 +50,7 @@ class _Series:
 
 
 class RequestMetricsMiddleware:
-    """Updates the metrics of both of django-prometheus' middlewares once the response is there. Outermost."""
+    """Middleware that updates all metrics of django-prometheus' two middlewares after the response was made."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -96,5 +97,5 @@ def _view(request: HttpRequest) -> str | None:
 
 
 def _length(header: str | None) -> int:
-    """Return a Content-Length, or 0 where there is none or it is not a number."""
+    """Return the value of a Content-Length header; 0 if it is missing or invalid."""
     return int(header) if header and header.isascii() and header.isdigit() else 0

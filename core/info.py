@@ -1,4 +1,4 @@
-"""What runs here."""
+"""Version endpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STARTED_AT = timezone.now()
 
 @require_safe
 def info(request: HttpRequest) -> JsonResponse:
-    """The versions of all that plays a part; `started_at` is of the process that answers."""
+    """Return the versions of the service and its main dependencies, and when this worker process started."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         (database,) = cursor.fetchone()

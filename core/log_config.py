@@ -18,16 +18,16 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from core.stderr import NonBlockingStderr
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")  # of the request that is being answered
+request_id: ContextVar[str] = ContextVar("request_id", default="")  # of the current request
 stderr = cast("TextIO", NonBlockingStderr())
 
 _encode = json.JSONEncoder(default=str).encode
-# gunicorn's messages about a request that it can't read quote it, with any secret in it.
+# gunicorn's messages about an invalid request quote it, including any secret in it.
 _QUOTES = re.compile(r"(Invalid request from ip=\S*(?=:)|Error handling request).*", re.DOTALL)
 
 
 def request_logger(level: str, *, readable: bool) -> FilteringBoundLogger:
-    """Return a logger for the line of each request. By the standard library's logging, a line takes twice the time."""
+    """Return a logger for the line of each request. The standard library's logging takes twice the time per line."""
     wrapper = structlog.make_filtering_bound_logger(level)
     processors = [_order, *_renderers(readable=readable)]
     logger = structlog.wrap_logger(structlog.WriteLogger(stderr), processors, wrapper_class=wrapper)
@@ -48,7 +48,7 @@ def configuration(level: str, *, readable: bool) -> dict[str, Any]:
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "django": {"handlers": [], "propagate": True},
-            # Its warnings of responses below 500 repeat the request's line.
+            # Its warnings about 4xx responses repeat the request's line.
             "django.request": {"level": "ERROR"},
             "gunicorn.error": {"handlers": ["stderr"], "propagate": False},
         },
@@ -67,7 +67,7 @@ def _from_logging(logger: Any, level: str, event: EventDict) -> EventDict:
 
 
 def _order(logger: Any, level: str, event: EventDict) -> EventDict:
-    """Put the members that each line has first."""
+    """Put the fields that every line has first."""
     line: EventDict = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "level": level,
@@ -94,7 +94,9 @@ def _renderers(*, readable: bool) -> list[Processor]:
 
 def _as_json(logger: Any, level: str, event: EventDict) -> str:
     line = _encode(event)
-    while len(line) >= PIPE_BUF:  # a pipe may tear longer lines; of an exception, the end says most
+    while (
+        len(line) >= PIPE_BUF
+    ):  # longer writes to a pipe are not atomic; keep the end, where a traceback has its error
         longest = max(event, key=lambda name: len(str(event[name])))
         event[longest] = str(event[longest])[len(str(event[longest])) // 4 + 1 :]
         line = _encode(event)
@@ -102,7 +104,7 @@ def _as_json(logger: Any, level: str, event: EventDict) -> str:
 
 
 def _shorten_and_escape(logger: Any, level: str, event: EventDict) -> EventDict:
-    """Shorten a line for people, and escape what would move the cursor or hide other text."""
+    """Shorten a line for people, and escape control characters, which could move the cursor or hide other text."""
     event["time"] = f"{datetime.fromisoformat(event['time']).astimezone():%H:%M:%S}"
     if event["event"] == "request":
         event["event"] = f"{event.pop('method')} {event.pop('route')} {event.pop('status')}"

@@ -12,23 +12,23 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Sum
 from django.http import HttpRequest
 
-# For clients that try ever new names. Five accounts' worth: people who share an address mistype a few passwords,
-# and whoever signs in takes their own failures back.
-MAX_FAILURES_PER_ADDRESS = 25
+# For clients that try many user names. Five times the limit of one account, because people who share an IP address
+# mistype a few passwords; a successful login resets its own failures.
+MAX_FAILURES_PER_IP_ADDRESS = 25
 
 
 class LoginAttempts(AxesDatabaseHandler):  # type: ignore[misc]  # axes has no types
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
-        """As axes' own; the limit itself for an address that has reached its own."""
+        """Return axes' count of failures, or its limit if the IP address has reached MAX_FAILURES_PER_IP_ADDRESS."""
         failures: int = super().get_failures(request, credentials)
         recent = AccessAttempt.objects.filter(
             ip_address=request.axes_ip_address,  # type: ignore[attr-defined]  # set by axes
             attempt_time__gte=get_cool_off_threshold(request),
         )
         of_address = recent.aggregate(sum=Sum("failures_since_start"))["sum"] or 0
-        return max(failures, settings.AXES_FAILURE_LIMIT if of_address >= MAX_FAILURES_PER_ADDRESS else 0)
+        return max(failures, settings.AXES_FAILURE_LIMIT if of_address >= MAX_FAILURES_PER_IP_ADDRESS else 0)
 
     def user_logged_in(self, sender: Any, request: HttpRequest, user: AbstractBaseUser, **kwargs: Any) -> None:
-        """As axes' own; also deletes the sessions that have expired, as many as there were logins since the last."""
+        """Reset the failures as axes does, and delete expired sessions, which nothing else does."""
         super().user_logged_in(sender, request, user, **kwargs)
         request.session.clear_expired()

@@ -16,7 +16,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 
 class _ForAdmin(MiddlewareMixin):
-    """Only the admin has accounts, and so sessions and messages; no other page reads or sets a cookie."""
+    """Mixin that limits a middleware to the admin, the only place with accounts, sessions and messages."""
 
     def __call__(self, request: HttpRequest) -> Any:
         if request.path_info.startswith("/admin/"):
@@ -27,7 +27,8 @@ class _ForAdmin(MiddlewareMixin):
 class AdminSessionMiddleware(_ForAdmin, SessionMiddleware):
     def __call__(self, request: HttpRequest) -> Any:
         if not request.path_info.startswith("/admin/"):
-            # Caches share the other pages. Django's CSRF middleware would answer a malformed cookie by a new one.
+            # Shared caches keep the other pages, so they must not set a cookie, as Django's CSRF middleware does
+            # when it gets a malformed one.
             request.META.pop("HTTP_COOKIE", None)
         return super().__call__(request)
 
@@ -41,18 +42,18 @@ class AdminMessageMiddleware(_ForAdmin, MessageMiddleware):
 
 
 class ReadOnlyCorsMiddleware(CorsMiddleware):
-    """Allows reading only. CORS does not stop another origin's form, but its page can't read the response."""
+    """CorsMiddleware that allows reads only. Another origin can still post a form, but not read the response."""
 
     def is_enabled(self, request: HttpRequest) -> bool:
         return request.method in settings.CORS_ALLOW_METHODS and super().is_enabled(request)
 
 
 class PagePolicyMiddleware(CSPMiddleware):
-    """Content security and permissions policies, for pages only: useless on JSON, and they cost a tenth of a POST."""
+    """Sends security policies with HTML pages only: they mean nothing on JSON, and cost a tenth of a POST."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if not response.headers.get("Content-Type", "").startswith("text/html"):
             return response
-        # No page needs any of a browser's powers.
+        # No page needs any of these browser features.
         response.headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
         return super().process_response(request, response)

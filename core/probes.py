@@ -15,27 +15,26 @@ from django.urls import resolve
 from core.db.deadline import connect_with_deadline
 from core.shared_calls import SharedCalls
 
-# Leaves an answer within three seconds, with the two that libpq waits for a connection.
-QUERY_TIMEOUT = 0.8
-METRICS = "/metrics"  # guarded by its token, in the view
-CHECK_SECONDS = 1
+QUERY_TIMEOUT_SECONDS = 0.8  # with libpq's two seconds to connect, a probe gets its response within three
+MAX_CHECK_AGE_SECONDS = 1
+METRICS_PATH = "/metrics"  # its view checks METRICS_TOKEN
 
 Database = psycopg.Connection[tuple[Any, ...]]
 
 
 class ProbesMiddleware:
-    """Middleware that answers the probes and /metrics ahead of all else.
+    """Middleware that handles the probes and /metrics before any other middleware does.
 
-    They may come by any Host and by plain http, as from a Prometheus that knows an instance by its IP address, and are
-    not counted.
+    They accept any Host and plain http, because Prometheus and orchestrators address an instance by its IP address.
+    They are not counted in the request metrics.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path_info == METRICS:
-            request.resolver_match = resolve(METRICS)  # for the line in the log
+        if request.path_info == METRICS_PATH:
+            request.resolver_match = resolve(METRICS_PATH)  # for the line in the log
             response: HttpResponse = request.resolver_match.func(request)
             return response
         probe = PROBES.get(request.path_info)
@@ -49,15 +48,15 @@ class ProbesMiddleware:
 
 
 def live() -> JsonResponse:
-    """The process alone: it answers, so it lives."""
+    """Return 200: the process is alive if it can respond."""
     return JsonResponse({"status": "ok"})
 
 
 def ready() -> JsonResponse:
-    """Whether requests should be sent here: 200 or 503, naming each check."""
+    """Return 200 if requests should be sent to this process, else 503, with the result of each check."""
     try:
         found = checks(None)
-    except OperationalError:  # another request has been asking for too long
+    except OperationalError:  # the check of another request takes too long
         found = _unreachable()
     ok = all(outcome == "ok" for outcome in found.values())
     return JsonResponse({"status": "ok" if ok else "unavailable", "checks": found}, status=200 if ok else 503)
@@ -65,7 +64,7 @@ def ready() -> JsonResponse:
 
 def _check(_: None) -> dict[str, str]:
     try:
-        with connect_with_deadline(QUERY_TIMEOUT) as database:
+        with connect_with_deadline(QUERY_TIMEOUT_SECONDS) as database:
             missing = _known_migrations() - _applied_migrations(database)
             if missing:
                 return _unreachable() | {"database": "ok", "migrations": f"{len(missing)} not applied"}
@@ -75,8 +74,8 @@ def _check(_: None) -> dict[str, str]:
     return {"database": "ok", "migrations": "ok", **apps}
 
 
-# The probes are open to anyone: one connection at a time, and one a second, per process.
-checks = SharedCalls(_check, CHECK_SECONDS)
+# Anyone can call the probes, so a process opens one connection at a time, and at most one per second.
+checks = SharedCalls(_check, MAX_CHECK_AGE_SECONDS)
 
 
 def _unreachable() -> dict[str, str]:
@@ -95,7 +94,7 @@ def _known_migrations() -> set[tuple[str, str]]:
     return set(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
 
 
-# Each returns "ok", or what is wrong. Asked when the database is there and migrated.
+# Each returns "ok" or a description of the fault. They run if the database is reachable and migrated.
 checks_of_apps: dict[str, Callable[[Database], str]] = {}
 
 PROBES: dict[str, Callable[[], JsonResponse]] = {"/health": ready, "/health/live": live}

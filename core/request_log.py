@@ -1,4 +1,4 @@
-"""The id of each request, and its line in the log."""
+"""Request IDs, and one log line per request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = log_config.request_logger(settings.LOG_LEVEL, readable=settings.LOG_READA
 
 
 class RequestLogMiddleware:
-    """Gives each response its request's id, and writes a line for each request but the probes'. Outermost."""
+    """Middleware that sets X-Request-ID and logs one line per request, except for the probes. Must be the first."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -47,5 +47,5 @@ class RequestLogMiddleware:
 
 
 def _request_id(request: HttpRequest) -> str:
-    given = request.META.get("HTTP_X_REQUEST_ID", "")
-    return given if given and client_ip.behind_proxy(request) and _is_valid(given) else token_hex(8)
+    sent = request.META.get("HTTP_X_REQUEST_ID", "")
+    return sent if sent and client_ip.behind_proxy(request) and _is_valid(sent) else token_hex(8)

@@ -1,4 +1,4 @@
-"""Calls whose result the concurrent callers of one process share."""
+"""Sharing of one call's result among concurrent callers in a process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.db import OperationalError
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
-WAIT_SECONDS = 5.0  # maximum wait for the call of another thread or greenlet
+MAX_WAIT_SECONDS = 5.0  # for the call of another thread or greenlet
 
 
 class _Result(NamedTuple, Generic[Value]):
     value: Value | None
     error: Exception | None
-    time: float  # what the age is counted from
+    time: float  # its age counts from here
 
     def get(self) -> Value:
         if self.error:
@@ -27,7 +27,7 @@ class _Result(NamedTuple, Generic[Value]):
 
 
 class _Slot(Generic[Value]):
-    """The last result of one key, and the lock that is held while its next one is made."""
+    """The last result of one key, and the lock that is held during a call."""
 
     last: _Result[Value] | None = None
 
@@ -37,15 +37,15 @@ class _Slot(Generic[Value]):
 
 
 class SharedCalls(Generic[Key, Value]):
-    """Calls `function` for one caller per key at a time, and gives the result to the others too.
+    """Calls `function` for one caller per key at a time, and returns the result to all concurrent callers.
 
-    Without `max_age`, a caller gets the result of a call that began after the caller arrived, so that the result is as
-    current as one of its own. With `max_age`, it gets any result that was made at most so many seconds ago. While a
-    newer one is made, the last one serves for as long again; after that, callers wait for the call that runs. The
-    last result of each key is kept, so the keys must be few.
+    Without `max_age`, a caller gets the result of a call that began after the caller arrived, so the result is as
+    current as that of a call of its own. With `max_age`, it gets any result that is at most `max_age` seconds old.
+    During the next call, callers get the last result until it is twice that old; then they wait for the call. The
+    last result of each key is kept, so there must be few keys.
 
-    If a call fails, all that waited for it raise the error, each its own instance; the next caller calls again.
-    Raises OperationalError if other calls take longer than WAIT_SECONDS.
+    If a call fails, all callers that waited for it raise a copy of the error; the next caller calls again.
+    Raises OperationalError if a caller waits longer than MAX_WAIT_SECONDS.
     """
 
     def __init__(self, function: Callable[[Key], Value], max_age: float = 0) -> None:
@@ -72,11 +72,11 @@ class SharedCalls(Generic[Key, Value]):
         age = arrived - last.time if last and not last.error else float("inf")
         if last and age < self._max_age:
             return last.get()
-        outdated_serves = age < 2 * self._max_age
-        if not slot.calling.acquire(timeout=0 if outdated_serves else WAIT_SECONDS):
-            if last and outdated_serves:
+        stale_is_usable = age < 2 * self._max_age
+        if not slot.calling.acquire(timeout=0 if stale_is_usable else MAX_WAIT_SECONDS):
+            if last and stale_is_usable:
                 return last.get()
-            raise OperationalError(f"no answer within {WAIT_SECONDS} s")
+            raise OperationalError(f"no result within {MAX_WAIT_SECONDS} s")
         try:
             if not slot.last or slot.last.time < arrived:
                 return self._call(key, slot)
@@ -96,12 +96,12 @@ class SharedCalls(Generic[Key, Value]):
         return value
 
     def _time(self, begun: float) -> float:
-        # A result that is kept for a while may be older than the callers that waited for it.
+        # With max_age, a result may be older than the callers that waited for it.
         return monotonic() if self._max_age else begun
 
 
 def _copied(error: Exception) -> Exception:
-    """Return an instance of one's own to raise: raising one in many threads or greenlets mixes up its tracebacks."""
+    """Return a copy to raise: one instance raised in several threads or greenlets would mix their tracebacks."""
     copied = type(error).__new__(type(error), *error.args)
     copied.__dict__.update(error.__dict__)
     copied.__cause__ = error.__cause__

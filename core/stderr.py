@@ -1,4 +1,4 @@
-"""Standard error that never blocks: a reader that stalls costs log lines, and no request waits for it."""
+"""Non-blocking standard error: a stalled reader causes dropped log lines, but never blocks a request."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from socket import MSG_DONTWAIT, socket  # before gevent patches it: its socket would make the shared fd non-blocking
+from socket import (
+    MSG_DONTWAIT,
+    socket,
+)  # imported before gevent patches it: gevent would make the shared fd non-blocking
 
 
 class NonBlockingStderr:
-    """Writes each line whole, or drops it."""
+    """Writes a line atomically or drops it."""
 
     def __init__(self, fd: int = 2) -> None:
         self._send = _non_blocking(fd)
-        self._unsent = b""  # end of a line that was sent in part, which has to be sent before any other
+        self._unsent = b""  # the rest of a partly sent line, to be sent before any other
         self._dropped = 0
 
     def write(self, text: str) -> None:
@@ -27,7 +30,7 @@ class NonBlockingStderr:
             if self._unsent:
                 raise BlockingIOError
             self._unsent = line[self._send(line) :]
-        except OSError:  # full, or closed by its reader
+        except OSError:  # full, or closed by the reader
             self._dropped = dropped + 1
         else:
             if dropped:
@@ -38,17 +41,17 @@ class NonBlockingStderr:
 
 
 def _non_blocking(fd: int) -> Callable[[bytes], int]:
-    """Return a function that writes to `fd` without waiting. It returns how many bytes were taken, or raises OSError.
+    """Return a non-blocking function that writes to `fd`. It returns the number of bytes written, or raises OSError.
 
-    What is not longer than PIPE_BUF is taken whole by a pipe, and by a Unix socket (as systemd's journal gives it),
-    so processes that share one do not tear each other's lines.
+    Writes of up to PIPE_BUF bytes to a pipe or a Unix socket (such as systemd's journal) are atomic, so processes
+    that share one do not mix their lines.
     """
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         connection = socket(fileno=os.dup(fd))
         return lambda data: connection.send(data, MSG_DONTWAIT)
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-        # Reopened, since O_NONBLOCK holds for all processes that share an open file description.
+        # Reopen: O_NONBLOCK is shared by all processes with the same open file description.
         with suppress(OSError):
             fd = os.open(f"/dev/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     return lambda data: os.write(fd, data)

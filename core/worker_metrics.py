@@ -1,8 +1,8 @@
-"""Prometheus counters and histograms, summed over all worker processes, in memory that they share.
+"""Prometheus counters and histograms in shared memory, summed over all worker processes.
 
-prometheus_client's own multi-process mode maps files. Those kill the workers by SIGBUS when the disk is full, are
-deleted by cleaners of temporary folders, can be damaged, and stay behind after SIGKILL. Anonymous shared memory has
-none of these faults: gunicorn's master allocates it before it forks, and the kernel frees it with the last process.
+prometheus_client's own multi-process mode maps files. A full disk then kills workers by SIGBUS, cleaners of temporary
+folders delete the files, files can be corrupted, and SIGKILL leaves them behind. Anonymous shared memory avoids all
+of that: gunicorn's master allocates it before it forks, and the kernel frees it with the last process.
 
 gunicorn's master imports this module, so nothing here may import Django.
 """
@@ -22,9 +22,9 @@ from prometheus_client import REGISTRY, CollectorRegistry, values
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-# One slot holds the series of one worker. Labels are bounded: all views with all methods and statuses stay below this.
+# Per worker. Labels are bounded: all views with all methods and statuses stay below this.
 MAX_SERIES = 16_384
-MAX_NAME_BYTES = 4 << 20  # all series' names; memory that is never written is never used
+MAX_NAME_BYTES = 4 << 20  # of all series' names together; pages that are never written use no memory
 
 _log = logging.getLogger(__name__)
 _slots: list[Slot] = []
@@ -34,9 +34,9 @@ _lock = Lock()
 
 
 class Slot:
-    """The series of one worker: their values, and their names in the same order, one a line.
+    """The series of one worker: their values, and their names in the same order, one per line.
 
-    A worker that takes the slot of a dead one goes on from its values, so a counter never falls.
+    A worker that takes the slot of a dead one continues with its values, so a counter never decreases.
     """
 
     def __init__(self) -> None:
@@ -51,11 +51,11 @@ class Slot:
         return zip(names, self._values[: len(names)].tolist(), strict=True)
 
     def open(self) -> None:
-        """Find the series that an earlier worker left here."""
+        """Index the series that an earlier worker left in this slot."""
         self._positions = {name: position for position, (name, _) in enumerate(self.series())}
 
     def cell(self, name: str) -> memoryview[float] | None:
-        """Return the one value of this series; None if the slot is full."""
+        """Return a view of this series' value; None if the slot is full."""
         position = self._positions.get(name)
         if position is None:
             position, line, used = len(self._positions), name.encode() + b"\n", self._used[0]
@@ -68,7 +68,7 @@ class Slot:
 
 
 class SharedValue:
-    """A value of prometheus_client's metrics that lives in this worker's slot."""
+    """A value class for prometheus_client that stores its value in this worker's slot."""
 
     def __init__(self, cell: memoryview[float]) -> None:
         self._cell = cell
@@ -85,7 +85,7 @@ class SharedValue:
         return self._cell[0]
 
     def set_exemplar(self, exemplar: Any) -> None:
-        """Exemplars are not kept."""
+        """Exemplars are not supported."""
 
     def get_exemplar(self) -> None:
         return None
@@ -96,7 +96,7 @@ def allocate(slots: int) -> None:
     try:
         _slots.extend(Slot() for _ in range(slots))
     except OSError as error:
-        _log.warning("No shared memory for metrics (%s): each worker reports its own alone.", error)
+        _log.warning("Shared memory for metrics unavailable (%s): each worker reports only its own.", error)
 
 
 def free_slot(taken: Container[int | None]) -> int | None:
@@ -105,41 +105,42 @@ def free_slot(taken: Container[int | None]) -> int | None:
 
 def use_slot(index: int | None) -> None:
     """Count this process's metrics in a slot that no other living process uses."""
-    global _own  # noqa: PLW0603 - one of each process
+    global _own  # noqa: PLW0603 - there is one per process
     if index is None:
-        _log.warning("No slot is left for this worker's metrics: /metrics lacks what it counts.")
+        _log.warning("No slot left for this worker's metrics: /metrics does not include them.")
     else:
         _own = _slots[index]
         _own.open()
 
 
 def install() -> None:
-    """Make prometheus_client's metrics count in this process's slot; without one, in its own memory.
+    """Make prometheus_client keep values in this process's slot, or in its own memory if it has none.
 
-    Never in files, whatever PROMETHEUS_MULTIPROC_DIR says: it may be another program's.
+    PROMETHEUS_MULTIPROC_DIR is ignored: it may be set for another program. `ValueClass` is not documented, but
+    prometheus_client has no public way to replace its storage.
     """
     values.ValueClass = _value if _own else values.MutexValue
 
 
 def registry() -> CollectorRegistry | Collector:
-    """Return what /metrics reports."""
+    """Return the registry that /metrics reports."""
     return _AllWorkers() if _slots else REGISTRY
 
 
 def _value(  # noqa: PLR0913, PLR0917 - prometheus_client's order
     kind: str, family: str, name: str, labels: Iterable[str], label_values: Iterable[str], text: str, **more: Any
 ) -> SharedValue | values.MutexValue:
-    # A gauge's sum over workers means nothing; read gauges in a collector, as fizzbuzz.metrics does.
+    # The sum of a gauge over workers has no meaning; use a collector for gauges, as fizzbuzz.metrics does.
     if _own and kind != "gauge":
         series = json.dumps([kind, family, name, text, dict(zip(labels, label_values, strict=True))])
         if cell := _own.cell(series):
             return SharedValue(cell)
-        _log.warning("No memory is left for the metric %s: /metrics lacks it.", series)
+        _log.warning("No shared memory left for the metric %s: /metrics does not include it.", series)
     return values.MutexValue(kind, family, name, labels, label_values, text, **more)  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 class _AllWorkers(Collector):
-    """The sums over all slots, those of dead workers included."""
+    """Sums over all slots, including those of dead workers."""
 
     def collect(self) -> Iterator[Metric]:
         totals: dict[str, float] = defaultdict(float)
@@ -163,7 +164,7 @@ class _AllWorkers(Collector):
 
 
 def _add_buckets(metric: Metric, labels: dict[str, str], counts: dict[str, float]) -> None:
-    """Add the samples of one histogram; a bucket's own count is kept, and each is reported with those below it."""
+    """Add the samples of one histogram. Slots store separate counts per bucket; Prometheus wants cumulative ones."""
     total = 0.0
     for bound, count in sorted(counts.items(), key=lambda each: float(each[0])):
         total += count

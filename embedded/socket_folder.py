@@ -1,4 +1,4 @@
-"""The Unix socket of the embedded PostgreSQL: beside the data, under a path that libpq accepts."""
+"""The Unix socket of the embedded PostgreSQL: next to the data, under a path that libpq accepts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from embedded.programs import Programs
 
 NAME = ".s.PGSQL.5432"
-MAX_PATH = 107  # bytes
+MAX_PATH_BYTES = 107
 
 
 class Socket:
-    """The socket of the server in `home`. Only the server's user may enter its folder."""
+    """The socket of the server in `home`. Only the server's user can enter its folder."""
 
     def __init__(self, home: Path, programs: Programs) -> None:
         self._home = home
@@ -26,7 +26,7 @@ class Socket:
 
     @property
     def _folder(self) -> Path:
-        # Resolved, since the server's user may not be able to enter the data folder that links to it.
+        # Resolved, because the server's user may be unable to enter the data folder that links to it.
         return self._home.resolve() / "socket"
 
     @property
@@ -36,23 +36,23 @@ class Socket:
 
     @property
     def host(self) -> str:
-        """Its folder, as libpq's `host`. A lost socket is restored first.
+        """Its folder, as libpq's `host`. A deleted socket is restored first.
 
-        A path that is too long for a socket, or that libpq or psycopg would misread, is replaced by one that is valid
-        in this process and in those that inherit `pass_fds`. Raise OSError if there is no folder.
+        A path that is too long for a socket, or that libpq or psycopg would misinterpret, is replaced by one that is
+        valid in this process and in those that inherit `pass_fds`. Raise OSError if there is no folder.
         """
         folder = self._folder
         if not (folder / NAME).exists():
-            with suppress(OSError):  # the server doesn't run
+            with suppress(OSError):  # the server is not running
                 self._make_folder()
                 os.link(self._spare, folder / NAME)
         plain = re.fullmatch(r"[\w./:+~ -]+", str(folder), re.ASCII)
-        if plain and len(os.fsencode(folder / NAME)) <= MAX_PATH:
+        if plain and len(os.fsencode(folder / NAME)) <= MAX_PATH_BYTES:
             return str(folder)
         current = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         if self._alias is None:
             self._alias = current
-        else:  # the folder may have been replaced; open pools know it by its alias
+        else:  # the folder may have been replaced; existing pools connect to its alias
             os.dup2(current, self._alias, inheritable=False)
             os.close(current)
         return f"/proc/self/fd/{self._alias}"
@@ -63,19 +63,19 @@ class Socket:
         return [] if self._alias is None else [self._alias]
 
     def prepare(self) -> None:
-        """Make an empty folder for a server that starts."""
-        if self._folder.is_symlink():  # to a folder in /tmp, as earlier versions had it
+        """Create an empty folder before a server starts."""
+        if self._folder.is_symlink():  # to a folder in /tmp, made by an earlier version
             self._folder.unlink()
         self._make_folder()
-        for left_over in (self._folder / NAME, self._folder / f"{NAME}.lock", self._spare):
-            left_over.unlink(missing_ok=True)
+        for stale in (self._folder / NAME, self._folder / f"{NAME}.lock", self._spare):
+            stale.unlink(missing_ok=True)
 
     def keep_spare(self) -> None:
         with suppress(OSError):  # a file system without hard links
             os.link(self._folder / NAME, self._spare)
 
     def server_pid(self) -> int | None:
-        """The process ID of the server that listens, 0 if it is in another PID namespace; None if none listens."""
+        """Return the listening server's process ID, 0 if it is in another PID namespace, None if none listens."""
         size = struct.calcsize("3i")
         with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
             probe.settimeout(1)
@@ -89,4 +89,4 @@ class Socket:
     def _make_folder(self) -> None:
         with suppress(FileExistsError):
             self._folder.mkdir(mode=0o700)
-            self._programs.give_away(self._folder)
+            self._programs.chown(self._folder)

@@ -1,7 +1,7 @@
-"""gunicorn's configuration; `manage.py serve` starts it and adds the address and the number of workers.
+"""Configuration of gunicorn. `manage.py serve` starts it, and adds the socket and the number of workers.
 
-Its master imports this file. Nothing here may import Django or psycopg: the gevent workers have to
-patch the standard library before those are imported, or one slow query would hold up all requests.
+gunicorn's master imports this file, so nothing here may import Django or psycopg: the gevent workers must patch the
+standard library before those are imported, or one slow query would block all requests.
 """
 
 from __future__ import annotations
@@ -26,35 +26,34 @@ from embedded.server import Server
 from fizzbuzz_site import slow_clients
 
 worker_class = "fizzbuzz_site.worker.Worker"
-# Sockets that wait for a worker; requests that a worker has in hand.
-backlog = 1024
-worker_connections = 500
-# Bytes of the request line; headers, and bytes of each. What is longer is answered 414 or 431.
-limit_request_line = 4094
-limit_request_fields = 64
-limit_request_field_size = 8190
+backlog = 1024  # connections that wait for a worker
+worker_connections = 500  # per worker
+limit_request_line = 4094  # bytes; longer ones get a 414
+limit_request_fields = 64  # headers; more get a 431
+limit_request_field_size = 8190  # bytes of a header; longer ones get a 431
 timeout = 60
 graceful_timeout = 20
 keepalive = 30
 # Its default is one socket in the home directory, shared by all instances.
 control_socket_disable = True
 loglevel = "warning"
-# Nobody's: what a proxy says is for Django to believe, by HTTPS and TRUSTED_PROXIES. gunicorn would believe all on this
-# machine; with a header SCRIPT_NAME, who is let through to /x/admin/ alone would stand in /admin/.
+# Trust no forwarded headers in gunicorn; Django handles them (HTTPS, TRUSTED_PROXIES). By default gunicorn trusts local
+# proxies, and a SCRIPT_NAME header could bypass a proxy rule on /admin/.
 forwarded_allow_ips = ""
-# Its lines go the way of all others. (Its logconfig_dict would make it gather an access log for nobody.)
+# Log through logging, like everything else. (The setting logconfig_dict would also enable gunicorn's access log.)
 errorlog = None
 dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
-# The workers' heartbeat: in memory, where a slow disk can't stop it; in a temporary folder where that can't be written.
+# The workers' heartbeat files are in memory, where a slow disk can't block them, or in a temporary folder if /dev/shm
+# is not writable.
 worker_tmp_dir = None
 with suppress(OSError), tempfile.TemporaryFile(dir="/dev/shm"):
-    worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes a file of its own
+    worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn creates a file with a random name
 
-# It warns of the body at each HEAD, which Django leaves to the server to drop.
+# It warns about the body of each response to HEAD, which Django leaves to the server to discard.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
 
-LOAD_TIMEOUT_SECONDS = 50  # for the check before a reload
+LOAD_TIMEOUT_SECONDS = 50  # of the check before a reload
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 _embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBEDDED")) else None
@@ -62,8 +61,8 @@ _embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBE
 
 def on_starting(server: Any) -> None:
     if _embedded:
-        _embedded.join()
-    # A reload doubles the workers for a moment, and TTIN adds some.
+        _embedded.acquire()
+    # A reload doubles the number of workers for a moment, and SIGTTIN adds some.
     worker_metrics.allocate(2 * server.cfg.workers + 8)
 
 
@@ -77,38 +76,40 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def when_ready(server: Any) -> None:
     signal.signal(signal.SIGHUP, partial(_reload_if_it_loads, server))
-    # `serve` blocked them, so that none could end this process before it was able to clean up.
+    # `serve` blocked them until now, so that none could end this process before it can clean up.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def post_worker_init(worker: Any) -> None:
     if worker.age == 1:
-        print(f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop", flush=True)  # noqa: T201 - for who started it
+        print(f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop", flush=True)  # noqa: T201 - for the person who started it
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    slow_clients.bound(request)
+    slow_clients.set_timeouts(request)
     request.unreader.sock.idle = False
-    # The head of the answer is held back until its body is there: one system call and one packet instead of two.
-    # "100 Continue" must not be held back: the client sends no body before it.
+    # Delay the response's headers until its body is written: one packet instead of two. But "100 Continue" must be
+    # sent at once, because the client waits for it.
     _cork(request, on=not any(name == "EXPECT" for name, _ in request.headers))
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
     _cork(request, on=False)
-    log_config.request_id.set("")  # what comes now is not of this request any more
-    gevent.sleep(0)  # the others' turn: who asks for what needs no database could else be served without an end
+    log_config.request_id.set("")  # later log lines do not belong to this request
+    # Yield: pipelined requests that never wait for the database would otherwise block the other connections.
+    gevent.sleep(0)
 
 
 def on_exit(server: Any) -> None:
     if _embedded:
-        _embedded.leave()
+        _embedded.release()
 
 
 def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
-    """Handle SIGHUP in the master: reload, unless the new code or settings can't be loaded.
+    """Handle SIGHUP in the master: reload, but only if the new code and settings can be loaded.
 
-    gunicorn itself would replace the workers by ones that can't start, and end.
+    Otherwise gunicorn would replace the workers by ones that can't start, and then exit. gunicorn has no hook for
+    this, so `signal`, its own handler, is called afterwards.
     """
     load = [sys.executable, "-c", "import fizzbuzz_site.wsgi"]
     try:
@@ -117,12 +118,12 @@ def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
         )
     except (OSError, subprocess.SubprocessError) as error:
         reason = (getattr(error, "stderr", None) or b"").decode(errors="replace") or error
-        server.log.error("Reload rejected, the workers go on: the application can't be loaded. %s", reason)  # noqa: TRY400 - the child's traceback is the one that helps
+        server.log.error("Reload rejected: the application can't be loaded. The old workers keep running. %s", reason)  # noqa: TRY400 - only the child's traceback helps
     else:
         server.signal(signum, frame)
 
 
 def _cork(request: Any, *, on: bool) -> None:
-    if hasattr(socket, "TCP_CORK"):  # Linux has it
-        with suppress(OSError):  # the client is gone
+    if hasattr(socket, "TCP_CORK"):  # only Linux has it
+        with suppress(OSError):  # the client disconnected
             request.unreader.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)

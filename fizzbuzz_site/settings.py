@@ -1,134 +1,71 @@
-"""All configuration. Every environment variable is declared here, once; unset, or empty, means production.
-
-Each may also come from a file: NAME_FILE names it.
-"""
+"""Django settings. Every environment variable is declared here, once; the defaults suit production."""
 
 from __future__ import annotations
 
-import re
 import sys
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import validate
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 
 from core import log_config, worker_metrics
 from core.db.deadline import DeadlineConnection
 from embedded.secret_key import load_or_create_secret_key
 from embedded.server import DATABASE, USER, Server
-from fizzbuzz_site import __version__
-from fizzbuzz_site.environment import Environment, remove_libpq_variables
-
-if TYPE_CHECKING:
-    from limits import RateLimitItem
+from fizzbuzz_site import __version__, environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = Environment()
+env = environment.Environment()
 
-MAX_WINDOW = 366 * 24 * 3600  # seconds, of RATE_LIMIT
-
-
-def _networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
-    try:
-        return [ip_network(text) for text in texts]
-    except ValueError as error:
-        raise ImproperlyConfigured(
-            f"TRUSTED_PROXIES: {error}; write addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8"
-        ) from error
-
-
-def _rate(text: str) -> RateLimitItem | None:
-    if not text:
-        return None
-    from limits import parse_many  # noqa: PLC0415 - a tenth of a second, for those alone who set a limit
-
-    try:
-        (rate,) = (each for each in parse_many(text) if 0 < each.amount < 10**9 and each.get_expiry() <= MAX_WINDOW)
-    except ValueError as error:
-        raise ImproperlyConfigured(
-            f"RATE_LIMIT: {text!r} is not a rate; write a number of requests and a period of at most a year, such as "
-            "600/minute, 1000/hour or 50/10 seconds"
-        ) from error
-    return rate
-
-
-def _origins(texts: list[str]) -> list[str]:
-    for text in texts:
-        if texts != ["*"] and not re.fullmatch(r"https?://[^/?#\s]+", text):
-            raise ImproperlyConfigured(
-                f"CORS_ORIGINS: {text!r} is no origin; write origins separated by commas, such as "
-                "https://example.org,http://localhost:3000, or * alone for all"
-            )
-    return texts
-
-
-def _database(url: str) -> dict[str, Any]:
-    """Return Django's parameters for a libpq URL, which may name several hosts and any of libpq's options."""
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise ImproperlyConfigured(
-            "DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name"
-        )
-    try:
-        options = conninfo_to_dict(url)
-    except ProgrammingError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL: {str(error).strip()}") from error
-    names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
-    parameters = {name: options.pop(option, "") for name, option in names.items()}
-    return {"ENGINE": "core.db", **parameters, "OPTIONS": options, "CONN_HEALTH_CHECKS": True}
-
-
-# What `manage.py serve` listens on, and with how many processes.
+# The IP address, port and number of worker processes of `manage.py serve`.
 HOST: str = env.str("HOST", "127.0.0.1")
 PORT: int = env.int("PORT", 8080, validate=validate.Range(min=0, max=65_535))
 WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2, validate=validate.Range(min=1))
 
 DEBUG: bool = env.bool("DEBUG", False)
-# Unset: the embedded PostgreSQL, with its data and the generated secret key in DATA_DIR.
+# If unset, the embedded PostgreSQL is used, with its data and a generated secret key in DATA_DIR.
 DATABASE_URL: str = env.str("DATABASE_URL", "")
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var").absolute()
-# Connections in one worker process' pool. Reads leave two of them to writes.
+# Connections per worker process. Two of them are reserved for writes.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 8, validate=validate.Range(min=1))
-# DATABASE_URL leads to a pooler in transaction mode, such as PgBouncer, which keeps no session for a client.
+# True if DATABASE_URL names a pooler in transaction mode, such as PgBouncer, which keeps no session for a client.
 TRANSACTION_POOLING: bool = env.bool("TRANSACTION_POOLING", False)
 SECRET_KEY: str = env.str("SECRET_KEY", "")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
-# On: people reach the service by https through a proxy that sets X-Forwarded-Proto.
+# True if clients use https through a proxy that sets X-Forwarded-Proto.
 HTTPS: bool = env.bool("HTTPS", False)
-# Networks of the proxies in front: what they say of the client, and of the request's id, is believed.
-TRUSTED_PROXIES = _networks(env.list("TRUSTED_PROXIES", []))
-# Submissions that one client may send, such as 600/minute; unset: no limit.
-RATE_LIMIT = _rate(env.str("RATE_LIMIT", ""))
-# The Redis or Valkey that counts for RATE_LIMIT, for all processes and machines.
+# Networks of reverse proxies. Their X-Forwarded-For and X-Request-ID headers are trusted.
+TRUSTED_PROXIES = environment.networks(env.list("TRUSTED_PROXIES", []))
+# Maximum rate of submissions per client, such as 600/minute. If unset, there is no limit.
+RATE_LIMIT = environment.rate(env.str("RATE_LIMIT", ""))
+# Redis or Valkey with the counters of RATE_LIMIT, shared by all processes and machines.
 REDIS_URL: str = env.str("REDIS_URL", "")
-# Pages of these origins may read the API by script; * is every page.
-CORS_ORIGINS = _origins(env.list("CORS_ORIGINS", []))
-# info: a line for each request; warning and error: none.
+# Origins whose scripts can read the API; * for all.
+CORS_ORIGINS = environment.origins(env.list("CORS_ORIGINS", []))
+# info logs a line per request; warning and error do not.
 LOG_LEVEL: str = env.str("LOG_LEVEL", "info", validate=validate.OneOf(["info", "warning", "error"]))
-# Where people report a problem; error pages link to it.
+# Where users can report a problem.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 VERSION = __version__
-# What was deployed, such as a commit; shown by /info.
+# The deployed revision, such as a commit; shown by /info.
 REVISION: str = env.str("REVISION", "unknown")
 
 EMBEDDED = None if DATABASE_URL else Server(DATA_DIR)
-remove_libpq_variables(embedded=EMBEDDED is not None)
-# Who may read /metrics: who sends the token; without one nobody, unless it is public, as with the embedded database.
+environment.remove_libpq_variables(embedded=EMBEDDED is not None)
+# /metrics requires this token. Without one it is forbidden, unless it is public, as with the embedded database.
 METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
 METRICS_PUBLIC: bool = env.bool("METRICS_PUBLIC", False) or EMBEDDED is not None
-# Set by `manage.py serve` for its workers.
+# Set by `manage.py serve` for its workers: the URL that it listens on.
 SERVED_AT: str = env.str("FIZZBUZZ_SERVED_AT", "")
 STARTED_AT: float = env.float("FIZZBUZZ_STARTED_AT", 0)  # Unix time
 
 if not SECRET_KEY:
     if not EMBEDDED:
         raise ImproperlyConfigured(
-            "SECRET_KEY is not set, and DATABASE_URL is: set it (or SECRET_KEY_FILE) to a long random text, "
+            "SECRET_KEY is not set, but required with DATABASE_URL: set it (or SECRET_KEY_FILE) to a long random text, "
             "the same for all instances, such as the output of: "
             "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
         )
@@ -142,17 +79,17 @@ if not SECRET_KEY:
 
 if RATE_LIMIT and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
     raise ImproperlyConfigured(
-        "RATE_LIMIT needs REDIS_URL, the Redis or Valkey that counts for all processes: set it to "
-        "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or leave RATE_LIMIT unset."
+        "RATE_LIMIT requires REDIS_URL, a Redis or Valkey for the counters of all processes: set it to "
+        "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or unset RATE_LIMIT."
     )
 
 if not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
     if EMBEDDED and HOST in {"0.0.0.0", "::", "[::]"}:  # noqa: S104 - compared
-        # Whoever tries it out from a phone knows this machine by a name that we don't.
+        # Other devices, such as a phone, use a host name that is not known here.
         ALLOWED_HOSTS = ["*"]
 
-worker_metrics.install()  # before the first of these creates a metric
+worker_metrics.install()  # before an app creates a metric
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -193,8 +130,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "fizzbuzz_site.urls"
 WSGI_APPLICATION = "fizzbuzz_site.wsgi.application"
-# The addresses are as urls.py writes them, and no others.
-APPEND_SLASH = False
+APPEND_SLASH = False  # URLs are exactly those in urls.py
 
 TEMPLATES = [
     {
@@ -211,12 +147,11 @@ TEMPLATES = [
     },
 ]
 
-DATABASES: dict[str, Any] = {"default": _database(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
+DATABASES: dict[str, Any] = {"default": environment.database(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
+DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 2)  # seconds, per host
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = TRANSACTION_POOLING
-DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 2)  # seconds, for each host
-DATABASE_POOL_TIMEOUT_SECONDS = 5  # a request that waits longer for a connection is answered 503
+DATABASE_POOL_TIMEOUT_SECONDS = 5  # maximum wait of a request for a connection; then it gets a 503
 if SERVED_AT:
-    # Many requests share a few connections.
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": DATABASE_POOL_SIZE,
@@ -253,7 +188,7 @@ AUTH_PASSWORD_VALIDATORS = [
 PASSWORD_HASHERS = ["core.hashing.PasswordHasher"]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 # Lock out by (username, IP address), so that an attacker cannot lock a user out elsewhere. The handler also
-# limits an address that tries many names.
+# locks out an IP address that tries many user names.
 AXES_HANDLER = "core.login_attempts.LoginAttempts"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "core.client_ip.rate_limit_key"
@@ -271,7 +206,7 @@ CORS_ALLOW_ALL_ORIGINS = CORS_ORIGINS == ["*"]
 CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else CORS_ORIGINS
 CORS_URLS_REGEX = "^/api/"
 CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS"]
-# No Content-Type: browsers ask about it before they POST JSON, and are told no.
+# Without Content-Type, so that a preflight for a POST of JSON fails.
 CORS_ALLOW_HEADERS: list[str] = []
 
 CONTENT_SECURITY_POLICY = {
@@ -291,12 +226,12 @@ CSRF_FAILURE_VIEW = "fizzbuzz.web.errors.csrf_failure"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
-# HSTS for subdomains and preloading bind hosts that are not this service's. Axes' middleware is around
-# the admin's login alone (urls.py), where it costs no other address.
+# W005, W021: HSTS for subdomains and preloading would affect other services' hosts. axes.W002: its middleware wraps
+# only the admin's login (urls.py), so that other requests do not pay for it.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "axes.W002"]
 
 REST_FRAMEWORK = {
-    # No cookie, no session: a browser's API requests carry no authority that CSRF could abuse.
+    # The API uses no cookies, so CSRF has nothing to abuse.
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,
@@ -306,21 +241,20 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "fizzbuzz.api.problems.exception_handler",
 }
 
-# Bytes of a body: 10,000 of the longest numbers take 230,000.
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of a body; 10,000 of the longest numbers take 230,000
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "FizzBuzz",
     "DESCRIPTION": (
-        "Classifies whole numbers, records every one, and knows the most common. "
-        "Errors are problem details (RFC 9457); [their types are explained](/docs/problems).\n\n"
-        "Ids, numbers and counts are 64-bit integers. JavaScript's `JSON.parse` rounds integers past 2^53; "
-        "this reads them exactly, as a BigInt:\n\n"
+        "Classifies integers, records each submission, and ranks the most common numbers. "
+        "Errors are problem details (RFC 9457); see [the problem types](/docs/problems).\n\n"
+        "IDs, numbers and counts are 64-bit integers. JavaScript's `JSON.parse` rounds integers beyond 2^53; "
+        "this reads them exactly, as BigInt:\n\n"
         "```js\n"
         "JSON.parse(text, (key, value, { source }) =>\n"
         "  Number.isInteger(value) && !Number.isSafeInteger(value) ? BigInt(source) : value)\n"
         "```\n\n"
-        'To send one, write it as text: `{"number": "9223372036854775807"}`.'
+        'To send one, write it as a string: `{"number": "9223372036854775807"}`.'
     ),
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "VERSION": VERSION,

@@ -1,7 +1,7 @@
-"""Bounds for who sends or reads slowly.
+"""Timeouts for slow clients (slowloris).
 
-gunicorn itself gives a request's head its `keepalive` of 30 seconds, but waits for a body, and for who doesn't read
-the answer, as long as they like.
+gunicorn limits the time for a request's headers by `keepalive`, but waits without limit for a body, and for a client
+that does not read the response. It has no public hook for bodies, so its request and reader objects are used here.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from gunicorn.http.body import ChunkedReader
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-SECONDS = 30  # from the head of a request to the end of its body; for one part of an answer to be taken
-MAX_CHUNKED_BYTES = 1024 * 1024  # as of a body in JSON with its length
-CHUNKS_PER_TURN = 64
+CLIENT_TIMEOUT_SECONDS = 30  # for the whole body of a request; for each write of a response
+MAX_CHUNKED_BYTES = 1024 * 1024  # as DATA_UPLOAD_MAX_MEMORY_SIZE
+CHUNKS_PER_YIELD = 64
 
 
-def bound(req: Any) -> None:
-    req.unreader.sock.settimeout(SECONDS)
+def set_timeouts(req: Any) -> None:
+    req.unreader.sock.settimeout(CLIENT_TIMEOUT_SECONDS)
     if isinstance(req.body.reader, ChunkedReader):
-        req.body.reader = _Chunks(req)
+        req.body.reader = _ChunkedBody(req)
     elif getattr(req.body.reader, "length", 0):
-        req.body.reader = _Whole(req)
+        req.body.reader = _Body(req)
 
 
 def take_chunks(application: WSGIApplication) -> WSGIApplication:
-    """Return a WSGI application that gives this one a body in chunks as one with a Content-Length, which Django needs.
+    """Wrap a WSGI application: replace a chunked body by one with a Content-Length, which Django needs.
 
-    The body is read here in any case: gunicorn would look for its end after the answer, and answer again if it is bad.
-    A bad chunk raises gunicorn's own error, which it answers by 400. A body that is too large, or does not arrive whole
-    and in time, keeps its Transfer-Encoding, for the application to reject.
+    Reads the body even if the view does not, or gunicorn would drain it later and send a second response on a bad
+    chunk. A bad chunk raises gunicorn's own error, which it turns into a 400. A body that is too large, incomplete or
+    late keeps its Transfer-Encoding, and the application rejects it.
     """
 
     def read(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -54,20 +54,20 @@ def take_chunks(application: WSGIApplication) -> WSGIApplication:
     return read
 
 
-class _Chunks(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
-    """Reader of a body in chunks that raises OSError at a deadline. The connection ends where the rest is not read."""
+class _ChunkedBody(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
+    """Reader of a chunked body. Raises OSError at the deadline, and then closes the connection."""
 
     def __init__(self, req: Any) -> None:
         super().__init__(req, req.unreader)
-        self._ends = monotonic() + SECONDS
+        self._deadline = monotonic() + CLIENT_TIMEOUT_SECONDS
         self._chunks = self._bytes = 0
 
     def read(self, size: int) -> bytes:
         try:
-            with gevent.Timeout(max(self._ends - monotonic(), 0), TimeoutError):
+            with gevent.Timeout(max(self._deadline - monotonic(), 0), TimeoutError):
                 data: bytes = super().read(size)
         except Exception:
-            self.req.force_close()  # where the next request would begin is unknown
+            self.req.force_close()  # the start of the next request is unknown
             raise
         self._bytes += len(data)
         if self._bytes > MAX_CHUNKED_BYTES:
@@ -76,33 +76,33 @@ class _Chunks(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
 
     def parse_chunk_size(self, unreader: Any, data: bytes | None = None) -> Any:
         self._chunks += 1
-        if self._chunks % CHUNKS_PER_TURN == 0:
-            gevent.sleep(0)  # chunks of single bytes would hold up the other requests for seconds
+        if self._chunks % CHUNKS_PER_YIELD == 0:
+            gevent.sleep(0)  # a body in chunks of one byte would block other requests for seconds
         return super().parse_chunk_size(unreader, data)
 
 
-class _Whole:
-    """Reads a body that comes whole and in time; raises OSError where one doesn't."""
+class _Body:
+    """Reader of a body with a Content-Length. Raises OSError if it is incomplete, or late."""
 
     def __init__(self, req: Any) -> None:
         self._req = req
         self._reader = req.body.reader
-        self._ends = monotonic() + SECONDS
+        self._deadline = monotonic() + CLIENT_TIMEOUT_SECONDS
 
     def read(self, size: int) -> bytes:
-        promised = min(size, self._reader.length)
-        if self._req.unreader.buf.seek(0, os.SEEK_END) >= promised:  # it came with the head, as most do
-            return self._read(size, promised)
+        expected = min(size, self._reader.length)
+        if self._req.unreader.buf.seek(0, os.SEEK_END) >= expected:  # it arrived with the headers, as most do
+            return self._read(size, expected)
         try:
-            with gevent.Timeout(max(self._ends - monotonic(), 0), TimeoutError):
-                return self._read(size, promised)
+            with gevent.Timeout(max(self._deadline - monotonic(), 0), TimeoutError):
+                return self._read(size, expected)
         except Exception:
-            self._req.force_close()  # where the next request would begin is unknown
+            self._req.force_close()  # the start of the next request is unknown
             raise
 
-    def _read(self, size: int, promised: int) -> bytes:
+    def _read(self, size: int, expected: int) -> bytes:
         data: bytes = self._reader.read(size)
-        if len(data) < promised:
-            # The beginning of a number is another number.
-            raise ConnectionResetError(errno.ECONNRESET, "The body ended early.")
+        if len(data) < expected:
+            # A truncated body can parse as a different valid number ("15" of "1500").
+            raise ConnectionResetError(errno.ECONNRESET, "The body is incomplete.")
         return data

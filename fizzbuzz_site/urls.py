@@ -1,4 +1,4 @@
-"""Every URL. `/health`, `/health/live` and `/metrics` are answered before URLs are resolved: see core/probes.py."""
+"""All URLs. core/probes.py handles `/health`, `/health/live` and `/metrics` before URLs are resolved."""
 
 from __future__ import annotations
 

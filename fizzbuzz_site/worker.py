@@ -1,25 +1,28 @@
-"""gunicorn's gevent worker, with what it lacks: idle connections end with it, and broken code does not end the service.
+"""gunicorn's gevent worker, which also closes idle connections when it stops, and survives broken code.
 
-gunicorn's master imports this module, so nothing here may import Django.
+gunicorn has no hooks for that, so methods of its worker are overridden that are not documented. gunicorn's master
+imports this module, so nothing here may import Django.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from socket import SHUT_RD
+from socket import socket as plain_socket  # imported before gevent patches it
 from typing import Any
 
 import gevent
 from gevent.socket import socket
 from gunicorn.workers.ggevent import GeventWorker
 
-FIRST_REQUEST_SECONDS = 1  # for the first request of a connection that is accepted while the worker stops
-RETRY_SECONDS = 5  # before a worker that can't load the application is replaced
+FIRST_REQUEST_TIMEOUT_SECONDS = 1  # of a connection that was accepted while the worker stops
+RETRY_DELAY_SECONDS = 5  # before a worker that can't load the application is replaced
 
 
 class Connection(socket):  # type: ignore[misc]  # gevent has no types
-    """A client's connection that knows whether it waits for the first byte of a request."""
+    """A client's connection. `idle` is true while it waits for the first byte of a request."""
 
     idle = False
 
@@ -29,10 +32,11 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
         return data
 
     def end_if_idle(self) -> None:
-        """Make the read that waits for a request return the end of the stream. What has arrived is still answered."""
+        """Make the read that waits for a request return EOF. A request that has already arrived gets its response."""
         if self.idle:
-            with suppress(OSError):  # the client has closed it
-                self._sock.shutdown(SHUT_RD)  # gevent's own shutdown would raise in the greenlet that reads
+            # gevent's own shutdown would raise in the greenlet that reads.
+            with suppress(OSError), plain_socket(fileno=os.dup(self.fileno())) as connection:
+                connection.shutdown(SHUT_RD)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -46,12 +50,12 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             super().load_wsgi()
         except Exception:
-            if self.age == 1:  # gunicorn ends the service
+            if self.age == 1:  # at the start: gunicorn exits
                 raise
-            # gunicorn would end the service here too, although other workers may be serving.
-            self.log.exception("The new worker can't load the application; the next try is in %s s", RETRY_SECONDS)
-            ends = time.monotonic() + RETRY_SECONDS
-            while self.alive and time.monotonic() < ends:  # a stop ends it
+            # gunicorn would exit here too, although other workers may still serve.
+            self.log.exception("New worker can't load the application. Next attempt in %s s", RETRY_DELAY_SECONDS)
+            deadline = time.monotonic() + RETRY_DELAY_SECONDS
+            while self.alive and time.monotonic() < deadline:
                 time.sleep(0.1)
             raise SystemExit(1) from None
 
@@ -64,13 +68,13 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             del self._connections[gevent.getcurrent()]
 
     def timeout_ctx(self) -> gevent.Timeout:
-        """Return the timeout of the wait for a connection's next request."""
+        """Return the timeout for a connection's next request."""
         self._connections[gevent.getcurrent()].idle = True
-        return gevent.Timeout(self.cfg.keepalive if self.alive else FIRST_REQUEST_SECONDS, False)  # noqa: FBT003 - its only way
+        return gevent.Timeout(self.cfg.keepalive if self.alive else FIRST_REQUEST_TIMEOUT_SECONDS, False)  # noqa: FBT003 - positional-only
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
-        gevent.spawn(self._end_idle_connections)  # outside of the signal handler, which runs in any greenlet
+        gevent.spawn(self._end_idle_connections)  # not in the signal handler, which can interrupt any greenlet
 
     def _end_idle_connections(self) -> None:
         for connection in list(self._connections.values()):

@@ -1,4 +1,4 @@
-"""The WSGI application that gunicorn's workers serve."""
+"""WSGI application for gunicorn's workers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 _handler = get_wsgi_application()
 
 
-def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer a request. Its connection goes back to the pool before the body is sent: a slow reader holds none."""
+def _handle(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Handle a request, and release its connection before the body is sent, so that a slow reader does not hold it."""
     response = _handler(environ, start_response)
     release_connection()
     return response
 
 
-application = take_chunks(_answer)
-# Load now what requests need: a worker that can't load it must not become ready.
+application = take_chunks(_handle)
+# Load URLs and templates now, because a worker that can't load them must not become ready.
 get_resolver().check()
 for path in (settings.BASE_DIR / "templates").rglob("*.html"):
     try:

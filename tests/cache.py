@@ -1,4 +1,4 @@
-"""A real Redis of the tests' own."""
+"""A real Redis for tests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ needs_redis = pytest.mark.skipif(PROGRAM is None, reason="needs a Redis: apt-get
 
 
 class Cache:
-    """One redis-server on a Unix socket, which keeps nothing."""
+    """A redis-server on a Unix socket, without persistence."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis"
         self.url = f"unix://{self.socket}"
-        # A machine that is busy with other tests may keep it waiting.
+        # For tests that must not time out on a busy machine.
         self.patient_url = f"{self.url}?socket_timeout=60"
         self.client = Redis.from_url(self.url)
         self.start()

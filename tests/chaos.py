@@ -1,7 +1,7 @@
-"""`python -m tests.chaos`: kills every part of the service at random while clients submit, and then reads the log.
+"""`python -m tests.chaos`: kill random parts of the service under load, and then check the log.
 
-Prints what it did and found; exits with 1 if anything was lost, doubled, or left behind. A seed repeats the plan of
-the kills and of the submissions, not their timing.
+Prints a report, and exits with 1 if anything was lost, duplicated, or left behind. A seed repeats the plan of the
+kills and of the submissions, but not their timing.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from tests.clients import Client, Ledger
 from tests.service import Service, children, collect_static, eventually, manage, processes
 
 CLIENTS = 8
-GROWTH = 1.10  # of a worker's memory, from the end of the first third of the steady time to its end
-# How often each is killed, in proportion.
+MAX_MEMORY_GROWTH = 1.10  # of a worker, in the last two thirds of the steady phase
+# Weights of the random choice.
 PARTS = {"worker": 4, "all workers": 1, "master": 2, "postmaster": 3, "backend": 3, "cache": 3}
 
 
 def say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - it is its verdict
+    print(text, flush=True)  # noqa: T201 - the report
 
 
 class World:
-    """All the parts, which are killed, and started again as an operator's supervisor would."""
+    """All parts of the service. They are killed, and restarted as a supervisor would."""
 
     def __init__(self, data_dir: Path, random: Random) -> None:
         self.kills: Counter[str] = Counter()
         self._random = random
         self._data_dir = data_dir
-        self._said: list[str] = []
+        self._output: list[str] = []
         self._server = Server(data_dir)
         self._redis: subprocess.Popen[bytes] | None = None
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -63,14 +63,14 @@ class World:
         return self._server.host
 
     @property
-    def last_words(self) -> list[str]:
-        return self._said[-40:]
+    def last_output(self) -> list[str]:
+        return self._output[-40:]
 
     def workers(self) -> list[int]:
         return children(self._service.process.pid)
 
     def strike(self) -> None:
-        """Kills one part, or two at once; starts again after a while what nobody else does."""
+        """Kill one part or two at once, and restart those that nothing else restarts after a pause."""
         parts = set(self._random.choices(list(PARTS), list(PARTS.values()), k=self._random.choice([1, 1, 2])))
         for part in sorted(parts):
             pids = self._pids(part)
@@ -87,10 +87,10 @@ class World:
             self._start_service()
 
     def stop(self) -> int:
-        """The exit code of gunicorn."""
+        """Stop all parts. Return gunicorn's exit code."""
         self._service.process.terminate()
         code = self._service.process.wait(timeout=60)
-        self._server.leave()
+        self._server.release()
         if self._redis:
             self._redis.terminate()
             self._redis.wait()
@@ -118,10 +118,10 @@ class World:
 
     def _start_database(self) -> None:
         def started() -> bool:
-            self._server.leave()
+            self._server.release()
             try:
-                self._server.join()
-            except EmbeddedError:  # a backend of the killed one is still about
+                self._server.acquire()
+            except EmbeddedError:  # a backend of the killed server is still alive
                 return False
             return True
 
@@ -131,7 +131,7 @@ class World:
         cache = {"REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0", "RATE_LIMIT": "10000000/minute"}
         self._service = Service(DATA_DIR=str(self._data_dir), **(cache if self._redis else {}))
         for stream in (self._service.process.stdout, self._service.process.stderr):
-            threading.Thread(target=self._said.extend, args=(stream,), daemon=True).start()
+            threading.Thread(target=self._output.extend, args=(stream,), daemon=True).start()
 
 
 def _kill(pid: int) -> None:
@@ -139,8 +139,7 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _resident(pid: int) -> float:
-    """MiB."""
+def _resident_mib(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -153,21 +152,21 @@ def storm(world: World, random: Random, seconds: float) -> None:
 
 
 def steady(world: World, seconds: float) -> list[str]:
-    """Nobody is killed, and the load goes on: what is wrong with the workers' memory, in words."""
+    """Keep the load without kills. Return the faults of the workers' memory."""
     assert eventually(lambda: len(world.workers()) == 2)
     time.sleep(seconds / 3)
-    first = {pid: _resident(pid) for pid in world.workers()}
+    first = {pid: _resident_mib(pid) for pid in world.workers()}
     time.sleep(seconds * 2 / 3)
-    last = {pid: _resident(pid) for pid in world.workers()}
+    last = {pid: _resident_mib(pid) for pid in world.workers()}
     for pid, size in first.items():
-        say(f"memory of a worker after the first third, MiB: {size:.1f}, after the last: {last.get(pid, 0):.1f}")
+        say(f"memory of a worker, MiB: {size:.1f} after the first third, {last.get(pid, 0):.1f} at the end")
     if first.keys() != last.keys():
-        return ["a worker ended though nobody killed it"]
-    return ["a worker's memory grew" for pid, size in first.items() if last[pid] > size * GROWTH]
+        return ["a worker ended without being killed"]
+    return ["a worker's memory grew" for pid, size in first.items() if last[pid] > size * MAX_MEMORY_GROWTH]
 
 
 def run(data_dir: Path, seed: int, seconds: float, quiet: float) -> list[str]:
-    random, ledger = Random(seed), Ledger()  # noqa: S311 - a plan, no secret
+    random, ledger = Random(seed), Ledger()  # noqa: S311 - a plan, not a secret
     world = World(data_dir, random)
     clients = [Client(ledger, lambda: world.address, f"{seed}/{index}") for index in range(CLIENTS)]
     for client in clients:
@@ -177,22 +176,22 @@ def run(data_dir: Path, seed: int, seconds: float, quiet: float) -> list[str]:
     ledger.closed.set()
     for client in clients:
         client.join(timeout=60)
-    wrong += ["a submission was never answered" for client in clients if client.is_alive()]
+    wrong += ["a submission never got a response" for client in clients if client.is_alive()]
 
     verified = manage("top_numbers", "--verify", DATA_DIR=str(data_dir)).communicate()
     wrong += [] if verified == ("Every count is what the log says.\n", "") else ["verify: " + "".join(verified)]
     with psycopg.connect(host=world.host, user=USER, dbname=DATABASE) as database:
         wrong += ledger.compare(database)
     if code := world.stop():
-        wrong.append(f"gunicorn ended with {code}")
+        wrong.append(f"gunicorn's exit code was {code}")
     if not eventually(lambda: not processes(data_dir)):
-        wrong.append(f"processes were left: {processes(data_dir)}")
+        wrong.append(f"processes were left behind: {processes(data_dir)}")
 
-    rows = sum(owed.least for owed in ledger.owed.values())
-    say(f"submissions acknowledged: {ledger.acknowledged}, with {rows} rows; sent again: {ledger.again}")
+    rows = sum(bounds.least for bounds in ledger.expected.values())
+    say(f"submissions acknowledged: {ledger.acknowledged}, with {rows} rows; retries: {ledger.retries}")
     say(f"kills: {_listed(world.kills)}")
-    say(f"answers: {_listed(ledger.outcomes)}")
-    return wrong + ([f"the service said: {line.rstrip()}" for line in world.last_words] if wrong else [])
+    say(f"responses: {_listed(ledger.outcomes)}")
+    return wrong + ([f"the service's output: {line.rstrip()}" for line in world.last_output] if wrong else [])
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -207,7 +206,7 @@ def main() -> None:
     options = parser.parse_args()
     say(f"seed {options.seed}")
     if not shutil.which("redis-server"):
-        say("redis-server is not installed: there is no cache to kill")
+        say("redis-server is not installed: runs without Redis")
     collect_static()
     base = Path(tempfile.mkdtemp(prefix="fizzbuzz chaos "))
     base.chmod(0o711)  # started by root, PostgreSQL runs as another user
@@ -217,7 +216,7 @@ def main() -> None:
         for pid in processes(base):  # none, unless it was interrupted
             _kill(pid)
         shutil.rmtree(base, ignore_errors=True)
-    say("\n".join(wrong) or "Nothing was lost, nothing counted twice, nothing left behind.")
+    say("\n".join(wrong) or "Nothing was lost, counted twice or left behind.")
     sys.exit(bool(wrong))
 
 

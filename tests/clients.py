@@ -1,4 +1,4 @@
-"""Clients that send again until they are acknowledged, and the ledger of what they are owed."""
+"""Clients that retry until they get an acknowledgement, and a ledger to compare with the log."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ import psycopg
 
 from tests.service import Answer
 
-SECONDS = 60  # that a client waits for an answer; every deadline of the service is far below
+RESPONSE_TIMEOUT_SECONDS = 60  # all timeouts of the service are much shorter
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-# What may happen to a submission on its way; all else is a fault of the service.
+# Outcomes that a client must expect; any other is a fault of the service.
 TRANSIENT = {"refused", "lost", "409 key-in-progress", "503 not-recorded", "503 outcome-unknown", "503 unavailable"}
 NEVER_SENT = {"refused", "503 not-recorded"}
 
 
 class Bounds(NamedTuple):
-    """How often a number may stand in the log."""
+    """How often a number may be in the log."""
 
     least: int
     most: int
 
 
 class Ledger:
-    """What was sent, and what came of it. All clients share one; each number belongs to one submission alone."""
+    """Record of all submissions and their outcomes, shared by all clients. Each submission has its own number."""
 
     def __init__(self) -> None:
-        self.closed = threading.Event()  # no new submissions, please
+        self.closed = threading.Event()  # stops new submissions
         self.outcomes: Counter[str] = Counter()
-        self.again = 0  # how often a submission was sent after the first time
+        self.retries = 0
         self.faults: list[str] = []
-        self.owed: dict[int, Bounds] = {}
-        self.ids: list[tuple[int, int]] = []  # given in answers, with their numbers
-        self.keys: dict[str, list[int]] = {}  # as the service keeps them, with their numbers
+        self.expected: dict[int, Bounds] = {}
+        self.ids: list[tuple[int, int]] = []  # in responses, with their numbers
+        self.keys: dict[str, list[int]] = {}  # in the service's format, with their numbers
         self._numbers = itertools.count(1)
         self._guard = threading.Lock()
 
@@ -61,34 +61,34 @@ class Ledger:
     def acknowledge(self, key: str, numbers: list[int], ids: Iterable[tuple[int, int]] = ()) -> None:
         with self._guard:
             self.keys[key] = numbers
-            self.owed |= {number: Bounds(count, count) for number, count in Counter(numbers).items()}
+            self.expected |= {number: Bounds(count, count) for number, count in Counter(numbers).items()}
             self.ids += ids
 
     def settle(self, number: int, bounds: Bounds, ids: Iterable[tuple[int, int]] = ()) -> None:
-        """A submission without a key, which is sent once."""
+        """Record a submission without a key, which is sent once."""
         with self._guard:
-            self.owed[number] = bounds
+            self.expected[number] = bounds
             self.ids += ids
 
     def compare(self, database: psycopg.Connection[Any]) -> list[str]:
-        """All that is wrong with the log, in words."""
+        """Return a description of each fault, including differences between this ledger and the log."""
         log = dict(database.execute("SELECT id, number FROM fizzbuzz_submission").fetchall())
         counted = Counter(log.values())
         kept = database.execute("SELECT key, submissions FROM fizzbuzz_idempotencykey").fetchall()
         of_key = {key: [log.get(id_) for id_ in ids] for key, ids in kept}
         wrong = {
-            "lost": [number for number, owed in self.owed.items() if counted[number] < owed.least],
-            "more than once": [number for number, owed in self.owed.items() if counted[number] > owed.most],
-            "of no origin": [number for number in counted if number not in self.owed],
-            "acknowledged with a wrong id": [pair for pair in self.ids if log.get(pair[0]) != pair[1]],
-            "ids given twice": [id_ for id_, times in Counter(id_ for id_, _ in self.ids).items() if times > 1],
+            "lost": [number for number, bounds in self.expected.items() if counted[number] < bounds.least],
+            "more than once": [number for number, bounds in self.expected.items() if counted[number] > bounds.most],
+            "unattributed": [number for number in counted if number not in self.expected],
+            "acknowledged with a wrong ID": [pair for pair in self.ids if log.get(pair[0]) != pair[1]],
+            "duplicate IDs": [id_ for id_, times in Counter(id_ for id_, _ in self.ids).items() if times > 1],
             "keys with other rows": [key for key in {*self.keys, *of_key} if self.keys.get(key) != of_key.get(key)],
         }
         return [f"{len(each)} {what}, such as {each[:3]}" for what, each in wrong.items() if each] + self.faults
 
 
 class Client(threading.Thread):
-    """Sends one submission after another, each until it is acknowledged, on a connection that it keeps for a while."""
+    """Thread that sends submissions, each until it is acknowledged, on a connection that is sometimes replaced."""
 
     def __init__(self, ledger: Ledger, address: Callable[[], str], seed: str, without_key: int = 2) -> None:
         super().__init__(daemon=True)
@@ -102,9 +102,9 @@ class Client(threading.Thread):
         kinds = (self._single, self._batch, self._form, self._without_key)
         while not self._ledger.closed.is_set():
             self._random.choices(kinds, self._weights)[0]()
-            if self._random.random() < 0.02:  # so that every worker gets some
-                self._hang_up()
-        self._hang_up()
+            if self._random.random() < 0.02:  # so that every worker gets connections
+                self._disconnect()
+        self._disconnect()
 
     def _single(self) -> None:
         number, key = self._ledger.number(), self._key()
@@ -137,16 +137,16 @@ class Client(threading.Thread):
             self._pause()
 
     def _persist(self, method: str, path: str, body: str = "", headers: dict[str, str] | None = None) -> Answer | None:
-        """The answer, once there is one; None if there never will be, which is a fault."""
+        """Send until the outcome is final, and return the response; None after a fault."""
         while True:
             outcome, answer = self._attempt(method, path, body, headers or {})
             if outcome not in TRANSIENT:
                 return answer
-            self._ledger.again += method == "POST"
+            self._ledger.retries += method == "POST"
             self._pause()
 
     def _attempt(self, method: str, path: str, body: str, headers: dict[str, str]) -> tuple[str, Answer | None]:
-        """What came of it, in a word or two, and the answer if it is no fault."""
+        """Send once. Return the outcome, and the response unless it is a fault."""
         answer = None
         try:
             answer = self._send(method, path, body, headers)
@@ -158,7 +158,7 @@ class Client(threading.Thread):
         except (OSError, HTTPException):
             outcome = "lost"
         if answer is None:
-            self._hang_up()
+            self._disconnect()
         self._ledger.count(outcome if method == "POST" else f"page {outcome}")
         if outcome not in TRANSIENT | {"200", "201", "201 replayed", "303"}:
             self._ledger.faults.append(f"{method} {path}: {outcome} {answer.body[:300] if answer else ''}")
@@ -167,13 +167,13 @@ class Client(threading.Thread):
 
     def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> Answer:
         if self._connection is None:
-            self._connection = HTTPConnection(urlsplit(self._address()).netloc, timeout=SECONDS)
+            self._connection = HTTPConnection(urlsplit(self._address()).netloc, timeout=RESPONSE_TIMEOUT_SECONDS)
             self._connection.connect()
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
         return Answer(response.status, dict(response.headers), response.read().decode())
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection:
             self._connection.close()
         self._connection = None
@@ -182,7 +182,7 @@ class Client(threading.Thread):
         return str(UUID(int=self._random.getrandbits(128)))
 
     def _pause(self) -> None:
-        time.sleep(self._random.uniform(0.05, 0.5))  # sooner than Retry-After asks for
+        time.sleep(self._random.uniform(0.05, 0.5))  # shorter than Retry-After
 
 
 def _ids(submissions: list[Any]) -> list[tuple[int, int]]:
@@ -195,6 +195,6 @@ def _outcome(answer: Answer) -> str:
     if answer.status == 409:
         return "409 key-in-progress"
     if answer.status == 503:  # a page
-        told = {"Nothing was recorded": "not-recorded", "The database was lost": "outcome-unknown"}
-        return next((f"503 {outcome}" for words, outcome in told.items() if words in answer.body), "503 unavailable")
+        outcomes = {"Nothing was recorded": "not-recorded", "The database was lost": "outcome-unknown"}
+        return next((f"503 {outcome}" for text, outcome in outcomes.items() if text in answer.body), "503 unavailable")
     return f"{answer.status} replayed" if "Idempotency-Replayed" in answer.headers else str(answer.status)

@@ -17,18 +17,18 @@ from fizzbuzz.submissions import record
 from tests import template
 from tests.fresh import a_second_later
 
-# The marker `commits` takes the admin's apps away, which some middleware and URLs import on the first request.
+# Import now what the first request would: with the marker `commits`, the admin's apps are missing then.
 get_wsgi_application()
 get_resolver().url_patterns  # noqa: B018 - read for the imports
 
-# The in-process tests' own server loses nothing that matters when the machine crashes.
+# For speed: the database of in-process tests need not survive a crash.
 NO_DURABILITY = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
-# Each of these fixtures starts from a data folder, and so its tests start real processes.
+# Tests with one of these fixtures start real processes.
 DATA_DIR_FIXTURES = {"data_dir", "empty_data_dir", "shared_data_dir"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow all tests that start real processes, but for the smoke tests."""
+    """Mark all tests that start real processes as slow, except for the smoke tests."""
     for item in items:
         starts_processes = not DATA_DIR_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
         if starts_processes and item.get_closest_marker("smoke") is None:
@@ -37,26 +37,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """Start the tests' own server from the template, and copy its migrated database instead of migrating a new one."""
+    """Start a server from the template, and create the test database as a copy of the template's migrated one."""
     if settings.EMBEDDED:
         template.copy_to(settings.DATA_DIR)
         with (settings.DATA_DIR / "postgres/data/postgresql.conf").open("a") as configuration:
             configuration.write(NO_DURABILITY)
         settings.DATABASES["default"]["TEST"]["TEMPLATE"] = DATABASE
-        with psycopg.connect(host=settings.EMBEDDED.join(), user=SUPERUSER, dbname="postgres") as database:
-            database.execute(f"ALTER ROLE {USER} CREATEDB")  # the service's role may make none
+        with psycopg.connect(host=settings.EMBEDDED.acquire(), user=SUPERUSER, dbname="postgres") as database:
+            database.execute(f"ALTER ROLE {USER} CREATEDB")  # the service's role can't create databases
 
 
 @pytest.fixture(autouse=True)
 def _writer_closed() -> Iterator[None]:
-    """Close the connection beside Django's, which would keep the tests' database from being dropped."""
+    """Close the inserter's private connection, which would block dropping the test database."""
     yield
     record.inserter.close()
 
 
 @pytest.fixture(autouse=True)
 def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread folds in the background: a test takes its steps by itself."""
+    """Disable folds in the background, so that tests control them."""
     monkeypatch.setattr(fold_scheduler, "scheduler", fold_scheduler.FoldScheduler())
     monkeypatch.setattr(fold_scheduler.FoldScheduler, "start", lambda self: None)
     monkeypatch.setattr(ranking, "known_tail_rows", 0)
@@ -90,7 +90,7 @@ def empty_data_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def staff_client(client: Client) -> Client:
-    """Signed in as staff who may view submissions, and nothing else."""
+    """Return a client logged in as staff with only the permission to view submissions."""
     user = User.objects.create_user("viewer", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_submission"))
     client.force_login(user)

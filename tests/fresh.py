@@ -1,4 +1,4 @@
-"""What each process keeps for a second."""
+"""Results that each process keeps for a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fizzbuzz.web import metrics_endpoint
 
 
 def a_second_later() -> None:
-    """Make what is kept too old to be served, without the wait."""
+    """Expire the kept results, as a wait of a second would."""
     for calls in (
         metrics_endpoint.gauges,
         probes.checks,

@@ -1,4 +1,4 @@
-"""The log as the tests fill it, from this connection and others, and the one question asked of it all over."""
+"""Helpers that fill the log, on this connection and others, and compare all counts with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[])"
 
-# As a release did it that knew no minutes yet.
+# The fold of a release without minutes.
 OLD_FOLD = """
     WITH piece AS (
         SELECT id, number FROM fizzbuzz_submission
@@ -39,13 +39,13 @@ OLD_FOLD = """
 
 
 def append(*numbers: int) -> None:
-    """As recording.record, but folds nothing."""
+    """Insert rows like submissions.record, but without folds."""
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [list(numbers)])
 
 
 def append_at(time: str, *numbers: int) -> None:
-    """As if they had been sent at this time (ISO 8601)."""
+    """Insert rows with this time (ISO 8601) of submission."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO fizzbuzz_submission (number, created_at) SELECT unnest(%s::bigint[]), %s::timestamptz",
@@ -55,18 +55,18 @@ def append_at(time: str, *numbers: int) -> None:
 
 @contextmanager
 def another() -> Iterator[psycopg.Connection]:
-    """Another connection, in a transaction that is rolled back unless it is committed."""
+    """Open another connection, in a transaction that is rolled back unless it is committed."""
     database = psycopg.connect(**{**connection.get_connection_params(), "cursor_factory": psycopg.ClientCursor})
     try:
         yield database
         if not database.closed:
-            database.rollback()  # heard of here: who hangs up leaves its locks for a moment yet
+            database.rollback()  # wait for it: after a disconnect, the server keeps the locks for a moment
     finally:
         database.close()
 
 
 def elsewhere(function: Callable[[], T]) -> T:
-    """Its result on a connection of its own, as in another process."""
+    """Call a function in a thread with its own connection, and return the result."""
 
     def run() -> T:
         try:
@@ -80,7 +80,7 @@ def elsewhere(function: Callable[[], T]) -> T:
 
 @contextmanager
 def before_statement(index: int, action: Callable[[], object]) -> Iterator[None]:
-    """Takes the action before this connection's statement of this index; there must be so many."""
+    """Take an action before the n-th statement of this connection. Fails if there are fewer."""
     seen = 0
 
     def count(execute: Callable[..., Any], *arguments: Any) -> Any:
@@ -96,7 +96,7 @@ def before_statement(index: int, action: Callable[[], object]) -> Iterator[None]
 
 
 def assert_exact() -> int:
-    """Compares each answer with the definition in the same snapshot; says how many rows the log has."""
+    """Compare all counts with the log in the same snapshot. Return the number of rows of the log."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -111,20 +111,20 @@ def assert_exact() -> int:
 
 
 def assert_activity_is_exact() -> None:
-    """Compares each window with the log's own minutes."""
+    """Compare the activity of each period with the log."""
     log = Submission.objects.values("number", minute=TruncMinute("created_at")).annotate(count=Count("*"))
     minutes: Counter[tuple[datetime, rules.Kind]] = Counter()
     for minute, number, count in log.values_list("minute", "number", "count"):
         minutes[minute, rules.classify(number)] += count
-    for name, window in activity.PERIODS.items():
+    for name, period in activity.PERIODS.items():
         buckets = activity.activity(name)
         starts = [bucket.start for bucket in buckets]
-        assert starts == [starts[0] + place * window.width for place in range(window.buckets)]
-        assert (starts[0] - datetime.fromtimestamp(0, UTC)) % window.width == timedelta()
+        assert starts == [starts[0] + index * period.width for index in range(period.buckets)]
+        assert (starts[0] - datetime.fromtimestamp(0, UTC)) % period.width == timedelta()
         expected: Counter[tuple[int, rules.Kind]] = Counter()
         for (minute, kind), count in minutes.items():
             if minute >= starts[0]:
-                expected[(minute - starts[0]) // window.width, kind] += count
+                expected[(minute - starts[0]) // period.width, kind] += count
         assert expected == Counter(
-            {(place, kind): count for place, bucket in enumerate(buckets) for kind, count in bucket.counts.items()}
+            {(index, kind): count for index, bucket in enumerate(buckets) for kind, count in bucket.counts.items()}
         )

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.proxy import free_port
-from tests.service import ROOT, SECONDS, eventually
+from tests.service import ROOT, TIMEOUT_SECONDS, eventually
 
 DEPLOYED = ROOT / "deploy/prometheus"
 
@@ -55,12 +55,12 @@ class Prometheus:
 
     def _get(self, path: str, **parameters: str) -> Any:
         url = f"http://{self._address}/api/v1/{path}?{urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=SECONDS) as response:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             return json.load(response)["data"]
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self._address}/-/ready", timeout=SECONDS):
+            with urllib.request.urlopen(f"http://{self._address}/-/ready", timeout=TIMEOUT_SECONDS):
                 return True
         except urllib.error.URLError:
             return False

@@ -1,4 +1,4 @@
-"""A primary PostgreSQL and its synchronous standby, over TCP on 127.0.0.1, from the embedded binaries."""
+"""A primary PostgreSQL and its synchronous standby, on 127.0.0.1, with the embedded server's programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATABASE = "fizzbuzz"
 
 
 class Node:
-    """One PostgreSQL server in `folder`; root runs it as the unprivileged user."""
+    """A PostgreSQL server with its data in `folder`. Started by root, it runs as an unprivileged user."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder, self._programs = folder, programs
@@ -34,7 +34,7 @@ class Node:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{DATABASE}"
 
     def sibling(self, name: str) -> Node:
-        """A server that isn't there yet, in a folder beside this one."""
+        """Return a server, not yet created, in a folder next to this one."""
         return Node(self.folder.with_name(name), self._programs)
 
     def initialise(self) -> None:
@@ -58,7 +58,7 @@ class Node:
         self._run("pg_ctl", "promote", "-D", str(self.folder), "-w")
 
     def kill(self) -> None:
-        """End every process of the server with SIGKILL, as a lost machine does."""
+        """Kill every process of the server by SIGKILL, as a machine failure does."""
         with suppress(FileNotFoundError):
             postmaster = int((self.folder / "postmaster.pid").read_text().partition("\n")[0])
             pids = [postmaster, *children(postmaster)]
@@ -86,14 +86,14 @@ class Node:
 
 @contextmanager
 def single(data_dir: Path) -> Iterator[Node]:
-    """One server with an empty database."""
+    """Start a server with an empty database."""
     base = data_dir / "servers"
     base.mkdir()
     base.chmod(0o777)  # the server may run as another user
     launcher = Server(data_dir)
-    launcher.join()  # puts the programs where the server's user reaches them
-    programs = launcher.binaries()
-    launcher.leave()
+    launcher.acquire()  # copies the programs to where the server's user can read them
+    programs = launcher.programs.folder()
+    launcher.release()
     node = Node(base / "first", programs)
     try:
         node.initialise()
@@ -104,7 +104,7 @@ def single(data_dir: Path) -> Iterator[Node]:
 
 @contextmanager
 def replicated(data_dir: Path) -> Iterator[tuple[Node, Node]]:
-    """A primary, and a standby that every commit waits for."""
+    """Start a primary, and a standby that every commit waits for."""
     with single(data_dir) as primary:
         standby = primary.sibling("standby")
         try:

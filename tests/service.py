@@ -1,4 +1,4 @@
-"""The real thing: `manage.py serve` as a process, with gunicorn and a PostgreSQL of its own."""
+"""Real services for tests: `manage.py serve` as a process, with gunicorn and its own PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from urllib.parse import quote
 from embedded.server import DATABASE, USER
 
 ROOT = Path(__file__).resolve().parent.parent
-# Environments for services whose deadlines tests wait for.
+# Environments for tests that wait for deadlines.
 SHORT_DEADLINES = {"DJANGO_SETTINGS_MODULE": "tests.short_deadlines", "GUNICORN_CMD_ARGS": "--keep-alive=3"}
-SHORT_SHUTDOWN = {"GUNICORN_CMD_ARGS": "--graceful-timeout=1"}  # a browser keeps its connections
-SECONDS = 60  # until a wait for a process gives up; none should take so long
+SHORT_SHUTDOWN = {"GUNICORN_CMD_ARGS": "--graceful-timeout=1"}  # a browser keeps its connections open
+TIMEOUT_SECONDS = 60  # of any wait for a process
 
 
 class Answer(NamedTuple):
@@ -38,10 +38,10 @@ class Answer(NamedTuple):
 
 
 class Service:
-    """One `manage.py serve`, at a port of its own unless one is given."""
+    """A running `manage.py serve`, at any free port unless one is given."""
 
     code = ROOT
-    stderr = subprocess.PIPE  # where its process writes
+    stderr = subprocess.PIPE
 
     def __init__(self, *options: str, **environment: str) -> None:
         self.process = start(["serve", *options], {"PORT": "0", **environment}, code=self.code, stderr=self.stderr)
@@ -52,26 +52,26 @@ class Service:
         self.address = found[0]
 
     def request(self, path: str, data: Any = None, **headers: str) -> Answer:
-        """A GET, or a POST of `data` as JSON; on a connection of its own."""
+        """Send a GET, or a POST of `data` as JSON, on a new connection."""
         body = None if data is None else json.dumps(data).encode()
         headers = {"Content-Type": "application/json", **headers}
         request = urllib.request.Request(self.address + path, body, headers)
         try:
-            response = urllib.request.urlopen(request, timeout=SECONDS)
+            response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
         except urllib.error.HTTPError as error:
             response = error
         with response:
             return Answer(response.status, dict(response.headers), response.read().decode())
 
     def stop(self, signum: int = signal.SIGTERM) -> tuple[int, str]:
-        """Its exit code, and what it said on standard error beside the lines of requests."""
-        code, lines = self.stop_and_tell(signum)
+        """Stop it. Return its exit code, and its standard error without the lines of requests."""
+        code, lines = self.stop_and_get_log(signum)
         return code, "".join(line for line in lines if '"event": "request"' not in line)
 
-    def stop_and_tell(self, signum: int = signal.SIGTERM) -> tuple[int, list[str]]:
-        """Its exit code, and all that it said on standard error."""
+    def stop_and_get_log(self, signum: int = signal.SIGTERM) -> tuple[int, list[str]]:
+        """Stop it. Return its exit code, and the lines of its standard error."""
         self.process.send_signal(signum)
-        _, errors = self.process.communicate(timeout=SECONDS)
+        _, errors = self.process.communicate(timeout=TIMEOUT_SECONDS)
         return self.process.returncode, errors.splitlines(keepends=True)
 
 
@@ -85,12 +85,12 @@ def serving(**environment: str) -> Iterator[Service]:
 
 
 def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """`manage.py` with these arguments, by the settings of production and this environment alone."""
+    """Start `manage.py` with the production settings and only these environment variables."""
     return start(arguments, environment)
 
 
 def manage_in(code: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Run `manage.py` of the checkout in the folder `code`."""
+    """Start `manage.py` of the checkout in the folder `code`."""
     return start(arguments, environment, code=code)
 
 
@@ -112,14 +112,14 @@ def start(
 
 
 def url_of(host: str) -> str:
-    """The DATABASE_URL of an embedded server, for a service that is to take it for another's."""
+    """Return a DATABASE_URL for an embedded server, so that a service uses it as an external one."""
     return f"postgresql://{USER}@/{DATABASE}?host={quote(host)}"
 
 
 def collect_static(code: Path = ROOT) -> None:
-    """Must run before a service starts; for those of this checkout, tests/template.py sees to it.
+    """Run collectstatic, which a service needs before it starts. tests/template.py does so for this checkout.
 
-    Skipped where nothing changed, since another service may be reading the files.
+    Skipped if nothing changed, because another service may be reading the files.
     """
     sources = [*(code / "static").iterdir(), Path(sysconfig.get_path("purelib"))]  # pip touches the latter
     manifest = code / "staticfiles/staticfiles.json"
@@ -130,7 +130,7 @@ def collect_static(code: Path = ROOT) -> None:
 
 
 def processes(data_dir: Path) -> list[int]:
-    """The ids of all live processes that name this folder: gunicorn's and PostgreSQL's."""
+    """Return the IDs of gunicorn's and PostgreSQL's processes that use this data folder."""
     return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and _names(each, data_dir)]
 
 
@@ -147,14 +147,14 @@ def _names(process: Path, data_dir: Path) -> bool:
     try:
         known = b"".join((process / name).read_bytes() for name in ("cmdline", "environ"))
         cwd = str((process / "cwd").readlink())
-    except OSError:  # another user's, a zombie, or gone meanwhile
+    except OSError:  # another user's, a zombie, or it just ended
         return False
     return str(data_dir).encode() in known or str(data_dir) in cwd
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether it holds before long."""
-    deadline = time.monotonic() + SECONDS
+    """Wait for the condition. Return False if it is not met within TIMEOUT_SECONDS."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         if condition():
             return True

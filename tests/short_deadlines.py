@@ -1,8 +1,8 @@
-"""The settings of production with deadlines that a test can wait for; a service takes them with SHORT_DEADLINES."""
+"""Production settings with short timeouts; a test's service uses them with tests.service.SHORT_DEADLINES."""
 
 from __future__ import annotations
 
 from fizzbuzz_site import slow_clients
 from fizzbuzz_site.settings import *  # noqa: F403 - all of them
 
-slow_clients.SECONDS = 3
+slow_clients.CLIENT_TIMEOUT_SECONDS = 3

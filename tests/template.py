@@ -1,4 +1,4 @@
-"""The template data folder: an embedded PostgreSQL, initialised, migrated and stopped. Tests start from copies."""
+"""The template data folder: an initialised, migrated and stopped embedded PostgreSQL. Tests start from copies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEMPLATE = RUN_DIR / "template"
 
 @contextmanager
 def data_dir(*, empty: bool = False) -> Iterator[Path]:
-    """A copy of the template, or an empty folder; it is removed at the end."""
+    """Create a copy of the template, or an empty folder, and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="fizzbuzz test ", dir=RUN_DIR) as folder:
         Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
         copy = Path(folder, "var")
@@ -35,12 +35,12 @@ def copy_to(data_dir: Path) -> None:
 
 
 def _prepare() -> None:
-    """Make the template, and the static files that services need, once for all of pytest's workers."""
+    """Create the template and collect static files, once for all of pytest's workers."""
     with (RUN_DIR / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not TEMPLATE.exists():
             collect_static()
             unfinished = TEMPLATE.with_suffix(".new")
             assert manage("migrate", "--verbosity=0", DATA_DIR=str(unfinished)).communicate() == ("", "")
-            (unfinished / "secret_key").unlink()  # each copy makes its own
+            (unfinished / "secret_key").unlink()  # each copy creates its own
             unfinished.rename(TEMPLATE)

@@ -21,7 +21,7 @@ from pytest_django.asserts import assertInHTML, assertRedirects
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.service import SECONDS, Service, manage, processes, serving
+from tests.service import TIMEOUT_SECONDS, Service, manage, processes, serving
 
 LOG = "/admin/fizzbuzz/submission/"
 DOWNLOAD = f"{LOG}download/"
@@ -182,7 +182,7 @@ def service(shared_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         for command in (["import_numbers", str(numbers)], ["createsuperuser", "--noinput"]):
             credentials = {"DJANGO_SUPERUSER_PASSWORD": "x", "DJANGO_SUPERUSER_USERNAME": "root"}
             process = manage(*command, **environment, **credentials, DJANGO_SUPERUSER_EMAIL="root@localhost")
-            _, errors = process.communicate(timeout=SECONDS)
+            _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
             assert (process.returncode, errors) == (0, "")
         yield service
 
@@ -192,16 +192,16 @@ def browser(service: Service) -> urllib.request.OpenerDirector:
     """Signed in."""
     jar = CookieJar()
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-    browser.open(f"{service.address}/admin/login/", timeout=SECONDS).close()
+    browser.open(f"{service.address}/admin/login/", timeout=TIMEOUT_SECONDS).close()
     (token,) = [cookie.value or "" for cookie in jar if cookie.name == "csrftoken"]
     form = {"csrfmiddlewaretoken": token, "username": "root", "password": "x", "next": "/info"}
-    with browser.open(f"{service.address}/admin/login/", urlencode(form).encode(), timeout=SECONDS) as response:
+    with browser.open(f"{service.address}/admin/login/", urlencode(form).encode(), timeout=TIMEOUT_SECONDS) as response:
         assert response.url == f"{service.address}/info"
     return browser
 
 
 def download(browser: urllib.request.OpenerDirector, service: Service) -> HTTPResponse:
-    response: HTTPResponse = browser.open(service.address + DOWNLOAD, timeout=SECONDS)
+    response: HTTPResponse = browser.open(service.address + DOWNLOAD, timeout=TIMEOUT_SECONDS)
     return response
 
 

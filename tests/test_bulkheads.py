@@ -1,4 +1,4 @@
-"""Costly questions to the real gunicorn leave its other requests alone."""
+"""Expensive requests do not block a real gunicorn's other requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.service import Service, children, eventually, manage, serving
 
-# Every comparison of two times takes 20 ms, so that a window of 1,000 submissions exceeds its timeout.
+# Make a comparison of two times take 20 ms, so that a window with 1,000 submissions exceeds its timeout.
 SLOW_COMPARISON = """
     CREATE FUNCTION public.slow_ge(timestamptz, timestamptz) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
     BEGIN
@@ -27,7 +27,7 @@ SLOW_COMPARISON = """
 
 @pytest.fixture(scope="module")
 def environment(shared_data_dir: Path) -> dict[str, str]:
-    """One worker with a small pool."""
+    """Configure one worker with a small pool."""
     return {"DATA_DIR": str(shared_data_dir), "WEB_CONCURRENCY": "1", "DATABASE_POOL_SIZE": "4"}
 
 
@@ -40,7 +40,7 @@ def service(environment: dict[str, str]) -> Iterator[Service]:
 
 @pytest.fixture
 def slow_windows(service: Service, environment: dict[str, str]) -> None:
-    """For the workers that start from now on."""
+    """Slow down windows in new workers, and reload."""
     before = children(service.process.pid)
     assert manage("postgres", "psql", "-qc", SLOW_COMPARISON, **environment).communicate() == ("", "")
     service.process.send_signal(signal.SIGHUP)
@@ -53,17 +53,17 @@ def tail(service: Service) -> float:
 
 
 @pytest.mark.usefixtures("slow_windows")
-def test_windows_leave_reads_writes_and_folds_alone(service: Service) -> None:
+def test_slow_windows_do_not_block_reads_writes_and_folds(service: Service) -> None:
     stop = threading.Event()
     statuses: list[int] = []
 
-    def ask_for_windows() -> None:
+    def request_windows() -> None:
         while not stop.is_set():
             statuses.append(service.request("/api/most_common?since=2020-01-01").status)
 
     with ThreadPoolExecutor(16) as pool:
         for _ in range(16):
-            pool.submit(ask_for_windows)
+            pool.submit(request_windows)
         try:
             assert eventually(lambda: 429 in statuses)
             reads = [

@@ -45,17 +45,17 @@ def request(peer: str, forwarded: str | None = None) -> Any:
         ("fd00::1", "2001:DB8:0:0::1", "2001:db8::1"),
     ],
 )
-def test_the_client_is_who_our_proxies_saw(settings: Any, peer: str, forwarded: str | None, client: str) -> None:
+def test_client_ip_is_the_last_untrusted_address(settings: Any, peer: str, forwarded: str | None, client: str) -> None:
     settings.TRUSTED_PROXIES = PROXIES
 
     assert client_ip.client_ip(request(peer, forwarded)) == client
 
 
-def test_without_proxies_of_ours_nobody_is_believed() -> None:
+def test_forwarded_header_is_ignored_without_trusted_proxies() -> None:
     assert client_ip.client_ip(request("10.0.0.1", "203.0.113.9")) == "10.0.0.1"
 
 
-def test_header_that_a_proxy_may_pass_on_unread_is_not_believed(settings: Any) -> None:
+def test_rfc_7239_forwarded_header_is_ignored(settings: Any) -> None:
     settings.TRUSTED_PROXIES = PROXIES
     request = RequestFactory().get("/", headers={"Forwarded": "for=203.0.113.9"}, REMOTE_ADDR="10.0.0.1")
 

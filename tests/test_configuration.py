@@ -17,17 +17,17 @@ INTERNAL = {"FIZZBUZZ_SERVED_AT", "FIZZBUZZ_STARTED_AT"}
 
 SERVER = {"DATABASE_URL": "postgresql://nobody@localhost/nowhere", "SECRET_KEY": "given"}
 NO_SECRET_KEY = (
-    "SECRET_KEY is not set, and DATABASE_URL is: set it (or SECRET_KEY_FILE) to a long random text, the same "
-    "for all instances, such as the output of: python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+    "SECRET_KEY is not set, but required with DATABASE_URL: set it (or SECRET_KEY_FILE) to a long random text, the "
+    "same for all instances, such as the output of: python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
 )
 NO_CACHE = (
-    "RATE_LIMIT needs REDIS_URL, the Redis or Valkey that counts for all processes: set it to "
-    "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or leave RATE_LIMIT unset."
+    "RATE_LIMIT requires REDIS_URL, a Redis or Valkey for the counters of all processes: set it to "
+    "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or unset RATE_LIMIT."
 )
 
 
 def declared() -> dict[str, str]:
-    """The environment variables that settings.py reads, with their defaults as a person writes them."""
+    """Return the environment variables that settings.py reads, with their defaults as in documentation."""
     nodes = ast.walk(ast.parse((ROOT / "fizzbuzz_site/settings.py").read_text()))
     calls = [each for each in nodes if isinstance(each, ast.Call) and ast.unparse(each.func).startswith("env.")]
     found = {name: default for name, default, *_ in ([ast.literal_eval(arg) for arg in call.args] for call in calls)}
@@ -35,9 +35,9 @@ def declared() -> dict[str, str]:
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A Python in an environment with no other settings than these."""
-    given = {*declared(), "DJANGO_SETTINGS_MODULE"}
-    environment = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in given}
+    """Run Python in an environment with only these settings."""
+    settings = {*declared(), "DJANGO_SETTINGS_MODULE"}
+    environment = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in settings}
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment | variables, capture_output=True, text=True, check=False
     )
@@ -90,14 +90,14 @@ def test_documentation_lists_every_variable_with_its_default() -> None:
             SERVER | {"TRUSTED_PROXIES": "10.0.0.0/8,proxy"},
             (
                 "TRUSTED_PROXIES: 'proxy' does not appear to be an IPv4 or IPv6 network; "
-                "write addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8"
+                "write IP addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8"
             ),
         ),
         (
             SERVER | {"RATE_LIMIT": "600 a minute", "REDIS_URL": "redis://localhost"},
             (
-                "RATE_LIMIT: '600 a minute' is not a rate; write a number of requests and a period of at most a year, "
-                "such as 600/minute, 1000/hour or 50/10 seconds"
+                "RATE_LIMIT: '600 a minute' is not a valid rate; write a number of requests and a period of at most a "
+                "year, such as 600/minute, 1000/hour or 50/10 seconds"
             ),
         ),
         (SERVER | {"RATE_LIMIT": "600/minute"}, NO_CACHE),
@@ -105,8 +105,8 @@ def test_documentation_lists_every_variable_with_its_default() -> None:
         (
             SERVER | {"CORS_ORIGINS": "https://example.org,example.com"},
             (
-                "CORS_ORIGINS: 'example.com' is no origin; write origins separated by commas, such as "
-                "https://example.org,http://localhost:3000, or * alone for all"
+                "CORS_ORIGINS: 'example.com' is not a valid origin; write origins separated by commas, such as "
+                "https://example.org,http://localhost:3000, or only * for all"
             ),
         ),
         (
@@ -119,26 +119,26 @@ def test_documentation_lists_every_variable_with_its_default() -> None:
     ],
     ids=[
         "secret key missing",
-        "port no number",
+        "port not a number",
         "port too large",
         "not postgresql",
         "secret key file missing",
         "secret key file unreadable",
-        "no network",
-        "no rate",
-        "no cache",
-        "no Redis",
-        "no origin",
+        "invalid network",
+        "invalid rate",
+        "REDIS_URL missing",
+        "REDIS_URL invalid",
+        "invalid origin",
         "data folder unusable",
     ],
 )
-def test_settings_refuse_in_one_line(variables: dict[str, str], message: str) -> None:
+def test_invalid_setting_is_reported_in_one_line(variables: dict[str, str], message: str) -> None:
     check = run("manage.py", "check", **variables)
 
     assert (check.returncode, check.stdout, check.stderr) == (1, "", f"error: {message}\n")
 
 
-def test_secret_key_comes_from_a_file(tmp_path: Path) -> None:
+def test_secret_key_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from a file\n")
 
     key = setting("SECRET_KEY", DATABASE_URL=SERVER["DATABASE_URL"], SECRET_KEY_FILE=str(tmp_path / "key"))
@@ -146,7 +146,7 @@ def test_secret_key_comes_from_a_file(tmp_path: Path) -> None:
     assert key == "from a file"
 
 
-def test_secret_key_is_generated_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
+def test_secret_key_is_generated_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     first, second = (setting("SECRET_KEY", DATA_DIR=str(tmp_path / "var")) for _ in range(2))
 
     kept = tmp_path / "var" / "secret_key"
@@ -157,7 +157,7 @@ def test_secret_key_is_generated_once_and_kept_for_its_owner_alone(tmp_path: Pat
 
 
 @pytest.mark.parametrize("left", [b"", b"\0" * 50], ids=["empty", "zeros"])
-def test_secret_key_that_a_power_cut_emptied_is_replaced(tmp_path: Path, left: bytes) -> None:
+def test_secret_key_emptied_by_a_power_failure_is_replaced(tmp_path: Path, left: bytes) -> None:
     kept = tmp_path / "secret_key"
     kept.write_bytes(left)
 
@@ -165,7 +165,7 @@ def test_secret_key_that_a_power_cut_emptied_is_replaced(tmp_path: Path, left: b
 
     assert (check.returncode, check.stderr.partition("System check")[0]) == (
         0,
-        f"warning: {kept} was empty and has a new key: everyone has to sign in again\n",
+        f"warning: {kept} was empty. A new key was created: all users must log in again\n",
     )
     assert len(kept.read_text()) == 50
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -226,7 +226,7 @@ for headers in ({}, {"X-Forwarded-Proto": "https"}):
 
 
 def visits(**variables: str) -> list[object]:
-    """By http, then by what a proxy says was https: status, address it leads to, HSTS, secure of each cookie."""
+    """Visit by http, and by https according to a proxy. Return status, location, HSTS, and which cookies are secure."""
     visit = run("-c", VISIT, DJANGO_SETTINGS_MODULE="tests.settings", **SERVER, **variables)
     return [json.loads(line) for line in visit.stdout.splitlines()]
 
@@ -238,7 +238,7 @@ def test_https_redirects_secures_cookies_and_trusts_the_proxy() -> None:
     ]
 
 
-def test_http_promises_nothing_and_trusts_no_header() -> None:
+def test_http_sets_no_hsts_and_ignores_the_proxy_header() -> None:
     assert visits() == [[200, "http://localhost/api/fizzbuzz", None, [False]]] * 2
 
 
@@ -249,7 +249,7 @@ print(*(name in sys.modules for name in ("fizzbuzz.web.rate_limit", "limits", "r
 """
 
 
-def test_rate_limit_that_is_off_is_not_loaded() -> None:
+def test_disabled_rate_limit_is_not_imported() -> None:
     limit = {"RATE_LIMIT": "600/minute", "REDIS_URL": "redis://localhost"}
 
     assert run("-c", LOADED, **SERVER).stdout == "False False False\n"

@@ -15,7 +15,7 @@ FRIEND = "https://friend.example"
 
 @pytest.fixture
 def shared(settings: Any) -> Client:
-    """A client of a service whose API pages of one other origin may read."""
+    """Return a client of a service that allows one other origin to read its API."""
     settings.MIDDLEWARE = ["core.middleware.ReadOnlyCorsMiddleware", *settings.MIDDLEWARE]
     settings.CORS_ALLOWED_ORIGINS = [FRIEND]
     return Client()
@@ -29,7 +29,7 @@ def cors(response: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", ["/api/", "/api/fizzbuzz", "/api/numbers/15", "/api/most_common", "/api/nowhere"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_origin_may_read_the_api(shared: Client, method: str, path: str) -> None:
+def test_allowed_origin_can_read_the_api(shared: Client, method: str, path: str) -> None:
     response = shared.generic(method, path, headers={"origin": FRIEND})
 
     assert cors(response) == {"access-control-allow-origin": FRIEND}
@@ -37,7 +37,7 @@ def test_origin_may_read_the_api(shared: Client, method: str, path: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/", "/numbers/15", "/info", "/metrics", "/docs", "/admin/login/", "/apis"])
-def test_nothing_else_may_be_read(shared: Client, path: str) -> None:
+def test_allowed_origin_can_read_only_the_api(shared: Client, path: str) -> None:
     assert cors(shared.get(path, headers={"origin": FRIEND})) == {}
 
 
@@ -53,16 +53,16 @@ def test_nothing_else_may_be_read(shared: Client, path: str) -> None:
         "[",
     ],
 )
-def test_no_other_origin_may_read(shared: Client, origin: str) -> None:
+def test_other_origins_cannot_read(shared: Client, origin: str) -> None:
     response = shared.get("/api/numbers/15", headers={"origin": origin})
 
     assert (response.status_code, cors(response)) == (200, {})
 
 
-def test_preflight_permits_no_json(shared: Client) -> None:
-    asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+def test_preflight_does_not_allow_json(shared: Client) -> None:
+    wanted = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
 
-    preflight = shared.options("/api/fizzbuzz", headers={"origin": FRIEND, **asked})
+    preflight = shared.options("/api/fizzbuzz", headers={"origin": FRIEND, **wanted})
 
     assert cors(preflight) == {
         "access-control-allow-origin": FRIEND,
@@ -73,8 +73,8 @@ def test_preflight_permits_no_json(shared: Client) -> None:
 
 
 @commits
-def test_answer_to_a_form_of_elsewhere_stays_unread(shared: Client) -> None:
-    # A browser sends it without asking, as it always did; like any program's, it is recorded.
+def test_response_to_a_cross_origin_form_cannot_be_read(shared: Client) -> None:
+    # Browsers send forms without a preflight. The number is recorded, like that of any other program.
     response = shared.post(
         "/api/fizzbuzz", "number=15", "application/x-www-form-urlencoded", headers={"origin": FRIEND}
     )
@@ -83,7 +83,7 @@ def test_answer_to_a_form_of_elsewhere_stays_unread(shared: Client) -> None:
     assert Submission.objects.count() == 1
 
 
-def test_star_is_for_all_and_without_cookies(shared: Client, settings: Any) -> None:
+def test_star_allows_all_origins_without_credentials(shared: Client, settings: Any) -> None:
     settings.CORS_ALLOW_ALL_ORIGINS = True
 
     response = shared.get("/api/numbers/15", headers={"origin": "https://anybody.example"})
@@ -91,7 +91,7 @@ def test_star_is_for_all_and_without_cookies(shared: Client, settings: Any) -> N
     assert cors(response) == {"access-control-allow-origin": "*"}
 
 
-def test_without_origins_nobody_may_read_elsewhere(client: Client) -> None:
+def test_no_origin_can_read_without_cors_origins(client: Client) -> None:
     response = client.get("/api/numbers/15", headers={"origin": FRIEND})
 
     assert cors(response) == {}

@@ -42,10 +42,10 @@ class Cluster:
         return self._server.home.resolve() / "data"
 
     def start(self) -> None:
-        self._server.join()
+        self._server.acquire()
 
     def stop(self) -> None:
-        self._server.leave()
+        self._server.release()
 
     def processes(self) -> list[int]:
         postmaster = int((self._data / "postmaster.pid").read_text().partition("\n")[0])

@@ -15,7 +15,7 @@ from tests.service import eventually
 pytestmark = commits
 
 SLEEP = "SELECT pg_sleep(60)"
-# As in a worker of gunicorn: gevent first, and then psycopg.
+# As in a gunicorn worker: gevent patches before psycopg is imported.
 IN_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
@@ -32,7 +32,7 @@ gevent.sleep(2)
 
 
 def sleeping() -> int:
-    """Backends that are still at it."""
+    """Return how many backends still run the statement."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = %s", [SLEEP])
         (count,) = cursor.fetchone()
@@ -48,14 +48,14 @@ def conninfo() -> str:
 
 @pytest.fixture
 def database(conninfo: str) -> Iterator[DeadlineConnection]:
-    """Without a statement timeout, as where a pooler has dropped it."""
+    """Connect without a statement timeout, as behind a pooler that dropped it."""
     with DeadlineConnection.connect(conninfo, autocommit=True) as database:
         database.deadline_seconds = 0.3
         yield database
 
 
 def test_deadline_cancels_the_statement_on_the_server(database: DeadlineConnection) -> None:
-    with pytest.raises(psycopg.OperationalError, match=r"no answer within 0\.3 s"):
+    with pytest.raises(psycopg.OperationalError, match=r"no response within 0\.3 s"):
         database.execute(SLEEP)
 
     assert database.closed
@@ -65,17 +65,17 @@ def test_deadline_cancels_the_statement_on_the_server(database: DeadlineConnecti
 def test_deadline_cancels_the_statement_in_gevent_too(conninfo: str) -> None:
     run = subprocess.run([sys.executable, "-c", IN_GEVENT, conninfo], capture_output=True, text=True, check=True)
 
-    assert run.stdout == "no answer within 0.3 s True\n"
+    assert run.stdout == "no response within 0.3 s True\n"
     assert sleeping() == 0
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
-def test_server_gives_up_before_the_deadline(*, autocommit: bool) -> None:
+def test_statement_timeout_precedes_the_deadline(*, autocommit: bool) -> None:
     with connect_with_deadline(0.5, autocommit=autocommit) as database:
         with pytest.raises(psycopg.errors.QueryCanceled):
             database.execute(SLEEP)
 
         assert not database.closed
         database.rollback()
-        # Behind a transaction pooler a session's setting would be left to the next client.
+        # Behind a transaction pooler, the next client would inherit a session's setting.
         assert database.execute("SHOW statement_timeout").fetchone() == ("450ms" if autocommit else "0",)

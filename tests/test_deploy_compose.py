@@ -98,9 +98,9 @@ def test_service_works_as_the_role_that_compose_creates(data_dir: Path, tmp_path
     script = (ROOT / "deploy/postgres/create-role.sql").read_text()
     script = script.replace("/run/secrets/database_password", str(password)).replace("fizzbuzz", "compose")
     server = Server(data_dir)
-    host = server.join()
+    host = server.acquire()
     try:
-        psql = [str(server.binaries() / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host", host]
+        psql = [str(server.programs.folder() / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host", host]
         command = [*psql, "--username", SUPERUSER, "--dbname=postgres"]
         subprocess.run(command, input=script, text=True, check=True, capture_output=True)
 
@@ -114,7 +114,7 @@ def test_service_works_as_the_role_that_compose_creates(data_dir: Path, tmp_path
                 " FROM pg_authid WHERE rolname = 'compose'"
             ).fetchone()
     finally:
-        server.leave()
+        server.release()
 
     assert statuses == [201, 200]
     assert role == (False, False, False, False, False, "SCRAM-SHA-256")

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.proxy import Proxy, needs_nginx, proxying
-from tests.service import ROOT, SECONDS, Answer, Service, serving
+from tests.service import ROOT, TIMEOUT_SECONDS, Answer, Service, serving
 
 pytestmark = [needs_nginx, pytest.mark.slow]
 
@@ -40,7 +40,7 @@ class Site(NamedTuple):
     def connect(self) -> HTTPSConnection:
         assert self.proxy.tls_port
         context = ssl.create_default_context(cafile=str(self.proxy.certificate))
-        return HTTPSConnection("127.0.0.1", self.proxy.tls_port, timeout=SECONDS, context=context)
+        return HTTPSConnection("127.0.0.1", self.proxy.tls_port, timeout=TIMEOUT_SECONDS, context=context)
 
     def send(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
         connection = self.connect()
@@ -194,7 +194,7 @@ def test_headers_about_the_client_are_the_proxys_own(site: Site) -> None:
         "SCRIPT_NAME": "/evil",
     }
     with echoing() as port, proxying(port) as proxy:
-        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=SECONDS)
+        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=TIMEOUT_SECONDS)
         answer = send(connection, "GET", "/", Cookie="a=b", **spoofed)
         connection.close()
     passed = answer.json()
@@ -214,7 +214,7 @@ def test_admin_is_opened_to_the_networks_that_admin_conf_allows() -> None:
     with echoing() as port, proxying(port) as proxy:
         (proxy.parts / "admin.conf").write_text("allow 127.0.0.0/8;\n")
         proxy.lead_to(port)
-        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=SECONDS)
+        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=TIMEOUT_SECONDS)
         statuses = [send(connection, "GET", path).status for path in ("/admin/", "/metrics")]
         connection.close()
 

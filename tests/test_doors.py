@@ -15,7 +15,7 @@ from django.test import Client
 
 from fizzbuzz.models import Submission
 from fizzbuzz.web.errors import INVALID_HOST
-from tests.service import SECONDS, Answer, Service, manage, serving
+from tests.service import TIMEOUT_SECONDS, Answer, Service, manage, serving
 
 HOST = "fizzbuzz.example"
 POLICY = {
@@ -41,13 +41,13 @@ def service(shared_data_dir: Path) -> Iterator[Service]:
     with serving(**environment, ALLOWED_HOSTS=HOST, HTTPS="1") as service:
         account = {"DJANGO_SUPERUSER_USERNAME": "root", "DJANGO_SUPERUSER_PASSWORD": "x"}
         process = manage("createsuperuser", "--noinput", "--email", "root@localhost", **account, **environment)
-        assert process.communicate(timeout=SECONDS)[1] == ""
+        assert process.communicate(timeout=TIMEOUT_SECONDS)[1] == ""
         yield service
 
 
 def send(service: Service, method: str, path: str, body: str = "", **headers: str) -> Answer:
     """As a proxy hands it on; redirects are not followed."""
-    connection = HTTPConnection(urlsplit(service.address).netloc, timeout=SECONDS)
+    connection = HTTPConnection(urlsplit(service.address).netloc, timeout=TIMEOUT_SECONDS)
     try:
         connection.request(method, path, body, {"Host": HOST, "X-Forwarded-Proto": "https", **headers})
         response = connection.getresponse()
@@ -60,7 +60,7 @@ def send(service: Service, method: str, path: str, body: str = "", **headers: st
 def raw(service: Service, *lines: bytes) -> bytes:
     """The head and the body of what comes back."""
     address = urlsplit(service.address)
-    with socket.create_connection((address.hostname, address.port), SECONDS) as peer:
+    with socket.create_connection((address.hostname, address.port), TIMEOUT_SECONDS) as peer:
         peer.sendall(b"\r\n".join([*lines, b"X-Forwarded-Proto: https", b"Connection: close", b"", b""]))
         return b"".join(iter(lambda: peer.recv(1 << 16), b""))
 

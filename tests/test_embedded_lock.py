@@ -1,4 +1,4 @@
-"""One folder, one server: whatever the user, the capabilities or the namespaces of the process that joins."""
+"""One server per data folder, for processes with any user, capabilities and namespaces."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 
 from embedded.server import EmbeddedError, Server
 from tests.service import ROOT, eventually, processes
-from tests.test_embedded import JOIN_AND_WAIT, answers, connect, kill, postmaster
+from tests.test_embedded import ACQUIRE_AND_WAIT, answers, connect, kill, postmaster
 
-# What a container's root has: everything but the right to look into other users' processes, among others.
+# The capabilities of root in a container, which cannot inspect other users' processes.
 WITHOUT_PTRACE = (
     "setpriv",
     "--inh-caps=-all",
@@ -29,15 +29,15 @@ OTHER_CONTAINER = ("unshare", "--pid", "--ipc", "--net", "--mount", "--fork", "-
 def server(data_dir: Path) -> Iterator[Server]:
     server = Server(data_dir)
     yield server
-    server.leave()
+    server.release()
 
 
 def user(data_dir: Path, *prefix: str) -> subprocess.Popen[str]:
-    """Another process that joins."""
+    """Start another process that uses the server."""
     if prefix and (not shutil.which(prefix[0]) or subprocess.run([*prefix, "true"], check=False).returncode):
         pytest.skip(f"{prefix[0]} is missing, or not allowed for this user")
     return subprocess.Popen(
-        [*prefix, sys.executable, "-c", JOIN_AND_WAIT, str(data_dir)],
+        [*prefix, sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -46,7 +46,7 @@ def user(data_dir: Path, *prefix: str) -> subprocess.Popen[str]:
     )
 
 
-def test_process_that_may_not_look_into_others_joins_them(server: Server, data_dir: Path) -> None:
+def test_process_without_ptrace_shares_the_server(server: Server, data_dir: Path) -> None:
     first = user(data_dir, *WITHOUT_PTRACE)
     assert first.stdout
     assert first.stdout.readline() == f"{server.home}/socket\n"
@@ -61,7 +61,7 @@ def test_process_that_may_not_look_into_others_joins_them(server: Server, data_d
 
 
 def test_other_container_starts_no_second_server(server: Server, data_dir: Path) -> None:
-    with connect(server.join()) as database:
+    with connect(server.acquire()) as database:
         database.execute("CREATE TABLE kept AS SELECT 1 AS one")
         pid = postmaster(server)
         other = user(data_dir, *OTHER_CONTAINER)
@@ -70,7 +70,8 @@ def test_other_container_starts_no_second_server(server: Server, data_dir: Path)
 
         assert (out, other.returncode, postmaster(server)) == ("", 1, pid)
         assert (
-            f"EmbeddedError: The data folder {data_dir} is in use by a PostgreSQL that can't be used from here" in err
+            f"EmbeddedError: The data folder {data_dir} is in use by a PostgreSQL that can't be reached from here"
+            in err
         )
         assert database.execute("SELECT * FROM kept").fetchall() == [(1,)]
 
@@ -84,35 +85,35 @@ def test_folder_of_a_killed_container_can_be_used_again(server: Server, data_dir
     other.kill()
     other.communicate()
 
-    assert answers(server.join())
+    assert answers(server.acquire())
 
 
 def test_process_that_outlives_its_postmaster_holds_the_folder(
     server: Server, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedded.server.UNREACHABLE_SECONDS", 0)
-    database = connect(server.join())
+    monkeypatch.setattr("embedded.server.SOCKET_TIMEOUT_SECONDS", 0)
+    database = connect(server.acquire())
     backend = database.info.backend_pid
     os.kill(backend, signal.SIGSTOP)
     kill(postmaster(server))
     server._forget()
 
-    with pytest.raises(EmbeddedError, match="is in use by a PostgreSQL that can't be used from here"):
-        server.join()
+    with pytest.raises(EmbeddedError, match="is in use by a PostgreSQL that can't be reached from here"):
+        server.acquire()
 
     kill(backend)
     database.close()
     monkeypatch.undo()
-    assert answers(server.join())
+    assert answers(server.acquire())
 
 
-def test_server_of_an_earlier_version_has_no_lock_and_is_joined(server: Server, data_dir: Path) -> None:
-    server.join()
+def test_server_of_an_earlier_version_without_lock_is_shared(server: Server, data_dir: Path) -> None:
+    server.acquire()
     pid = postmaster(server)
     (server.home / "cluster.lock").unlink()
     server._forget()
 
-    assert answers(server.join())
+    assert answers(server.acquire())
     assert postmaster(server) == pid
-    server.leave()
-    assert eventually(lambda: processes(data_dir) == [])  # without the lock, its end is seen by its pid file
+    server.release()
+    assert eventually(lambda: processes(data_dir) == [])  # without the lock, only its PID file shows that it ended

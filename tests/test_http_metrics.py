@@ -9,7 +9,7 @@ from tests.marks import commits
 
 
 def counted() -> dict[tuple[Any, ...], float]:
-    """The samples of requests that are counters; of the histograms, how many were observed and their sum."""
+    """Return the values of the request metrics: of counters, and of histograms' counts and sums."""
     return {
         (sample.name.removeprefix("django_http_"), *sample.labels.values()): sample.value
         for family in REGISTRY.collect()
@@ -18,17 +18,17 @@ def counted() -> dict[tuple[Any, ...], float]:
     }
 
 
-def raised(before: dict[tuple[Any, ...], float]) -> dict[tuple[Any, ...], float]:
+def increments(before: dict[tuple[Any, ...], float]) -> dict[tuple[Any, ...], float]:
     return {key: value - before.get(key, 0) for key, value in counted().items() if value != before.get(key, 0)}
 
 
 @commits
-def test_a_request_raises_what_django_prometheus_does(client: Client) -> None:
+def test_request_updates_the_metrics_of_django_prometheus(client: Client) -> None:
     before = counted()
 
     response = client.post("/api/fizzbuzz", '{"number": 15}', "application/json")
 
-    assert raised(before) == {
+    assert increments(before) == {
         ("requests_before_middlewares_total",): 1,
         ("responses_before_middlewares_total",): 1,
         ("requests_latency_including_middlewares_seconds_count",): 1,
@@ -46,19 +46,19 @@ def test_a_request_raises_what_django_prometheus_does(client: Client) -> None:
     }
 
 
-def test_an_address_that_is_none_has_no_view(client: Client) -> None:
+def test_unknown_url_has_no_view_label(client: Client) -> None:
     before = counted()
 
     client.get("/nothing")
 
-    assert {key: value for key, value in raised(before).items() if "view" in key[0]} == {
+    assert {key: value for key, value in increments(before).items() if "view" in key[0]} == {
         ("requests_latency_seconds_by_view_method_count", "<unnamed view>", "GET"): 1,
         ("responses_total_by_status_view_method_total", "404", "<unnamed view>", "GET"): 1,
     }
 
 
 @commits
-def test_token_opens_the_metrics(client: Client, settings: Any) -> None:
+def test_metrics_require_the_token(client: Client, settings: Any) -> None:
     settings.METRICS_TOKEN = "secret"
 
     answers = [
@@ -71,7 +71,7 @@ def test_token_opens_the_metrics(client: Client, settings: Any) -> None:
     assert answers[1].text == "Send the header Authorization: Bearer, and METRICS_TOKEN.\n"
 
 
-def test_metrics_are_closed_unless_told_otherwise(client: Client, settings: Any) -> None:
+def test_metrics_are_forbidden_by_default(client: Client, settings: Any) -> None:
     settings.METRICS_PUBLIC = False
 
     answer = client.get("/metrics")
@@ -81,7 +81,7 @@ def test_metrics_are_closed_unless_told_otherwise(client: Client, settings: Any)
 
 
 @commits
-def test_metrics_take_any_host_and_plain_http_and_their_token_alone(client: Client, settings: Any) -> None:
+def test_metrics_accept_any_host_and_plain_http_with_the_token(client: Client, settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = True
     settings.METRICS_TOKEN = "secret"
 

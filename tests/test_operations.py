@@ -1,4 +1,4 @@
-"""The commands of docs/deployment.md and the metrics of docs/operations.md, to the letter."""
+"""The commands in docs/deployment.md and the metrics in docs/operations.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXACT = "Every count is what the log says.\n"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder that the commands can be typed in, without leaving anything in the real one."""
+    """Create a folder to run the commands in, so that they leave nothing in the real checkout."""
     (tmp_path / "manage.py").symlink_to(ROOT / "manage.py")
     (tmp_path / ".venv/bin").mkdir(parents=True)
     python = tmp_path / ".venv/bin/python"
@@ -47,7 +47,7 @@ def run(checkout: Path, commands: str, **environment: str) -> subprocess.Complet
 
 
 def type_in(checkout: Path, commands: str, **environment: str) -> str:
-    """Return what the commands print. All of them must work."""
+    """Run the commands, which must all succeed, and return their output."""
     done = run(checkout, commands, **environment)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -63,15 +63,15 @@ def counts(service: Service) -> dict[int, int]:
 
 @pytest.fixture
 def own_server(data_dir: Path) -> Iterator[dict[str, str]]:
-    """The environment that leads to a server that is not the service's."""
+    """Start a server that the service uses as an external one, and return the environment for it."""
     server = Server(data_dir / "own")
-    url = url_of(server.join())
-    path = f"{server.binaries()}{os.pathsep}{os.environ['PATH']}"
+    url = url_of(server.acquire())
+    path = f"{server.programs.folder()}{os.pathsep}{os.environ['PATH']}"
     yield {"DATABASE_URL": url, "SECRET_KEY_FILE": str(data_dir / "embedded/secret_key"), "PATH": path}
-    server.leave()
+    server.release()
 
 
-def test_service_moves_to_a_server_of_ones_own(data_dir: Path, checkout: Path, own_server: dict[str, str]) -> None:
+def test_service_moves_to_an_external_server(data_dir: Path, checkout: Path, own_server: dict[str, str]) -> None:
     here = {"DATA_DIR": str(data_dir / "embedded")}
     with serving(**here) as service:
         submit(service, *[15] * 1_500, 7, 7, -3)
@@ -92,7 +92,7 @@ def test_service_moves_to_a_server_of_ones_own(data_dir: Path, checkout: Path, o
     assert manage("top_numbers", "--verify", **own_server).communicate() == (EXACT, "")
 
 
-def test_backup_of_a_busy_service_is_put_back(data_dir: Path, checkout: Path) -> None:
+def test_backup_of_a_busy_service_is_restored(data_dir: Path, checkout: Path) -> None:
     here = {"DATA_DIR": str(data_dir)}
     with serving(**here) as service:
         submit(service, *[15] * 1_500, 7, 7, -3)
@@ -108,12 +108,12 @@ def test_backup_of_a_busy_service_is_put_back(data_dir: Path, checkout: Path) ->
     assert manage("top_numbers", "--verify", **here).communicate() == (EXACT, "")
 
 
-def test_restore_that_fails_changes_nothing(data_dir: Path, checkout: Path) -> None:
+def test_failed_restore_changes_nothing(data_dir: Path, checkout: Path) -> None:
     here = {"DATA_DIR": str(data_dir)}
     with serving(**here) as service:
         submit(service, 15, 15)
         type_in(checkout, BACKUP, **here)
-        submit(service, 7)  # what a restore would take back
+        submit(service, 7)  # a restore would undo it
     backup = checkout / "backup.dump"
     backup.write_bytes(backup.read_bytes()[:-2_000])
 
@@ -125,7 +125,7 @@ def test_restore_that_fails_changes_nothing(data_dir: Path, checkout: Path) -> N
         assert counts(service) == {15: 2, 7: 1}
 
 
-def test_programs_say_what_is_wrong(data_dir: Path) -> None:
+def test_postgres_command_reports_errors(data_dir: Path) -> None:
     here = {"DATA_DIR": str(data_dir)}
     failed, missing = manage("postgres", "psql", "--command=SELECT 1/0", **here), manage("postgres", "nothing", **here)
 
@@ -134,7 +134,7 @@ def test_programs_say_what_is_wrong(data_dir: Path) -> None:
 
 
 @commits
-def test_what_to_watch_is_there(client: Client) -> None:
+def test_metrics_to_watch_exist(client: Client) -> None:
     append(15)
     folding.fold()
     page = client.get("/metrics").text

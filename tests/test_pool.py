@@ -10,8 +10,8 @@ from tests.marks import commits
 
 @commits
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/stats/submissions.csv"])
-def test_connection_goes_back_before_the_body_is_sent(path: str) -> None:
-    """Or a slow reader would hold it."""
+def test_connection_is_released_before_the_body_is_sent(path: str) -> None:
+    """A slow reader must not hold it."""
     connection.ensure_connection()
 
     response = application(RequestFactory().get(path).environ, lambda *start: bytes)

@@ -14,17 +14,21 @@ from embedded.server import Server
 from tests.service import Service, eventually, processes, serving
 
 READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
-AWAY = {"status": "unavailable", "checks": {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"}}
+UNAVAILABLE = {
+    "status": "unavailable",
+    "checks": {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"},
+}
 
 
 @pytest.fixture
 def service(data_dir: Path) -> Iterator[Service]:
-    with serving(DATA_DIR=str(data_dir)) as service:
+    # One worker: others would keep their last check for a second.
+    with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="1") as service:
         yield service
 
 
 def postgres(data_dir: Path) -> list[int]:
-    """The server's processes, its postmaster first."""
+    """Return the IDs of the server's processes, the postmaster's first."""
     cluster = str(data_dir.resolve() / "postgres/data")
     return sorted(pid for pid in processes(data_dir) if _cwd(pid) == cluster)
 
@@ -36,27 +40,27 @@ def _cwd(pid: int) -> str | None:
         return None
 
 
-def test_readiness_follows_a_database_that_stops_and_comes_back(service: Service, data_dir: Path) -> None:
+def test_readiness_follows_the_databases_stop_and_restart(service: Service, data_dir: Path) -> None:
     assert eventually(lambda: service.request("/health").status == 200)
     assert service.request("/health").json() == READY
 
     os.kill(postgres(data_dir)[0], signal.SIGINT)
     assert eventually(lambda: not postgres(data_dir))
     assert eventually(lambda: service.request("/health").status == 503)
-    away = service.request("/health")
-    refused = service.request("/api/fizzbuzz", {"number": 1})
-    assert (away.status, away.json()) == (503, AWAY)
-    assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+    unready = service.request("/health")
+    rejected = service.request("/api/fizzbuzz", {"number": 1})
+    assert (unready.status, unready.json()) == (503, UNAVAILABLE)
+    assert (rejected.status, rejected.headers["Retry-After"]) == (503, "5")
     assert service.request("/health/live").status == 200
 
     server = Server(data_dir)
-    server.join()
+    server.acquire()
     assert eventually(lambda: service.request("/api/fizzbuzz", {"number": 1}).status == 201)
     assert eventually(lambda: service.request("/health").json() == READY)
-    server.leave()
+    server.release()
 
 
-def test_readiness_gives_up_on_a_database_that_hangs(service: Service, data_dir: Path) -> None:
+def test_readiness_times_out_if_the_database_hangs(service: Service, data_dir: Path) -> None:
     stopped = postgres(data_dir)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
@@ -70,15 +74,15 @@ def test_readiness_gives_up_on_a_database_that_hangs(service: Service, data_dir:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
 
-    # The one promise of a time here: a probe's own deadline is three seconds.
-    assert answers == [(AWAY, True)] * 3
+    # The one asserted time: orchestrators' probes time out after three seconds.
+    assert answers == [(UNAVAILABLE, True)] * 3
     assert alive == 200
     assert eventually(lambda: service.request("/health").json() == READY)
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live"])
 @pytest.mark.django_db
-def test_probes_take_any_host_and_plain_http(client: Client, settings: object, path: str) -> None:
+def test_probes_accept_any_host_and_plain_http(client: Client, settings: object, path: str) -> None:
     settings.SECURE_SSL_REDIRECT = True  # type: ignore[attr-defined]
 
     response = client.get(path, headers={"host": "10.0.0.7:8080"})
@@ -89,14 +93,14 @@ def test_probes_take_any_host_and_plain_http(client: Client, settings: object, p
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live"])
-def test_probes_are_only_read(client: Client, path: str) -> None:
+def test_probes_reject_post(client: Client, path: str) -> None:
     response = client.post(path)
 
     assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.django_db
-def test_readiness_wants_all_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     known = probes._known_migrations()
     monkeypatch.setattr(probes, "_known_migrations", lambda: known | {("fizzbuzz", "9999_tomorrow")})
 

@@ -16,7 +16,7 @@ from limits import parse
 
 from fizzbuzz.models import Submission
 from fizzbuzz.web import rate_limit
-from fizzbuzz_site.settings import _rate
+from fizzbuzz_site.environment import rate as parse_rate
 from tests.cache import Cache, caching, needs_redis
 from tests.marks import commits
 from tests.service import Answer, Service, eventually, serving
@@ -35,7 +35,7 @@ def cache() -> Iterator[Cache]:
 
 @pytest.fixture
 def limited(settings: Any, cache: Cache) -> Client:
-    """A client of a service that takes three POSTs an hour."""
+    """Return a client of a service that accepts three POSTs per hour."""
     cache.client.flushall()
     settings.REDIS_URL = cache.patient_url
     settings.RATE_LIMIT = parse("3/hour")
@@ -48,7 +48,7 @@ def limited(settings: Any, cache: Cache) -> Client:
     [("600/minute", 600, 60), ("1/day", 1, 86_400), ("50/10 seconds", 50, 10), ("5 per 2 hours", 5, 7200)],
 )
 def test_rate_is_an_amount_in_a_period(text: str, amount: int, seconds: int) -> None:
-    rate = _rate(text)
+    rate = parse_rate(text)
 
     assert rate
     assert (rate.amount, rate.get_expiry()) == (amount, seconds)
@@ -58,15 +58,15 @@ def test_rate_is_an_amount_in_a_period(text: str, amount: int, seconds: int) -> 
     "text", ["600", "0/minute", "-1/minute", "1.5/minute", "1/fortnight", "1/2 years", "1/second;9/minute", "9" * 10]
 )
 def test_invalid_rate_is_rejected(text: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=f"^RATE_LIMIT: '{re.escape(text)}' is not a rate; "):
-        _rate(text)
+    with pytest.raises(ImproperlyConfigured, match=f"^RATE_LIMIT: '{re.escape(text)}' is not a valid rate; "):
+        parse_rate(text)
 
 
 def submit(client: Client, address: str = "192.0.2.1", **headers: str) -> Any:
     return client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers, REMOTE_ADDR=address)
 
 
-def test_responses_say_what_is_left(limited: Client) -> None:
+def test_responses_have_rate_limit_headers(limited: Client) -> None:
     answers = [submit(limited) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [201] * 3
@@ -80,33 +80,33 @@ def test_responses_say_what_is_left(limited: Client) -> None:
 
 
 def test_exceeded_limit_is_a_problem_and_not_recorded(limited: Client) -> None:
-    *_, refused = [submit(limited) for _ in range(4)]
+    *_, rejected = [submit(limited) for _ in range(4)]
 
-    seconds = refused["Retry-After"]
-    assert (refused.status_code, refused["Content-Type"]) == (429, "application/problem+json")
-    assert refused.json() == {
+    seconds = rejected["Retry-After"]
+    assert (rejected.status_code, rejected["Content-Type"]) == (429, "application/problem+json")
+    assert rejected.json() == {
         "type": "/docs/problems#too-many-requests",
         "title": "Too Many Requests",
         "status": 429,
         "detail": f"That is more than one client may send. Nothing was recorded; send it again in {seconds} s.",
         "instance": "/api/fizzbuzz",
-        "request_id": refused["X-Request-ID"],
+        "request_id": rejected["X-Request-ID"],
     }
-    assert refused["RateLimit"] == f'"default";r=0;t={seconds}'
+    assert rejected["RateLimit"] == f'"default";r=0;t={seconds}'
     assert Submission.objects.count() == 3
 
 
 def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
-    *_, refused = [limited.post("/", {"number": "15"}) for _ in range(4)]
+    *_, rejected = [limited.post("/", {"number": "15"}) for _ in range(4)]
 
-    assert (refused.status_code, refused["Content-Type"]) == (429, "text/html; charset=utf-8")
-    assert '<h1 class="answer">429</h1>' in refused.text
-    assert f"Nothing was recorded; send it again in {refused['Retry-After']} s." in refused.text
+    assert (rejected.status_code, rejected["Content-Type"]) == (429, "text/html; charset=utf-8")
+    assert '<h1 class="answer">429</h1>' in rejected.text
+    assert f"Nothing was recorded; send it again in {rejected['Retry-After']} s." in rejected.text
     assert Submission.objects.count() == 3
 
 
 @pytest.mark.django_db(transaction=True)  # the login needs the admin's tables
-def test_every_way_to_write_counts_as_one_and_reading_as_none(limited: Client) -> None:
+def test_each_write_counts_once_and_reads_do_not_count(limited: Client) -> None:
     limited.post("/api/fizzbuzz/batch", {"numbers": [3, 5, 15, 7]}, "application/json")
     limited.post("/", {"number": "x"})
     for path in ("/", "/api/fizzbuzz", "/api/most_common", "/admin/login/"):
@@ -118,7 +118,7 @@ def test_every_way_to_write_counts_as_one_and_reading_as_none(limited: Client) -
     assert submit(limited, "127.0.0.1").status_code == 429
 
 
-def test_window_ends_by_the_clock_of_redis(limited: Client, cache: Cache) -> None:
+def test_window_expires_in_redis(limited: Client, cache: Cache) -> None:
     for _ in range(4):
         submit(limited)
     (key,) = cache.client.keys()
@@ -143,14 +143,14 @@ def test_each_client_has_its_own_limit(limited: Client, same: list[str], other: 
     assert submit(limited, other).status_code == 201
 
 
-def test_trusted_proxy_names_the_client(limited: Client, settings: Any) -> None:
+def test_client_ip_is_taken_from_a_trusted_proxy(limited: Client, settings: Any) -> None:
     settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
 
-    behind = [submit(limited, "10.0.0.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
-    beside = [submit(limited, "192.0.2.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
+    proxied = [submit(limited, "10.0.0.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
+    direct = [submit(limited, "192.0.2.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
 
-    assert [answer.status_code for answer in behind] == [201] * 5
-    assert [answer.status_code for answer in beside] == [201, 201, 201, 429, 429]
+    assert [answer.status_code for answer in proxied] == [201] * 5
+    assert [answer.status_code for answer in direct] == [201, 201, 201, 429, 429]
 
 
 def test_unavailable_redis_limits_nobody(settings: Any, limited: Client, tmp_path: Path) -> None:
@@ -165,12 +165,12 @@ def test_unavailable_redis_limits_nobody(settings: Any, limited: Client, tmp_pat
 
 
 def unavailable(metrics: str) -> float:
-    """How often the rate limit let by what it couldn't count."""
+    """Return how many requests were not rate-limited because Redis was unavailable."""
     return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(UNAVAILABLE))
 
 
 def flood(requests: int, *services: Service, **headers: str) -> list[Answer]:
-    """So many submissions, eight at a time, to each service in turn."""
+    """Send this many submissions, eight at a time, to the services in turn."""
     with ThreadPoolExecutor(8) as pool:
         return list(
             pool.map(
@@ -207,7 +207,7 @@ def test_two_instances_share_one_exact_limit(environment: dict[str, str]) -> Non
     assert after - before == 40
 
 
-def test_without_trusted_proxies_the_header_is_ignored(environment: dict[str, str]) -> None:
+def test_x_forwarded_for_is_ignored_without_trusted_proxies(environment: dict[str, str]) -> None:
     with serving(**environment | {"TRUSTED_PROXIES": ""}) as service:
         answers = [
             service.request("/api/fizzbuzz", {"number": 15}, **{"X-Forwarded-For": f"203.0.113.{last}"})
@@ -217,7 +217,7 @@ def test_without_trusted_proxies_the_header_is_ignored(environment: dict[str, st
     assert statuses(answers) == {201: 20, 429: 5}
 
 
-def test_killed_redis_lets_all_through_until_it_is_back(environment: dict[str, str]) -> None:
+def test_rate_limit_is_disabled_while_redis_is_unavailable(environment: dict[str, str]) -> None:
     with caching() as cache, serving(**environment | {"REDIS_URL": cache.patient_url}) as service:
         assert statuses(flood(30, service)) == {201: 20, 429: 10}
 
@@ -229,7 +229,7 @@ def test_killed_redis_lets_all_through_until_it_is_back(environment: dict[str, s
         assert eventually(lambda: 429 in statuses(flood(8, service)))
 
 
-def test_hanging_redis_blocks_no_submission(environment: dict[str, str]) -> None:
+def test_hung_redis_blocks_no_submission(environment: dict[str, str]) -> None:
     with caching() as cache, serving(**environment | {"REDIS_URL": cache.url}) as service:
         flood(30, service)
         before = unavailable(service.request("/metrics").body)
@@ -243,7 +243,7 @@ def test_hanging_redis_blocks_no_submission(environment: dict[str, str]) -> None
         assert eventually(lambda: 429 in statuses(flood(8, service)))
 
 
-def test_circuit_breaker_asks_a_hanging_redis_once(
+def test_circuit_breaker_calls_a_hung_redis_once(
     limited: Client, cache: Cache, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.REDIS_URL = f"{cache.url}?socket_timeout=0.1"
@@ -259,6 +259,6 @@ def test_circuit_breaker_asks_a_hanging_redis_once(
     assert [record.message for record in caplog.records] == [
         "Redis unavailable, rate limiting disabled: Timeout reading from socket"
     ]
-    middleware._broken_until = 1e-9  # the break is over
+    middleware._broken_until = 1e-9  # in the past
     assert eventually(lambda: middleware._count("client") is not None)
     assert middleware._broken_until == 0

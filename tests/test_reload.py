@@ -1,4 +1,4 @@
-"""New code that can't be loaded: at a start, by SIGHUP, and in a worker that replaces a dead one."""
+"""Code that can't be loaded: at the start, after SIGHUP, and in a worker that replaces a dead one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BROKEN = "\nno python\n"
 
 @pytest.fixture
 def copy(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's code in a folder of its own, which services start from."""
+    """Copy the project's code to a folder that services start from."""
     folder = data_dir.parent / "project"
     folder.mkdir()
     for name in ("fizzbuzz", "fizzbuzz_site", "templates", "static", "staticfiles"):
@@ -27,26 +27,26 @@ def copy(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def break_(file: Path) -> str:
-    """Break this file, and return what it was."""
+    """Break this file, and return its previous text."""
     text = file.read_text()
     file.write_text(text + BROKEN)
     return text
 
 
 def started_at(service: Service) -> set[str]:
-    """The start times of the workers that answer."""
+    """Return the start times of the workers that respond."""
     return {service.request("/info").json()["started_at"] for _ in range(20)}
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "message"),
     [
         ("fizzbuzz/pages/views.py", "SyntaxError: invalid syntax\n"),
         ("fizzbuzz/models.py", "SyntaxError: invalid syntax\n"),
         ("templates/stats.html", "templates/stats.html\n"),
     ],
 )
-def test_service_does_not_start_with_broken_code(copy: Path, data_dir: Path, broken: str, said: str) -> None:
+def test_service_does_not_start_with_broken_code(copy: Path, data_dir: Path, broken: str, message: str) -> None:
     break_(copy / broken)
     if broken.endswith("html"):
         (copy / broken).write_text("{% if %}")
@@ -55,12 +55,12 @@ def test_service_does_not_start_with_broken_code(copy: Path, data_dir: Path, bro
     out, errors = process.communicate(timeout=60)
 
     assert (process.returncode, out) == (1, "")
-    assert errors.endswith(said)
-    assert len(errors.splitlines()) < 40  # not a traceback for each worker
+    assert errors.endswith(message)
+    assert len(errors.splitlines()) < 40  # one traceback, not one per worker
     assert processes(data_dir) == []
 
 
-def test_reload_of_broken_code_leaves_the_workers(copy: Path, data_dir: Path) -> None:
+def test_reload_of_broken_code_keeps_the_workers(copy: Path, data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir))
     try:
         assert eventually(lambda: len(started_at(service)) == 2)
@@ -71,7 +71,7 @@ def test_reload_of_broken_code_leaves_the_workers(copy: Path, data_dir: Path) ->
 
         for _ in range(2):
             service.process.send_signal(signal.SIGHUP)
-        # A worker that dies now can't be replaced, which must not end the other.
+        # A worker that dies now can't be replaced. The other one must go on.
         os.kill(workers[0], signal.SIGKILL)
 
         assert eventually(lambda: workers[0] not in children(service.process.pid))

@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 
 from core import log_config
-from tests.service import ROOT, SECONDS, Service, eventually
+from tests.service import ROOT, TIMEOUT_SECONDS, Service, eventually
 
 MADE = re.compile(r"[0-9a-f]{16}")
 SANE = "0a-B_c.9"
@@ -60,7 +60,7 @@ def test_request_id_of_other_clients_is_replaced(client: Client) -> None:
         ("BREW", "/", {"method": "unknown", "route": "home", "status": 405}),
     ],
 )
-def test_each_request_is_one_line(
+def test_each_request_logs_one_line(
     client: Client, capfd: pytest.CaptureFixture[str], method: str, path: str, expected: dict[str, Any]
 ) -> None:
     response = client.generic(method, path)
@@ -78,7 +78,7 @@ def test_each_request_is_one_line(
 
 
 @pytest.mark.django_db
-def test_probes_have_an_id_and_no_line(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+def test_probes_have_a_request_id_but_no_log_line(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
     answers = [client.get("/health"), client.get("/health/live")]
 
     assert all(MADE.fullmatch(answer["X-Request-ID"]) for answer in answers)
@@ -86,7 +86,7 @@ def test_probes_have_an_id_and_no_line(client: Client, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("behind_proxy")
-def test_line_names_the_client_behind_the_proxy(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_line_has_the_client_ip_behind_the_proxy(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
     client.get("/nowhere", headers={"X-Forwarded-For": "203.0.113.9", "X-Request-ID": SANE})
 
     (line,) = lines(capfd.readouterr().err)
@@ -102,11 +102,11 @@ def test_exception_is_logged_with_its_request_id(
 
     response = client.get("/api/numbers/15")
 
-    told, request = lines(capfd.readouterr().err)
-    assert told["request_id"] == request["request_id"] == response.json()["request_id"]
-    assert (told["level"], told["logger"]) == ("error", "django.request")
-    assert told["event"] == "Internal Server Error: /api/numbers/15"
-    assert told["exception"].endswith("ZeroDivisionError: division by zero")
+    error, request = lines(capfd.readouterr().err)
+    assert error["request_id"] == request["request_id"] == response.json()["request_id"]
+    assert (error["level"], error["logger"]) == ("error", "django.request")
+    assert error["event"] == "Internal Server Error: /api/numbers/15"
+    assert error["exception"].endswith("ZeroDivisionError: division by zero")
 
 
 SECRETS = {
@@ -119,7 +119,7 @@ SECRETS = {
 }
 
 
-def test_no_secret_gets_into_the_log(data_dir: Path) -> None:
+def test_log_contains_no_secrets(data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir))
     answers = [
         service.request(path, data, **SECRETS)
@@ -134,27 +134,29 @@ def test_no_secret_gets_into_the_log(data_dir: Path) -> None:
         b"POST /?hush-query HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nhush-body\r\n",
         b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nhush-body",
     ):
-        say(service, raw)
+        send_raw(service, raw)
 
-    _, told = service.stop_and_tell()
+    _, log = service.stop_and_get_log()
 
     assert {answer.status for answer in answers} >= {200, 201, 400, 404}
-    assert len(told) >= len(answers)
-    # Of a Host that is refused, the operator has to know the name.
+    assert len(log) >= len(answers)
+    # The operator has to know the name in a rejected Host header.
     assert [
-        line for line in told if "hush" in line.lower() and "Invalid HTTP_HOST header: 'hush-host'" not in line
+        line for line in log if "hush" in line.lower() and "Invalid HTTP_HOST header: 'hush-host'" not in line
     ] == []
 
 
-def say(service: Service, raw: bytes) -> bytes:
-    """The whole answer to what no proper client would send."""
-    with socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), SECONDS) as connection:
+def send_raw(service: Service, raw: bytes) -> bytes:
+    """Send an invalid request and return the whole response."""
+    with socket.create_connection(
+        ("127.0.0.1", int(service.address.rpartition(":")[2])), TIMEOUT_SECONDS
+    ) as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_nothing_that_is_sent_makes_or_disguises_a_line(data_dir: Path) -> None:
+def test_requests_cannot_forge_or_hide_log_lines(data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir), TRUSTED_PROXIES="127.0.0.1")
     forged = b'{"event":"request","status":200}'.hex("%")
     for line in (
@@ -166,51 +168,51 @@ def test_nothing_that_is_sent_makes_or_disguises_a_line(data_dir: Path) -> None:
         "\x1b[2J / HTTP/1.1",
     ):
         for header in ("X-Request-ID: \x1b[2J", "X-Request-ID: a\n{}", "X-Request-ID: \u202e", "X-Forwarded-For: \n{}"):
-            say(service, f"{line}\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n".encode())
-            say(service, f"{line}\r\nHost: \u202e\x1b\r\nConnection: close\r\n\r\n".encode())
+            send_raw(service, f"{line}\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n".encode())
+            send_raw(service, f"{line}\r\nHost: \u202e\x1b\r\nConnection: close\r\n\r\n".encode())
 
-    say(service, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n/ GET\r\n\r\n")
+    send_raw(service, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n/ GET\r\n\r\n")
 
-    _, told = service.stop_and_tell()
+    _, log = service.stop_and_get_log()
 
-    unread = [json.loads(line) for line in told if "Invalid request from ip=127.0.0.1" in line]
-    assert unread
-    assert not any("request_id" in line for line in unread)
-    for line in told:
+    invalid = [json.loads(line) for line in log if "Invalid request from ip=127.0.0.1" in line]
+    assert invalid
+    assert not any("request_id" in line for line in invalid)
+    for line in log:
         assert line.removesuffix("\n").isascii()
         assert line.removesuffix("\n").isprintable()
         assert {"time", "level", "event"} <= json.loads(line).keys()
         assert json.loads(line).get("status") in {400, 404, None}
 
 
-def test_log_level_leaves_the_lines_out(data_dir: Path) -> None:
+def test_log_level_warning_omits_request_lines(data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir), LOG_LEVEL="warning")
     answer = service.request("/api/numbers/15")
 
-    code, told = service.stop_and_tell()
+    code, log = service.stop_and_get_log()
 
-    assert (answer.status, code, told) == (200, 0, [])
+    assert (answer.status, code, log) == (200, 0, [])
 
 
-def test_reader_of_the_log_that_stalls_blocks_no_request(data_dir: Path) -> None:
-    reader, writer = socket.socketpair()  # as systemd's journal gives one
+def test_stalled_log_reader_blocks_no_request(data_dir: Path) -> None:
+    reader, writer = socket.socketpair()  # as with systemd's journal
 
     class Unread(Service):
         stderr = writer.fileno()
 
     with reader, writer:
         service = Unread(DATA_DIR=str(data_dir))
-        # More than its buffer of 208 KiB takes, where a line needs 768 bytes.
+        # More than the buffer of 208 KiB can hold; a line takes 768 bytes of it.
         statuses = {service.request("/api/numbers/15").status for _ in range(500)}
-        told = reader.recv(1024 * 1024).decode()
+        log = reader.recv(1024 * 1024).decode()
         service.request("/api/numbers/15")
         noticed = eventually(lambda: b"log lines dropped" in reader.recv(1024 * 1024))
         service.process.terminate()
-        service.process.communicate(timeout=SECONDS)
+        service.process.communicate(timeout=TIMEOUT_SECONDS)
 
     assert noticed
     assert statuses == {200}
-    assert all(line["event"] == "request" for line in lines(told))
+    assert all(line["event"] == "request" for line in lines(log))
 
 
 def test_line_is_shorter_than_pipe_buf() -> None:
@@ -236,10 +238,10 @@ except ValueError:
 """
 
 
-def test_terminal_gets_readable_lines() -> None:
-    told = subprocess.run([sys.executable, "-c", READABLE], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+def test_terminal_gets_human_readable_lines() -> None:
+    run = subprocess.run([sys.executable, "-c", READABLE], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    first, second, *more = told.splitlines()
+    first, second, *more = run.stderr.splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d \[info\] POST home 303 +ms=1.5 client=::1", first)
     assert re.fullmatch(r"\d\d:\d\d:\d\d \[error\] \\x1b\[2J\\n\\u202e +\[some\]", second)
     assert more[-1] == r"ValueError: \x1b[2J\u202e"

@@ -32,7 +32,7 @@ def under_load(database: str, address: str) -> Iterator[Ledger]:
         ledger.closed.set()
         for client in clients:
             client.join(timeout=60)
-        print(f"{ledger.acknowledged} submissions, {ledger.again} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
+        print(f"{ledger.acknowledged} submissions, {ledger.retries} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
     assert not any(client.is_alive() for client in clients)
     with psycopg.connect(database) as connection:
         assert ledger.compare(connection) == []
@@ -51,8 +51,8 @@ def answered(ledger: Ledger) -> set[str]:
 @pytest.fixture
 def database(data_dir: Path) -> Iterator[str]:
     server = Server(data_dir)
-    yield url_of(server.join())
-    server.leave()
+    yield url_of(server.acquire())
+    server.release()
 
 
 @needs_nginx

@@ -68,7 +68,7 @@ def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path)
             service.request("/api/fizzbuzz", {"number": 15})
         assert eventually(lambda: tail() == 0)
         server = Server(data_dir)
-        with psycopg.connect(host=server.join(), user=USER, dbname=DATABASE) as database:
+        with psycopg.connect(host=server.acquire(), user=USER, dbname=DATABASE) as database:
             database.execute(
                 "INSERT INTO fizzbuzz_submission (number) SELECT mod(i, 1000) FROM generate_series(1, %s) AS i", [rows]
             )
@@ -77,7 +77,7 @@ def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path)
             answers.append(service.request("/api/most_common?limit=1"))
         last = service.request("/api/most_common?limit=1")
         page = service.request("/metrics").body
-        server.leave()
+        server.release()
 
     assert last.json() == [{"number": 15, "result": "FizzBuzz", "count": 10 + rows // 1000}]
     assert {answer.body for answer in answers if answer.status == 200} <= {last.body}

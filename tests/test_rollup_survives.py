@@ -37,7 +37,7 @@ def using(data_dir: Path) -> Iterator[Server]:
     finally:
         connection.close()
         connections["default"], settings.EMBEDDED = usual, embedded
-        server.leave()
+        server.release()
 
 
 def kill_nine(data_dir: Path) -> None:
@@ -67,7 +67,7 @@ def test_counts_survive_a_kill_in_the_middle_of_a_fold(data_dir: Path) -> None:
             with pytest.raises(OperationalError), connection.execute_wrapper(moment):
                 folding.fold()
             connection.close()
-            server.leave()
+            server.release()
 
             assert assert_exact() == rows
             assert NumberCount.objects.get(number=15).count == 2
@@ -86,16 +86,16 @@ def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) 
         folding.fold()
         append(15, 7)
         assert assert_exact() == 402
-        dump = Path(old.join()) / "dump"
-        arguments = ("-h", old.join(), "-U", USER, "-d", DATABASE, "-f", str(dump))
+        dump = Path(old.acquire()) / "dump"
+        arguments = ("-h", old.acquire(), "-U", USER, "-d", DATABASE, "-f", str(dump))
         assert old.programs.run("pg_dump", "--no-owner", *arguments).stderr == ""
         text = dump.read_text()
 
     with using(data_dir / "new") as new:
-        dump = Path(new.join()) / "dump"
+        dump = Path(new.acquire()) / "dump"
         dump.write_text(text)
         dump.chmod(0o644)
-        arguments = ("-h", new.join(), "-U", USER, "-d", DATABASE, "-f", str(dump))
+        arguments = ("-h", new.acquire(), "-U", USER, "-d", DATABASE, "-f", str(dump))
         assert new.programs.run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *arguments).stderr == ""
 
         assert assert_exact() == 402

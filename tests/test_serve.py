@@ -34,7 +34,7 @@ def finish(*arguments: str, **environment: str) -> tuple[int, str, str]:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_everything(data_dir: Path, signum: int) -> None:
+def test_signal_stops_all_processes(data_dir: Path, signum: int) -> None:
     service = Service(DATA_DIR=str(data_dir))
     assert len(processes(data_dir)) > 3
 
@@ -44,7 +44,7 @@ def test_signal_ends_everything(data_dir: Path, signum: int) -> None:
 
 
 @pytest.mark.smoke
-def test_signal_during_the_first_start_ends_everything(empty_data_dir: Path) -> None:
+def test_signal_during_the_first_start_stops_all_processes(empty_data_dir: Path) -> None:
     process = manage("serve", PORT="0", DATA_DIR=str(empty_data_dir))
     assert eventually((empty_data_dir / "postgres/data/postmaster.pid").exists)
 
@@ -80,11 +80,11 @@ def test_acknowledged_submissions_survive_kill_9_of_every_process(data_dir: Path
         found = {id_ for id_ in acknowledged if again.request(f"/api/fizzbuzz/{id_}").status == 200}
 
     assert found == set(acknowledged)
-    # One request of each client may have been recorded without its answer arriving.
+    # The last request of each client may have been recorded although its response was lost.
     assert len(acknowledged) <= most_common["count"] <= len(acknowledged) + len(clients)
 
 
-def test_command_joins_the_running_server(service: Service, shared_data_dir: Path) -> None:
+def test_command_uses_the_running_server(service: Service, shared_data_dir: Path) -> None:
     service.request("/api/fizzbuzz", {"number": 9})
 
     code, out, err = finish("top_numbers", "--format", "json", "--limit", "100", DATA_DIR=str(shared_data_dir))
@@ -94,7 +94,7 @@ def test_command_joins_the_running_server(service: Service, shared_data_dir: Pat
     assert service.request("/health").status == 200
 
 
-def test_command_starts_the_server_for_its_own_time(empty_data_dir: Path) -> None:
+def test_command_starts_and_stops_the_server(empty_data_dir: Path) -> None:
     migrated = finish("migrate", "--verbosity", "0", DATA_DIR=str(empty_data_dir))
     listed = finish("top_numbers", DATA_DIR=str(empty_data_dir))
 
@@ -104,14 +104,14 @@ def test_command_starts_the_server_for_its_own_time(empty_data_dir: Path) -> Non
 
 
 @pytest.mark.smoke
-def test_metrics_of_all_workers_add_up(data_dir: Path) -> None:
+def test_metrics_are_sums_over_all_workers(data_dir: Path) -> None:
     with serving(DATA_DIR=str(data_dir)) as service:
         workers: set[str] = set()
         numbers = 0
         while len(workers) < 2 or numbers < 40:
             assert service.request("/api/fizzbuzz", {"number": 10}).status == 201
             numbers += 1
-            # /info's start time tells the workers apart; /metrics itself does not.
+            # Workers can be distinguished by /info's start time.
             workers.add(service.request("/info").json()["started_at"])
         metrics = {service.request("/metrics").body for _ in range(10)}
 
@@ -125,7 +125,7 @@ def test_metrics_of_all_workers_add_up(data_dir: Path) -> None:
         assert float(executed[1]) >= numbers
 
 
-def test_reload_keeps_answering(service: Service) -> None:
+def test_service_responds_during_a_reload(service: Service) -> None:
     before = service.request("/info").json()["started_at"]
 
     service.process.send_signal(signal.SIGHUP)
@@ -143,7 +143,7 @@ def test_master_imports_neither_django_nor_psycopg() -> None:
     assert found.stdout == "[]\n"
 
 
-def test_taken_port_is_one_clear_line(data_dir: Path) -> None:
+def test_port_in_use_is_reported_in_one_line(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         failed = finish("serve", PORT=str(port), DATA_DIR=str(data_dir))
@@ -151,12 +151,15 @@ def test_taken_port_is_one_clear_line(data_dir: Path) -> None:
     assert failed == (
         1,
         "",
-        f"CommandError: Can't listen on 127.0.0.1 port {port} (Address already in use): set HOST or PORT to another.\n",
+        (
+            f"CommandError: Can't listen on 127.0.0.1 port {port} (Address already in use): "
+            "set HOST or PORT to another value.\n"
+        ),
     )
     assert processes(data_dir) == []
 
 
-def test_unusable_data_folder_is_one_clear_line() -> None:
+def test_unusable_data_folder_is_reported_in_one_line() -> None:
     message = (
         "error: The data folder /dev/null/var can't be used (Not a directory): "
         "set DATA_DIR to another, or DATABASE_URL to a server of your own.\n"
@@ -165,27 +168,29 @@ def test_unusable_data_folder_is_one_clear_line() -> None:
     assert finish("serve", PORT="0", DATA_DIR="/dev/null/var") == (1, "", message)
 
 
-def test_other_major_version_is_one_clear_line(data_dir: Path) -> None:
+def test_other_major_version_is_reported_in_one_line(data_dir: Path) -> None:
     server = Server(data_dir)
-    server.join()
-    server.leave()
+    server.acquire()
+    server.release()
     (server.home / "data/PG_VERSION").write_text("16\n")
 
     code, out, err = finish("serve", PORT="0", DATA_DIR=str(data_dir))
 
     assert (code, out) == (1, "")
-    assert re.fullmatch(r"error: The data in .* is of PostgreSQL 16, and the embedded server is 18: dump .*\n", err)
+    assert re.fullmatch(
+        r"error: The data in .* belongs to PostgreSQL 16, but the embedded server is 18: dump .*\n", err
+    )
 
 
 @pytest.fixture
 def database_url(data_dir: Path) -> Iterator[str]:
-    """A server that is not the service's own; its database is migrated."""
+    """Start a server that the service uses as an external one; its database is migrated."""
     server = Server(data_dir)
-    yield url_of(server.join())
-    server.leave()
+    yield url_of(server.acquire())
+    server.release()
 
 
-def test_slow_query_holds_up_no_other_request(database_url: str) -> None:
+def test_slow_query_blocks_no_other_request(database_url: str) -> None:
     environment = {"DATABASE_URL": database_url, "SECRET_KEY": "of a test", "WEB_CONCURRENCY": "1"}
 
     with serving(**environment) as service, ThreadPoolExecutor() as pool, psycopg.connect(database_url) as database:
@@ -201,7 +206,7 @@ def test_slow_query_holds_up_no_other_request(database_url: str) -> None:
         assert slow.result().status == 200
 
 
-def test_external_server_is_used_and_not_migrated_unasked(database_url: str) -> None:
+def test_external_server_is_not_migrated_without_the_option(database_url: str) -> None:
     with psycopg.connect(database_url, user=SUPERUSER, autocommit=True) as database:
         database.execute(f"CREATE DATABASE empty OWNER {USER} TEMPLATE template0")
     database_url = database_url.replace(f"/{DATABASE}?", "/empty?")
@@ -212,16 +217,16 @@ def test_external_server_is_used_and_not_migrated_unasked(database_url: str) -> 
     assert re.fullmatch(r"warning: \d+ migrations are not applied: run manage.py migrate\n", errors)
 
 
-def test_external_server_without_durability_is_warned_of(database_url: str) -> None:
+def test_external_server_without_durability_causes_a_warning(database_url: str) -> None:
     url = f"{database_url}&options=-c%20synchronous_commit%3Doff"
 
     assert Service(DATABASE_URL=url, SECRET_KEY="of a test").stop() == (
         0,
-        "warning: PostgreSQL runs with synchronous_commit off: a crash loses submissions that were acknowledged\n",
+        "warning: PostgreSQL runs with synchronous_commit=off: a crash can lose acknowledged submissions\n",
     )
 
 
-def test_unreachable_external_server_is_one_clear_line() -> None:
+def test_unreachable_external_server_is_reported_in_one_line() -> None:
     code, out, err = finish("serve", PORT="0", DATABASE_URL="postgresql://u@127.0.0.1:1/d", SECRET_KEY="of a test")
 
     assert (code, out) == (1, "")

@@ -16,7 +16,7 @@ from tests.service import eventually
 
 
 class Log:
-    """Counts what is appended; a count takes until the test lets it end. A count of -1 fails."""
+    """Function under test: returns `rows` when the test calls `end`. Raises if `rows` is -1."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -28,7 +28,7 @@ class Log:
         self.counts += 1
         self._end.acquire()
         if rows < 0:
-            raise OperationalError("away", key)
+            raise OperationalError("unavailable", key)
         return rows
 
     def end(self, times: int = 1) -> None:
@@ -42,7 +42,7 @@ class Crowd:
         self._pool = ThreadPoolExecutor(20)
 
     def arrive(self, times: int = 1, key: str = "a") -> list[Future[int]]:
-        """Each from a thread of its own; returns when all count, or wait."""
+        """Call from new threads; return when all of them run or wait."""
         before = self._users(key)
         futures = [self._pool.submit(self.calls, key) for _ in range(times)]
         assert eventually(lambda: self._users(key) == before + times)
@@ -65,7 +65,7 @@ def results(futures: list[Future[int]]) -> list[int]:
     return [future.result() for future in futures]
 
 
-def test_read_never_joins_one_that_began_before_it(log: Log) -> None:
+def test_caller_never_gets_the_result_of_a_call_that_began_before_it(log: Log) -> None:
     crowd = Crowd(log)
 
     first = crowd.arrive()
@@ -78,7 +78,7 @@ def test_read_never_joins_one_that_began_before_it(log: Log) -> None:
     assert log.counts == 2
 
 
-def test_each_key_has_calls_of_its_own(log: Log) -> None:
+def test_keys_do_not_share_calls(log: Log) -> None:
     crowd = Crowd(log)
 
     one, other = crowd.arrive(key="a"), crowd.arrive(key="b")
@@ -98,7 +98,7 @@ def test_no_key_is_kept_without_a_maximum_age(log: Log) -> None:
     assert calls._slots == {}
 
 
-def test_value_serves_until_it_is_too_old(log: Log) -> None:
+def test_result_is_returned_until_max_age(log: Log) -> None:
     calls = SharedCalls(log.count, max_age=60)
     log.end(2)
 
@@ -111,7 +111,7 @@ def test_value_serves_until_it_is_too_old(log: Log) -> None:
     assert log.counts == 2
 
 
-def test_first_value_is_made_once_however_many_wait(log: Log) -> None:
+def test_first_call_is_shared_by_all_waiting_callers(log: Log) -> None:
     crowd = Crowd(log, max_age=60)
 
     futures = crowd.arrive(10)
@@ -121,7 +121,7 @@ def test_first_value_is_made_once_however_many_wait(log: Log) -> None:
     assert log.counts == 1
 
 
-def test_last_value_serves_while_the_next_is_made(log: Log) -> None:
+def test_last_result_is_returned_during_the_next_call(log: Log) -> None:
     crowd = Crowd(log, max_age=60)
     log.end()
     crowd.calls("a")
@@ -130,17 +130,17 @@ def test_last_value_serves_while_the_next_is_made(log: Log) -> None:
     made_earlier(crowd.calls, 60)
     maker = crowd.arrive()
     assert eventually(lambda: log.counts == 2)
-    meanwhile = crowd.calls("a")
+    during_call = crowd.calls("a")
     made_earlier(crowd.calls, 60)
     waiting = crowd.arrive(3)
     log.end()
 
-    assert (meanwhile, results(maker), results(waiting)) == (0, [1], [1] * 3)
+    assert (during_call, results(maker), results(waiting)) == (0, [1], [1] * 3)
     assert log.counts == 2
 
 
 @pytest.mark.parametrize("max_age", [0, 60])
-def test_error_is_raised_by_all_that_waited_as_instances_of_their_own(log: Log, max_age: float) -> None:
+def test_error_is_raised_to_each_waiting_caller_as_a_copy(log: Log, max_age: float) -> None:
     crowd = Crowd(log, max_age)
     log.rows = -1
 
@@ -151,25 +151,25 @@ def test_error_is_raised_by_all_that_waited_as_instances_of_their_own(log: Log, 
     log.rows = 7
     log.end()
 
-    assert {(type(error), str(error)) for error in errors} == {(OperationalError, "('away', 'a')")}
+    assert {(type(error), str(error)) for error in errors} == {(OperationalError, "('unavailable', 'a')")}
     assert len({id(error) for error in errors}) == 10
-    assert counts == (1 if max_age else 2)  # without an age, those that came later call again
+    assert counts == (1 if max_age else 2)  # without max_age, the later callers call again
     assert crowd.calls("a") == 7
 
 
-def test_wait_for_a_call_that_hangs_is_bounded(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_calls, "WAIT_SECONDS", 0.1)
+def test_wait_for_a_hung_call_times_out(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_calls, "MAX_WAIT_SECONDS", 0.1)
     crowd = Crowd(log)
 
     (hanging,) = crowd.arrive()
-    with pytest.raises(OperationalError, match=r"no answer within 0\.1 s"):
+    with pytest.raises(OperationalError, match=r"no result within 0\.1 s"):
         crowd.calls("a")
     log.end()
 
     assert hanging.result() == 0
 
 
-def test_killed_caller_leaves_the_call_to_the_next(log: Log) -> None:
+def test_next_caller_calls_after_the_first_was_killed(log: Log) -> None:
     killed, go_on = threading.Event(), threading.Event()
 
     def count(key: str) -> int:
@@ -201,7 +201,7 @@ def made_earlier(calls: SharedCalls[str, int], seconds: float) -> None:
 @pytest.mark.parametrize(
     ("calls", "path"), [(probes.checks, "/health"), (metrics_endpoint.gauges, "/metrics")], ids=["readiness", "gauges"]
 )
-def test_open_endpoints_read_the_database_once_a_second(
+def test_public_endpoints_read_the_database_once_per_second(
     client: Client, monkeypatch: pytest.MonkeyPatch, calls: SharedCalls[None, object], path: str
 ) -> None:
     reads: list[object] = []

@@ -1,4 +1,4 @@
-"""Clients that send slowly, too much, or only a part; on raw sockets, against the real gunicorn."""
+"""Clients that send slowly, too much, or incompletely, on raw sockets against a real gunicorn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from select import select
 
 import pytest
 
-from tests.service import SECONDS, SHORT_DEADLINES, Answer, Service, eventually, serving
+from tests.service import SHORT_DEADLINES, TIMEOUT_SECONDS, Answer, Service, eventually, serving
 
 POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%s\r\n\r\n%s"
 LARGE = b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -29,12 +29,12 @@ def service(shared_data_dir: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def cookie(service: Service) -> bytes:
-    """Without it the form is refused before it is read."""
+    """Return the CSRF cookie, without which the form is rejected before its body is read."""
     return b"Cookie: " + service.request("/").headers["Set-Cookie"].partition(";")[0].encode()
 
 
 def connect(service: Service) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), SECONDS)
+    return socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), TIMEOUT_SECONDS)
 
 
 def answer(connection: socket.socket) -> Answer:
@@ -44,20 +44,20 @@ def answer(connection: socket.socket) -> Answer:
 
 
 def drip(*connections: socket.socket) -> None:
-    """Sends a byte each half second, until something comes back or it is closed, on each of them."""
+    """Send a byte every half second on each connection, until it gets a response or is closed."""
     left = set(connections)
-    for _ in range(2 * SECONDS):
+    for _ in range(2 * TIMEOUT_SECONDS):
         for connection in left:
             with suppress(OSError):
                 connection.sendall(b"0")
         left -= set(select(left, [], [], 0.5)[0])
         if not left:
             return
-    raise AssertionError("It would take it for ever.")
+    raise AssertionError("The service did not end the slow requests.")
 
 
-def news(service: Service) -> str:
-    """What the service wrote since, and at least a line of a request."""
+def new_log_lines(service: Service) -> str:
+    """Return what the service logged since the last call; at least the line of a request."""
     assert service.process.stderr
     service.request("/api/numbers/15")
     return os.read(service.process.stderr.fileno(), 1024 * 1024).decode()
@@ -67,34 +67,34 @@ def recorded(service: Service) -> int:
     return sum(each["count"] for each in service.request("/api/most_common?limit=100").json())
 
 
-def test_slow_requests_are_ended(service: Service, cookie: bytes) -> None:
+def test_slow_requests_time_out(service: Service, cookie: bytes) -> None:
     before = recorded(service)
-    with ExitStack() as open_, socket.socket() as deaf:
+    with ExitStack() as open_, socket.socket() as slow_reader:
         api, form, head, chunks = (open_.enter_context(connect(service)) for _ in range(4))
         api.sendall(POST % (b"/api/fizzbuzz", JSON, b"Content-Length: 999", b'{"number": 15'))
         form.sendall(POST % (b"/", FORM, b"Content-Length: 999\r\n" + cookie, b"number=15"))
         head.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
         chunks.sendall(POST % (b"/api/fizzbuzz", JSON, b"Transfer-Encoding: chunked", b'fff\r\n{"number": 15'))
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.connect(api.getpeername())
-        deaf.sendall(LARGE * 10)
+        slow_reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow_reader.connect(api.getpeername())
+        slow_reader.sendall(LARGE * 10)
 
         drip(api, form, head, chunks)
 
-        refused, page, chunked = answer(api), answer(form), answer(chunks)
+        rejected, page, chunked = answer(api), answer(form), answer(chunks)
         with suppress(ConnectionResetError):
             assert head.recv(65536) == b""
-        assert eventually(lambda: "Socket error processing request." in news(service))
-        assert b"".join(iter(lambda: deaf.recv(65536), b"")).count(b"HTTP/1.1 200 OK") < 10
-    assert (refused.status, refused.headers["Connection"]) == (408, "close")
+        assert eventually(lambda: "Socket error processing request." in new_log_lines(service))
+        assert b"".join(iter(lambda: slow_reader.recv(65536), b"")).count(b"HTTP/1.1 200 OK") < 10
+    assert (rejected.status, rejected.headers["Connection"]) == (408, "close")
     assert (chunked.status, chunked.json()["detail"]) == (408, UNREADABLE)
-    assert refused.json() == {
+    assert rejected.json() == {
         "type": "/docs/problems#request-timeout",
         "title": "Request Timeout",
         "status": 408,
         "detail": UNREADABLE,
         "instance": "/api/fizzbuzz",
-        "request_id": refused.headers["X-Request-ID"],
+        "request_id": rejected.headers["X-Request-ID"],
     }
     assert (page.status, page.headers["Connection"]) == (408, "close")
     assert f"<p>{UNREADABLE}</p>" in page.body
@@ -102,20 +102,20 @@ def test_slow_requests_are_ended(service: Service, cookie: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", [b"/api/fizzbuzz", b"/"])
-def test_part_of_a_body_counts_for_nothing(service: Service, cookie: bytes, path: bytes) -> None:
+def test_truncated_body_is_not_recorded(service: Service, cookie: bytes, path: bytes) -> None:
     before = recorded(service)
     with connect(service) as connection:
         connection.sendall(POST % (path, FORM, b"Content-Length: 10\r\n" + cookie, b"number=15"))
         connection.shutdown(socket.SHUT_WR)
 
-        refused = answer(connection)
+        rejected = answer(connection)
 
-    assert (refused.status, refused.headers["Connection"]) == (408, "close")
-    assert UNREADABLE in refused.body
+    assert (rejected.status, rejected.headers["Connection"]) == (408, "close")
+    assert UNREADABLE in rejected.body
     assert recorded(service) == before
 
 
-def test_form_may_come_in_chunks(service: Service) -> None:
+def test_chunked_form_is_accepted(service: Service) -> None:
     before = recorded(service)
     with connect(service) as connection:
         for parts in ([b"9\r\nnumber=15\r\n0\r\n\r\n"], [b"7\r\nnumber=", b"\r\n2\r\n15", b"\r\n0\r\n\r\n"]):
@@ -128,7 +128,7 @@ def test_form_may_come_in_chunks(service: Service) -> None:
     assert recorded(service) == before + 2
 
 
-def test_connection_goes_on_after_a_body_that_came_in_parts(service: Service) -> None:
+def test_connection_is_kept_after_a_body_in_several_packets(service: Service) -> None:
     with connect(service) as connection:
         for _ in range(3):
             connection.sendall(POST % (b"/api/fizzbuzz", FORM, b"Content-Length: 9", b"number="))
@@ -146,16 +146,16 @@ def test_connection_goes_on_after_a_body_that_came_in_parts(service: Service) ->
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: %s" % (b"x" * 8192), 431),
         (b"GET / HTTP/1.1\r\nHost: localhost" + b"\r\nX: x" * 64, 431),
     ],
-    ids=["address", "parameters", "one header", "headers"],
+    ids=["path", "query", "one header", "headers"],
 )
-def test_large_heads_are_refused(service: Service, head: bytes, status: int) -> None:
+def test_large_headers_are_rejected(service: Service, head: bytes, status: int) -> None:
     with connect(service) as connection:
         connection.sendall(head + b"\r\n\r\n")
 
         assert answer(connection).status == status
 
 
-def test_idle_connections_hold_up_nobody(service: Service) -> None:
+def test_idle_connections_block_no_requests(service: Service) -> None:
     with ExitStack() as idle:
         for number in range(200):
             connection = idle.enter_context(connect(service))

@@ -1,4 +1,4 @@
-"""Bytes that two readers of HTTP may part differently: the real gunicorn answers once, and serves no second request."""
+"""HTTP request smuggling: a real gunicorn sends one response to ambiguous bytes, and handles no second request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.service import Service, serving
 
 BODY = b'{"number": 15}'
-# What a reader that parts it wrongly takes for the next request; nobody else sends this number.
+# The request that a wrong parser would see after the ambiguous bytes. Only it sends this number.
 SMUGGLED = (
     b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\n"
     b'Content-Type: application/json\r\nContent-Length: 15\r\n\r\n{"number": 666}'
@@ -31,11 +31,11 @@ def service(shared_data_dir: Path) -> Iterator[Service]:
 
 
 def exchange(service: Service, sent: bytes) -> bytes:
-    """All that comes back until the server hangs up, or says no more."""
+    """Send bytes and return everything that is received until the connection is closed."""
     address = urlsplit(service.address)
     with socket.create_connection((address.hostname, address.port or 0), timeout=60) as connection:
         connection.sendall(sent)
-        with suppress(OSError):  # it may have hung up already
+        with suppress(OSError):  # the server may have closed it
             connection.shutdown(socket.SHUT_WR)
         received = b""
         with suppress(ConnectionResetError):
@@ -57,13 +57,13 @@ def recorded(service: Service, number: int) -> int:
     return count
 
 
-def test_these_tests_would_see_a_second_request(service: Service) -> None:
+def test_two_valid_requests_get_two_responses(service: Service) -> None:
     received = exchange(service, post(b"Content-Length: 14") + BODY + post(b"Content-Length: 14") + BODY)
 
     assert statuses(received) == [201, 201]
 
 
-REFUSED: dict[int, list[bytes]] = {
+REJECTED: dict[int, list[bytes]] = {
     400: [
         post(b"Content-Length: 14", b"Transfer-Encoding: chunked") + CHUNKED,
         post(b"Transfer-Encoding: chunked", b"Content-Length: 4") + b"5c\r\n" + SMUGGLED + b"\r\n0\r\n\r\n",
@@ -131,7 +131,7 @@ REFUSED: dict[int, list[bytes]] = {
 
 @pytest.mark.parametrize(
     ("status", "sent"),
-    [(status, sent) for status, refused in REFUSED.items() for sent in refused],
+    [(status, sent) for status, rejected in REJECTED.items() for sent in rejected],
     ids=lambda value: (
         ascii(value.replace(post()[:-4], b"").replace(BODY, b""))[:60] if isinstance(value, bytes) else None
     ),
@@ -146,14 +146,14 @@ def test_ambiguous_bytes_are_rejected_once(service: Service, status: int, sent: 
     assert recorded(service, 15) == before
 
 
-def test_underscore_is_no_hyphen(service: Service) -> None:
-    """`Content_Length` would come to the application as Content-Length does."""
+def test_header_with_underscore_is_ignored(service: Service) -> None:
+    """WSGI gives `Content_Length` and `Content-Length` the same name."""
     received = exchange(service, post(b"Content_Length: 900", b"Content-Length: 14", b"Connection: close") + BODY)
 
     assert statuses(received) == [201]
 
 
-def test_upgrade_is_not_taken_up(service: Service) -> None:
+def test_upgrade_is_ignored(service: Service) -> None:
     upgrade = [b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAMAAABkAAQAAP__"]
 
     received = exchange(service, post(*upgrade, b"Content-Length: 14") + BODY)
@@ -171,7 +171,7 @@ def test_upgrade_is_not_taken_up(service: Service) -> None:
         b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n",
     ],
 )
-def test_body_in_chunks_ends_where_it_says(service: Service, sent: bytes) -> None:
+def test_chunked_body_is_followed_by_the_next_request(service: Service, sent: bytes) -> None:
     before = recorded(service, 15)
 
     received = exchange(service, post(b"Transfer-Encoding: chunked") + sent + post(b"Content-Length: 14") + BODY)
@@ -183,7 +183,7 @@ def test_body_in_chunks_ends_where_it_says(service: Service, sent: bytes) -> Non
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        (b"e\r\n" + BODY + b"\r\n", 400),  # what follows is no chunk
+        (b"e\r\n" + BODY + b"\r\n", 400),  # not followed by a chunk
         (b"g\r\n", 400),
         (b"e\n" + BODY + b"\n0\n\n", 400),
         (b"e\r\n" + BODY + b"\n0\r\n\r\n", 400),
@@ -199,7 +199,7 @@ def test_body_in_chunks_ends_where_it_says(service: Service, sent: bytes) -> Non
     ids=lambda sent: ascii(sent)[:40],
 )
 @pytest.mark.parametrize("line", [b"POST /api/fizzbuzz HTTP/1.1", b"GET /nowhere HTTP/1.1", b"POST / HTTP/1.1"])
-def test_bad_chunks_are_answered_once(service: Service, line: bytes, sent: bytes, status: int) -> None:
+def test_bad_chunks_get_one_response(service: Service, line: bytes, sent: bytes, status: int) -> None:
     received = exchange(service, post(b"Transfer-Encoding: chunked", line=line) + sent + SMUGGLED)
 
     assert statuses(received) == [status]
@@ -217,7 +217,7 @@ def test_bad_chunks_are_answered_once(service: Service, line: bytes, sent: bytes
         (b"e\r\n" + BODY + b"\r\n0\r\n", 400),
     ],
 )
-def test_unfinished_chunks_are_not_recorded(service: Service, sent: bytes, status: int) -> None:
+def test_incomplete_chunks_are_not_recorded(service: Service, sent: bytes, status: int) -> None:
     before = recorded(service, 15)
 
     received = exchange(service, post(b"Transfer-Encoding: chunked") + sent)
@@ -230,11 +230,11 @@ def test_unfinished_chunks_are_not_recorded(service: Service, sent: bytes, statu
     ("path", "content_type", "sent"),
     [
         (b"/api/fizzbuzz", b"application/json", b'{"number": 15}'),
-        (b"/api/fizzbuzz", b"application/x-www-form-urlencoded", b"number=15"),  # 00 was to follow
+        (b"/api/fizzbuzz", b"application/x-www-form-urlencoded", b"number=15"),  # of number=1500
         (b"/", b"application/x-www-form-urlencoded", b"number=15"),
     ],
 )
-def test_unfinished_body_is_not_recorded(service: Service, path: bytes, content_type: bytes, sent: bytes) -> None:
+def test_incomplete_body_is_not_recorded(service: Service, path: bytes, content_type: bytes, sent: bytes) -> None:
     before = recorded(service, 15)
     headers = [b"Host: localhost", b"Content-Type: " + content_type, b"Content-Length: %d" % (len(sent) + 2)]
     headers.append(b"Cookie: csrftoken=" + b"x" * 32)

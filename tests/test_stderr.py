@@ -16,9 +16,9 @@ from threading import Thread
 import pytest
 
 from core.stderr import NonBlockingStderr
-from tests.service import ROOT, SECONDS
+from tests.service import ROOT, TIMEOUT_SECONDS
 
-# The one of the process is open as long as it.
+# The socket of the process' own stderr is never closed.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
@@ -32,7 +32,7 @@ def unix_socket() -> tuple[int, int]:
 
 
 def small_unix_socket() -> tuple[int, int]:
-    """A socket that takes a part of a long line."""
+    """Return a socket that accepts only a part of a long line."""
     reader, writer = socket.socketpair()
     writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # as small as the system allows
     return reader.detach(), writer.detach()
@@ -53,14 +53,14 @@ def terminal() -> tuple[int, int]:
 
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
-    """Close what is left here, where its warning is expected, and not in a test of another module."""
+    """Collect unclosed sockets here, where their warning is expected, not in a test of another module."""
     yield
     gc.collect()
 
 
 @pytest.fixture
 def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
-    """File descriptors of standard error: the reader's end, and the writer's."""
+    """Return the reader's and the writer's file descriptor of a standard error."""
     ends = request.param()
     yield ends
     for fd in ends:
@@ -68,7 +68,7 @@ def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
 
 
 def read_all(fd: int) -> str:
-    """Return what can be read without waiting."""
+    """Read without blocking."""
     os.set_blocking(fd, False)
     data = b""
     try:
@@ -80,30 +80,34 @@ def read_all(fd: int) -> str:
 
 
 @pytest.mark.parametrize("ends", [pipe, unix_socket, small_unix_socket, tcp_socket, terminal], indirect=True)
-def test_stalled_reader_costs_whole_lines(ends: tuple[int, int], caplog: pytest.LogCaptureFixture) -> None:
+def test_stalled_reader_causes_whole_lines_to_be_dropped(
+    ends: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
     reader, writer = ends
     stderr = NonBlockingStderr(writer)
     written = [f"{number} {'x' * 4000}\n" for number in range(5000)]
     thread = Thread(target=lambda: [*map(stderr.write, written)], daemon=True)
 
     thread.start()
-    thread.join(SECONDS)
+    thread.join(TIMEOUT_SECONDS)
     blocked = thread.is_alive()
-    told = read_all(reader)
+    output = read_all(reader)
     stderr.write("after\n")
-    told += read_all(reader)
+    output += read_all(reader)
 
-    *whole, last = told.splitlines(keepends=True)
+    *whole, last = output.splitlines(keepends=True)
     assert not blocked
     assert [line for line in written if line in whole] == whole
     assert last == "after\n"
-    dropped = re.findall(r"stderr was blocked: (\d+) log lines dropped\.", caplog.text)  # more often, if it drains
+    dropped = re.findall(
+        r"stderr was blocked: (\d+) log lines dropped\.", caplog.text
+    )  # several times, if the buffer drains in between
     assert len(dropped) == len(caplog.records) >= 1
     assert sum(map(int, dropped)) == len(written) - len(whole)
 
 
 @pytest.mark.parametrize("ends", [pipe, unix_socket], indirect=True)
-def test_file_description_of_others_stays_blocking(ends: tuple[int, int]) -> None:
+def test_shared_file_description_stays_blocking(ends: tuple[int, int]) -> None:
     NonBlockingStderr(ends[1]).write("line\n")
 
     assert os.get_blocking(ends[1])
@@ -116,23 +120,23 @@ logging.disable()
 stderr = NonBlockingStderr()
 for number in range(300):
     stderr._dropped = 1
-    while stderr._dropped:  # until it is taken
+    while stderr._dropped:  # retry until it is written
         stderr._dropped = 0
         stderr.write(sys.argv[1] * (number * 7919 % 4094 + 1) + "\\n")
 """
 
 
 @pytest.mark.parametrize("ends", [pipe, unix_socket], indirect=True)
-def test_processes_do_not_tear_each_others_lines(ends: tuple[int, int]) -> None:
+def test_lines_of_concurrent_processes_are_not_mixed(ends: tuple[int, int]) -> None:
     reader, writer = ends
     writers = [subprocess.Popen([sys.executable, "-c", WRITE, letter], cwd=ROOT, stderr=writer) for letter in "abcd"]
 
-    told = ""
+    output = ""
     while any(each.poll() is None for each in writers):
-        told += read_all(reader)  # now and then: each writer finds the buffer full, and drained
+        output += read_all(reader)  # at intervals, so that the writers find the buffer both full and empty
         time.sleep(0.01)
-    told += read_all(reader)
+    output += read_all(reader)
 
-    assert Counter(told.splitlines()) == Counter(
+    assert Counter(output.splitlines()) == Counter(
         letter * (number * 7919 % 4094 + 1) for letter in "abcd" for number in range(300)
     )

@@ -1,4 +1,4 @@
-"""SIGTERM: idle connections end at once, requests that have begun are answered."""
+"""SIGTERM: idle connections are closed at once, and requests that have begun get their response."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from http.client import HTTPResponse
 from pathlib import Path
 
-from tests.service import SECONDS, Service, children, eventually
+from tests.service import TIMEOUT_SECONDS, Service, children, eventually
 
 HEAD = b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 14\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def connect(service: Service) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), SECONDS)
+    return socket.create_connection(("127.0.0.1", int(service.address.rpartition(":")[2])), TIMEOUT_SECONDS)
 
 
 def answer(connection: socket.socket) -> int:
@@ -26,7 +26,7 @@ def answer(connection: socket.socket) -> int:
     return response.status
 
 
-def test_idle_connections_end_before_requests_do(data_dir: Path) -> None:
+def test_idle_connections_are_closed_before_requests_end(data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir))
     with ExitStack() as open_:
         used, unused, head, body = (open_.enter_context(connect(service)) for _ in range(4))
@@ -34,7 +34,7 @@ def test_idle_connections_end_before_requests_do(data_dir: Path) -> None:
         assert answer(used) == 200
         head.sendall(LIVE)
         body.sendall(HEAD + b"\r\n" + b'{"number":')
-        time.sleep(0.5)  # until the workers wait for the rest
+        time.sleep(0.5)  # until the workers have read it
 
         service.process.send_signal(signal.SIGTERM)
 
@@ -47,7 +47,7 @@ def test_idle_connections_end_before_requests_do(data_dir: Path) -> None:
     assert service.stop() == (0, "")
 
 
-def test_reload_ends_the_old_workers_idle_connections(data_dir: Path) -> None:
+def test_reload_closes_the_old_workers_idle_connections(data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir))
     with connect(service) as idle:
         idle.sendall(LIVE + b"\r\n")

@@ -1,4 +1,4 @@
-"""Metrics of all workers in shared memory: nothing on a disk can hurt them, and they hurt nothing."""
+"""Metrics of all workers in shared memory, independent of disks and temporary folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.service import Service, children, eventually, manage
 
 @pytest.fixture
 def small_tmp(tmp_path: Path) -> Iterator[Path]:
-    """A folder for temporary files on a file system of 2 MB."""
+    """Mount a file system of 2 MB for temporary files."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False)
@@ -30,7 +30,7 @@ def small_tmp(tmp_path: Path) -> Iterator[Path]:
 
 
 def submit_to_all(service: Service, workers: int) -> int:
-    """Submit 10 until that many workers have answered, and return how often."""
+    """Submit 10 until that many workers have responded, and return how often it was submitted."""
     seen: set[str] = set()
     submitted = 0
     while len(seen) < workers:
@@ -41,14 +41,14 @@ def submit_to_all(service: Service, workers: int) -> int:
 
 
 def submissions(service: Service) -> set[str]:
-    """The count of submissions of 10, as all workers report it."""
+    """Return the counts of submissions of 10 that the workers report."""
     pages = [service.request("/metrics") for _ in range(10)]
     assert {page.status for page in pages} == {200}
     name = re.compile(r'^fizzbuzz_submissions_total\{channel="api",kind="Buzz"\} (\S+)$', re.MULTILINE)
     return {found[1] for page in pages if (found := name.search(page.body))}
 
 
-def test_full_temporary_folder_ends_no_worker(small_tmp: Path, data_dir: Path) -> None:
+def test_full_temporary_folder_does_not_kill_workers(small_tmp: Path, data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir), TMPDIR=str(small_tmp))
     workers = children(service.process.pid)
     with pytest.raises(OSError, match="No space left"):
@@ -61,7 +61,7 @@ def test_full_temporary_folder_ends_no_worker(small_tmp: Path, data_dir: Path) -
     assert service.stop() == (0, "")
 
 
-def test_counters_outlive_their_workers_and_leave_nothing(tmp_path: Path, data_dir: Path) -> None:
+def test_counters_survive_their_workers_and_leave_no_files(tmp_path: Path, data_dir: Path) -> None:
     foreign, tmp = tmp_path / "foreign", tmp_path / "tmp"
     foreign.mkdir()
     tmp.mkdir()
@@ -74,7 +74,7 @@ def test_counters_outlive_their_workers_and_leave_nothing(tmp_path: Path, data_d
         os.kill(worker, signal.SIGKILL)
     assert eventually(lambda: len(set(children(service.process.pid)) - killed) == 2)
     submitted += submit_to_all(service, 2)
-    shutil.rmtree(tmp)  # a cleaner's work
+    shutil.rmtree(tmp)  # as a cleaner of temporary folders does
     before = set(children(service.process.pid))
     service.process.send_signal(signal.SIGHUP)
     assert eventually(lambda: before.isdisjoint(children(service.process.pid)))
@@ -94,7 +94,7 @@ def test_counters_outlive_their_workers_and_leave_nothing(tmp_path: Path, data_d
 
 @pytest.fixture
 def slots(monkeypatch: pytest.MonkeyPatch) -> list[worker_metrics.Slot]:
-    """Two slots, of which this process uses the first."""
+    """Return two slots; this process uses the first."""
     slots = [worker_metrics.Slot(), worker_metrics.Slot()]
     monkeypatch.setattr(worker_metrics, "_slots", slots)
     monkeypatch.setattr(worker_metrics, "_own", slots[0])
@@ -117,7 +117,7 @@ def lines(metrics: bytes) -> list[str]:
     return sorted(line for line in metrics.decode().split("\n") if "_created" not in line)
 
 
-def test_sums_over_workers_read_as_those_of_one(
+def test_sums_over_workers_equal_those_of_one_process(
     slots: list[worker_metrics.Slot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count([1, 2, 3])
@@ -130,7 +130,7 @@ def test_sums_over_workers_read_as_those_of_one(
     assert lines(summed) == lines(generate_latest(count([1, 2, 3, 3, 4, 99])))
 
 
-def test_new_worker_goes_on_from_the_dead_ones_values(slots: list[worker_metrics.Slot]) -> None:
+def test_new_worker_continues_with_the_dead_workers_values(slots: list[worker_metrics.Slot]) -> None:
     count([1, 2, 3])
     slots[0].open()
     count([3])
@@ -138,7 +138,7 @@ def test_new_worker_goes_on_from_the_dead_ones_values(slots: list[worker_metrics
     assert 'wait_seconds_count{way="x"} 4.0' in lines(generate_latest(worker_metrics.registry()))
 
 
-def test_full_slot_counts_in_the_process(
+def test_full_slot_falls_back_to_process_memory(
     slots: list[worker_metrics.Slot], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(worker_metrics, "MAX_SERIES", 1)
@@ -147,10 +147,10 @@ def test_full_slot_counts_in_the_process(
 
     assert registry.get_sample_value("wait_seconds_count", {"way": "x"}) == 2
     assert len(list(slots[0].series())) == 1
-    assert "/metrics lacks it" in caplog.text
+    assert "/metrics does not include it" in caplog.text
 
 
-def test_slots_go_to_workers_that_have_none(slots: list[worker_metrics.Slot]) -> None:
+def test_free_slot_is_the_first_unused_one(slots: list[worker_metrics.Slot]) -> None:
     assert worker_metrics.free_slot([]) == 0
     assert worker_metrics.free_slot([0]) == 1
     assert worker_metrics.free_slot([1, 0]) is None

@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend, counted by django-prometheus; knows where the embedded server is."""
+"""Database backend: django-prometheus' for PostgreSQL, with the embedded server, statement timeouts and read slots."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from core.db.deadline import DeadlineConnection
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-prometheus has no types
+    # Two of Django's private methods are overridden: _configure_connection runs once per pooled connection (the
+    # signal connection_created would run once per request), and _close is where a connection returns to the pool.
+
     _holds_read_slot = False
 
     def get_connection_params(self) -> dict[str, Any]:
-        """As Django's, but starts or joins the embedded server first, if that is the one.
+        """Return psycopg's parameters. Start the embedded server first, if it is used and does not run.
 
-        Workers leave that to gunicorn's master: each looks at the database, and none may hang in a start.
+        Workers leave the start to gunicorn's master, so that none of them hangs in it.
         """
         params: dict[str, Any] = super().get_connection_params()
         if server := settings.EMBEDDED:
-            params["host"] = server.host if settings.SERVED_AT else server.join()
+            params["host"] = server.host if settings.SERVED_AT else server.acquire()
         return params
 
     def _configure_connection(self, connection: psycopg.Connection) -> bool:
-        """As Django's; also bounds the statements of the pool, which serves requests. Commands have no bound.
+        """Also set a statement timeout on pooled connections, which serve requests. Commands have none.
 
         Behind PgBouncer, other clients would inherit the setting: there the role has it (docs/deployment.md).
         """
@@ -36,7 +39,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         return changed
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
-        """As Django's; a read takes a slot first, so that some of the pool stays for writes."""
+        """Take a read slot first if the request is a read, so that some connections stay free for writes."""
         self._holds_read_slot = bool(self.pool) and pool.acquire_read_slot()
         try:
             connection: psycopg.Connection = super().get_new_connection(conn_params)

@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 2  # libpq's minimum
 CANCEL_TIMEOUT_SECONDS = 2.0
-# The server's share of a deadline: its error arrives first, and says that nothing was done.
+# Of the deadline: the server's error then arrives before it, and proves that nothing was committed.
 STATEMENT_TIMEOUT_SHARE = 0.9
 
-# psycopg waits by a selector, which gevent only imitates: gevent's own wait takes a third of the CPU time.
+# psycopg waits with a selector, which gevent emulates: gevent's own wait takes a third of the CPU time.
 GEVENT = "gevent.monkey" in sys.modules and sys.modules["gevent.monkey"].is_module_patched("select")
 if GEVENT:
     from gevent import get_hub
@@ -31,41 +31,45 @@ if GEVENT:
 
 
 class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
-    """Closed by the first step that exceeds its deadline: a server that hangs can't run its own statement_timeout."""
+    """Connection that is closed when a step exceeds its deadline: a hung server cannot enforce statement_timeout."""
 
     deadline_seconds = 10.0
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
-        """As psycopg's, but the embedded server's socket is looked up again: it may have been lost and restored."""
+        """Connect, after looking up the embedded server's socket again: it may have been lost and restored."""
         if "host" in kwargs and settings.EMBEDDED:
             kwargs["host"] = settings.EMBEDDED.host
         return super().connect(*args, **kwargs)
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         timeout = timeout or self.deadline_seconds
+        deadline = monotonic() + timeout
         try:
-            return _wait(gen, self.pgconn.socket, timeout) if GEVENT else super().wait(gen, interval, timeout)
-        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - what psycopg's own wait raises
+            return _wait(gen, self.pgconn.socket, deadline) if GEVENT else super().wait(gen, interval, timeout)
+        except psycopg.OperationalError as error:
+            if error.sqlstate or monotonic() < deadline:
+                raise
             self._cancel()
             self.close()
-            raise psycopg.OperationalError(f"no answer within {timeout} s") from error
+            raise psycopg.OperationalError(f"no response within {timeout} s") from error
 
     def set_statement_timeout(self, *, local: bool) -> None:
-        """Of the session, or of the transaction alone (`local`), which is safe behind a transaction pooler too."""
+        """Set it for the session, or only for the transaction (`local`), as a transaction pooler requires."""
         milliseconds = self.deadline_seconds * STATEMENT_TIMEOUT_SHARE * 1000
         self.execute("SELECT set_config('statement_timeout', %s, %s)", [f"{milliseconds:.0f}ms", local])
 
     def _cancel(self) -> None:
-        """Ask the server to end the statement, or its backend would go on. Concurrently: the server may hang."""
+        """Ask the server to cancel the statement, in a thread, because the server may be hung."""
         with suppress(psycopg.Error):
             Thread(target=_send_cancel, args=[self.pgconn.cancel_conn()], daemon=True).start()
 
 
 def connect_with_deadline(seconds: float, *, autocommit: bool = False) -> DeadlineConnection:
-    """Return a connection outside of the pool, which may be exhausted or wait for a dead server.
+    """Return a connection outside the pool, which may be exhausted or wait for a dead server.
 
-    Each step takes `seconds` at most. Unless `autocommit`, it is for one transaction. Raises psycopg.Error.
+    Each step takes `seconds` at most. Without `autocommit`, the connection is for one transaction, because its
+    statement timeout ends there. Raises psycopg.Error.
     """
     params = connection.get_connection_params() | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     database = DeadlineConnection.connect(**params, autocommit=autocommit)
@@ -81,14 +85,12 @@ def connect_with_deadline(seconds: float, *, autocommit: bool = False) -> Deadli
     return database
 
 
-def _wait(gen: PQGen[T], fileno: int, timeout: float) -> T:
-    deadline = monotonic() + timeout
+def _wait(gen: PQGen[T], fileno: int, deadline: float) -> T:
     try:
         state = next(gen)
         while True:
-            watcher = get_hub().loop.io(fileno, state)  # libev's events have psycopg's numbers
-            late = psycopg.errors._WaitTimeout()  # noqa: SLF001 - as psycopg's own wait raises
-            wait_on(watcher, max(0, deadline - monotonic()), late)
+            watcher = get_hub().loop.io(fileno, state)  # libev's event bits equal psycopg's
+            wait_on(watcher, max(0, deadline - monotonic()), psycopg.OperationalError())
             state = gen.send(Ready(state))  # report both readiness bits; libpq's calls are non-blocking
     except StopIteration as stop:
         result: T = stop.value

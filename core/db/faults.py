@@ -1,4 +1,4 @@
-"""Tell database errors apart: what passes by itself, and what is a fault of the service or of its settings."""
+"""Classify database errors: those that pass by themselves, and faults of the service or of its settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import InterfaceError, OperationalError
 
 
 class Fault(Enum):
-    """Why the database did not do as asked; the value says it to people."""
+    """Why a statement failed. The value is the message for people."""
 
     UNAVAILABLE = "The database is unavailable. Try again in a moment."
     BUSY = "The database is busy, and this took too long. Try again in a moment."
@@ -22,7 +22,7 @@ _BY_SQLSTATE = {
     "08": Fault.UNAVAILABLE,  # connection exception
     "57P": Fault.UNAVAILABLE,  # shutdown, starting up
     "53300": Fault.UNAVAILABLE,  # too many connections
-    "25006": Fault.UNAVAILABLE,  # read only, as after a failover to a standby
+    "25006": Fault.UNAVAILABLE,  # read-only, such as a standby after a failover
     "57014": Fault.BUSY,  # statement timeout
     "55P03": Fault.BUSY,  # lock timeout
     "40": Fault.BUSY,  # deadlock, serialization failure
@@ -32,13 +32,13 @@ _BY_SQLSTATE = {
 
 
 def fault_of(exception: BaseException | None) -> Fault:
-    """Classify an exception by the database error that it is or came from."""
+    """Return the fault of a database error, or of the one that caused this exception."""
     while exception and not isinstance(exception, psycopg.Error):
         if isinstance(exception, OperationalError | InterfaceError) and not exception.__cause__:
-            return Fault.UNAVAILABLE  # raised on this side, such as a timeout
+            return Fault.UNAVAILABLE  # raised by this process, such as a timeout
         exception = exception.__cause__
     state = exception.sqlstate if isinstance(exception, psycopg.Error) else None
-    if state is None:  # no word from the server
+    if state is None:  # not an error message of the server
         lost = isinstance(exception, psycopg.OperationalError | psycopg.InterfaceError)
         return Fault.UNAVAILABLE if lost else Fault.OURS
     return next((fault for prefix, fault in _BY_SQLSTATE.items() if state.startswith(prefix)), Fault.OURS)

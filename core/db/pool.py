@@ -1,7 +1,4 @@
-"""How requests share the pool: reads leave a part of it to writes, and nobody holds a connection for long.
-
-Folds, batches and submissions with a key so never wait behind reads.
-"""
+"""Sharing of the connection pool: reads leave some connections free, so that writes never wait behind reads."""
 
 from __future__ import annotations
 
@@ -26,14 +23,14 @@ def _read_slots() -> BoundedSemaphore:
 
 
 def acquire_read_slot() -> bool:
-    """Whether this request reads, and so holds a slot, which it must release with its connection.
+    """Take a slot if this request is a read. Return whether it did; the caller must then release the slot.
 
-    Raises psycopg.OperationalError.
+    Raises psycopg.OperationalError if all slots are taken for too long.
     """
     if not _is_read.get():
         return False
     if not _read_slots().acquire(timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS):
-        raise psycopg.OperationalError("all connections that reads may use are in use")
+        raise psycopg.OperationalError("all connections for reads are in use")
     return True
 
 
@@ -42,7 +39,7 @@ def release_read_slot() -> None:
 
 
 def release_connection() -> None:
-    """Give this request's connection back, unless a transaction needs it. The next query takes another."""
+    """Return this request's connection to the pool, unless it is in a transaction. The next query takes another."""
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
 

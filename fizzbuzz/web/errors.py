@@ -15,7 +15,7 @@ from django.http.request import split_domain_port
 from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.template.loader import render_to_string
 
-from core.bulkhead import RETRY_SECONDS, Busy
+from core.bulkhead import RETRY_AFTER_SECONDS, Busy
 from core.db.faults import Fault, fault_of
 from core.log_config import request_id
 from fizzbuzz.api.problems import problem_response
@@ -36,7 +36,7 @@ INVALID_HOST = (
     "by another name or by its IP address; ALLOWED_HOSTS can't help."
 )
 UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
-RETRY = {"Retry-After": str(RETRY_SECONDS)}
+RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 NOT_RECORDED = "Nothing was recorded."
 OUTCOME_UNKNOWN = (
     "The connection to the database was lost: the submission may have been recorded or not. "

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.service import SECONDS, Service, serving
+from tests.service import TIMEOUT_SECONDS, Service, serving
 
-expect.set_options(timeout=SECONDS * 500)
+expect.set_options(timeout=TIMEOUT_SECONDS * 500)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]

@@ -1,4 +1,4 @@
-"""`manage.py serve`: what `make run` and the container start."""
+"""`manage.py serve`: prepare the database and start gunicorn, for `make run` and the container."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ from django.db.migrations.executor import MigrationExecutor
 from fizzbuzz_site.gunicorn import SIGNALS
 
 OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("core", "embedded", "fizzbuzz"))
-# Any number will do that nothing else in the database takes; these are the letters "FIZZ".
-MIGRATION_LOCK = 0x46495A5A
+MIGRATION_LOCK = 0x46495A5A  # key of the advisory lock: "FIZZ"
 
 
 class Command(BaseCommand):
-    help = "Serves the site with gunicorn at HOST and PORT; starts the embedded PostgreSQL unless DATABASE_URL is set."
-    requires_system_checks = []  # they import the application, which `handle` does first
+    help = "Serve the site with gunicorn at HOST and PORT. Without DATABASE_URL, start the embedded PostgreSQL first."
+    requires_system_checks = []  # `handle` runs them after importing the application
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--migrate",
             action="store_true",
-            help="apply migrations first; the embedded database always gets them",
+            help="apply migrations first (always done for the embedded database)",
         )
 
     def handle(self, *, migrate: bool, **options: Any) -> None:
@@ -52,17 +51,17 @@ class Command(BaseCommand):
         self._become_gunicorn(listener)
 
     def _load_application(self) -> None:
-        """Fail here if the workers would, and once instead of for each of them."""
+        """Raise CommandError if the application can't be loaded, once instead of in each worker."""
         try:
             import_module("fizzbuzz_site.wsgi")
         except Exception as error:
-            ours = [
+            frames = [
                 f"{each.filename}:{each.lineno}"
                 for each in traceback.extract_tb(error.__traceback__)
                 if each.filename.startswith(OUR_CODE)
             ]
-            what = "".join(traceback.format_exception_only(error)).strip()
-            raise CommandError(f"The application can't be loaded ({ours[-1]}).\n{what}") from error
+            message = "".join(traceback.format_exception_only(error)).strip()
+            raise CommandError(f"The application can't be loaded ({frames[-1]}).\n{message}") from error
         self.check()
 
     def _listen(self) -> socket.socket:
@@ -71,22 +70,22 @@ class Command(BaseCommand):
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except (socket.gaierror, UnicodeError) as error:
             raise CommandError(
-                f"HOST: {settings.HOST!r} is neither an IP address nor the name of one: write one of this machine's, "
-                "0.0.0.0 for all of IPv4, or :: for all."
+                f"HOST: {settings.HOST!r} is not a valid IP address or host name: set it to an IP address of this "
+                "machine, 0.0.0.0 for all of IPv4, or :: for all."
             ) from error
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-        everywhere = address[0] == "::" and socket.has_dualstack_ipv6()
+        dual_stack = address[0] == "::" and socket.has_dualstack_ipv6()
         try:
-            return socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=everywhere)
+            return socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=dual_stack)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
             raise CommandError(
-                f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another."
+                f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another value."
             ) from error
 
     def _migrate(self) -> None:
-        with connection.cursor() as cursor:  # two instances that start at once take turns
-            # A session that waits in the server holds a snapshot, which CREATE INDEX CONCURRENTLY would wait for.
+        with connection.cursor() as cursor:  # the lock is for instances that start concurrently
+            # Poll: a session that waits in the server holds a snapshot, which would block CREATE INDEX CONCURRENTLY.
             while not _locked(cursor):
                 time.sleep(0.1)
             try:
@@ -104,38 +103,38 @@ class Command(BaseCommand):
             for name in ("fsync", "synchronous_commit"):
                 cursor.execute("SELECT current_setting(%s)", [name])
                 if cursor.fetchone() == ("off",):
-                    self._warn(f"PostgreSQL runs with {name} off: a crash loses submissions that were acknowledged")
+                    self._warn(f"PostgreSQL runs with {name}=off: a crash can lose acknowledged submissions")
 
     def _warn(self, message: str) -> None:
         self.stderr.write(self.style.WARNING(f"warning: {message}"))
 
     def _become_gunicorn(self, listener: socket.socket) -> None:
-        """Replaces this process, so that gunicorn's master takes the signals; it joins the embedded server itself."""
+        """Replace this process by gunicorn's master, which then gets the signals and acquires the embedded server."""
         _ensure_temporary_folder()
         listener.set_inheritable(True)
         host, port = listener.getsockname()[:2]
         os.environ["FIZZBUZZ_SERVED_AT"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         os.environ["FIZZBUZZ_STARTED_AT"] = str(time.time())
-        # Its master finds the configuration from any working directory.
+        # gunicorn must find its configuration from any working directory.
         paths = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        os.environ["WEB_CONCURRENCY"] = str(settings.WEB_CONCURRENCY)  # gunicorn reads it as well, and no empty one
+        os.environ["WEB_CONCURRENCY"] = str(settings.WEB_CONCURRENCY)  # gunicorn reads it too, and rejects an empty one
         arguments = ["--bind", f"fd://{listener.fileno()}"]
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         connection.close()
         if settings.EMBEDDED:
             os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
         command = [sys.executable, "-m", "gunicorn", "--config", "python:fizzbuzz_site.gunicorn", *arguments]
-        os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606 - no shell is wanted
+        os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606 - deliberately without a shell
 
 
 def _ensure_temporary_folder() -> None:
-    """Where /tmp is read-only, use the data folder for gunicorn's heartbeat."""
+    """If /tmp is read-only, use the data folder for gunicorn's heartbeat files."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         if not settings.EMBEDDED:
-            raise CommandError("No folder for temporary files is writable: mount one at /tmp, or set TMPDIR") from error
+            raise CommandError("No temporary folder is writable: mount one at /tmp, or set TMPDIR") from error
         os.environ["TMPDIR"] = tempfile.tempdir = str(settings.DATA_DIR)
 
 
