@@ -56,27 +56,27 @@ MUTANTS = {
     ),
     "`through` read before the row lock": (
         """
-    cursor.execute(_LOCK_WATERMARK + unless)
+    cursor.execute(_LOCK_WATERMARK + wait_policy)
     row: tuple[int, int] | None = cursor.fetchone()
 """,
         """
     cursor.execute("SELECT through, minutes_through FROM fizzbuzz_watermark")
     row: tuple[int, int] | None = cursor.fetchone()
-    cursor.execute(_LOCK_WATERMARK + unless)
+    cursor.execute(_LOCK_WATERMARK + wait_policy)
     row = row if cursor.fetchone() else None
 """,
     ),
     "the top read as two statements": (
-        '        cursor.execute(_TOP, {"limit": limit, "near": NEAR})\n',
+        '        cursor.execute(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})\n',
         f"""
         through = _value(cursor, "SELECT {THROUGH}")
-        cursor.execute(_TOP.replace("{THROUGH}", str(through)), {{"limit": limit, "near": NEAR}})
+        cursor.execute(_TOP.replace("{THROUGH}", str(through)), {{"limit": limit, "max_near": MAX_NEAR_NUMBERS}})
 """,
     ),
     "none is near that has one less than the last": ("(SELECT count FROM last) - 1", "(SELECT count FROM last)"),
     "what is in the tail twice is not looked up": ("tail.count > 1 OR", "tail.count > 2 OR"),
     "what is new in the tail is not looked up": ("OR tail.count >= (SELECT count FROM last)", ""),
-    "none is looked up though too many are near": ("OR (SELECT count(*) FROM near) = %(limit)s + %(near)s", ""),
+    "none is looked up though too many are near": ("OR (SELECT count(*) FROM near) = %(limit)s + %(max_near)s", ""),
     "`<` for `<=` in the fold": ("id <= %(newest)s", "id < %(newest)s"),
     "`>=` for `>` in the fold": ("WHERE id > %(through)s", "WHERE id >= %(through)s"),
     "the minutes' fold begins where the numbers' does": (
@@ -95,7 +95,7 @@ MUTANTS = {
         "rolled_up.count",
     ),
     "the rank counts twice what is in both": ("AND (-of_rollup, number) >", "AND (1, number) >"),
-    "equally common numbers rank alike": ("AND number < %(number)s ORDER", "AND false ORDER"),
+    "equally common numbers rank alike": ("AND number < %(number)s\n", "AND false\n"),
 }
 
 

@@ -138,7 +138,7 @@ def test_no_list_counts_or_sorts_the_whole_log(staff_client: Client, query: str)
 
 
 def test_pages_end_at_the_bound(staff_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fizzbuzz.admin.MOST_ROWS", 120)
+    monkeypatch.setattr("fizzbuzz.admin.MAX_LISTED_ROWS", 120)
     submit(*range(130))
 
     response = staff_client.get(f"{LOG}?p=2")
@@ -157,13 +157,13 @@ def locked_log(transactional_db: None) -> Iterator[None]:
 
 @pytest.mark.usefixtures("locked_log")
 def test_list_that_takes_too_long_says_so(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fizzbuzz.admin.SECONDS", 0.1)
+    monkeypatch.setattr("fizzbuzz.admin.LIST_TIMEOUT_SECONDS", 0.1)
 
     response = admin_client.get(LOG, follow=True)
 
     assert response.redirect_chain == [("/admin/", 302)]
     assert [str(message) for message in response.context["messages"]] == [
-        "That list took longer than 0.1 s: narrow it to one number or a shorter time."
+        "The query took longer than 0.1 s. Search for one number or choose a shorter time."
     ]
 
 

@@ -197,8 +197,8 @@ def test_admin_is_found_without_its_slash() -> None:
         (
             {"Origin": "https://testserver"},
             (
-                "By its Origin or Referer header, this form is not from this site. Allow the browser to send them. If "
-                "this site is served by https, its operator must set HTTPS=1."
+                "CSRF check failed: the Origin or Referer header does not match this site. Allow the browser to send "
+                "these headers. If the site is served over HTTPS, its operator must set HTTPS=1."
             ),
         ),
     ],

@@ -86,7 +86,7 @@ def test_one_bad_value_among_many_is_named_and_nothing_recorded(client: Client) 
 
     response = client.post("/api/fizzbuzz/batch", {"numbers": numbers}, "application/json")
 
-    detail = f'{rules.EXPECTED} This is "1e3".'
+    detail = f'{rules.EXPECTED} Received "1e3".'
     assert response.status_code == 400
     assert response.json() == problem(response, detail, {"pointer": "#/numbers/7654", "detail": detail})
     assert not Submission.objects.exists()
@@ -95,9 +95,9 @@ def test_one_bad_value_among_many_is_named_and_nothing_recorded(client: Client) 
 def test_many_bad_values_are_counted_and_the_first_are_named(client: Client) -> None:
     response = client.post("/api/fizzbuzz/batch", {"numbers": [1.5] * 25}, "application/json")
 
-    detail = f"{rules.EXPECTED} This is 1.5."
+    detail = f"{rules.EXPECTED} Received 1.5."
     errors = [{"pointer": f"#/numbers/{position}", "detail": detail} for position in range(20)]
-    assert response.json() == problem(response, "25 errors, the first 20 of them below.", *errors)
+    assert response.json() == problem(response, "25 errors; the first 20 are listed.", *errors)
 
 
 @pytest.mark.parametrize("value", REFUSED_IN_JSON, ids=ascii)

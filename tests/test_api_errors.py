@@ -24,8 +24,8 @@ DEEP = 100_000
         (b'{"number": 007}', NOT_JSON + "Expecting ',' delimiter: line 1 column 13 (char 12)."),
         (b'{"number": NaN}', NOT_JSON + "NaN is not a JSON value."),
         (b'{"number": -Infinity}', NOT_JSON + "-Infinity is not a JSON value."),
-        (b'{"number": 1, "number": 15}', NOT_JSON + "a name stands twice in one object."),
-        (b'{"number": 15, "more": {"a": 1, "a": 1}}', NOT_JSON + "a name stands twice in one object."),
+        (b'{"number": 1, "number": 15}', NOT_JSON + "an object contains a duplicate name."),
+        (b'{"number": 15, "more": {"a": 1, "a": 1}}', NOT_JSON + "an object contains a duplicate name."),
         (b'{"number": "\xff"}', NOT_JSON + "'utf-8' codec can't decode byte 0xff in position 12: invalid start byte."),
         (
             '{"number": 15}'.encode("utf-16"),
@@ -78,7 +78,7 @@ def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str
         "type": "/docs/problems#content-too-large",
         "title": "Content Too Large",
         "status": 413,
-        "detail": "The body is larger than 1048576 bytes. Nothing was recorded; send less at once.",
+        "detail": "The body is larger than 1048576 bytes. Nothing was recorded; split it into smaller requests.",
         "instance": "/api/fizzbuzz",
         "request_id": response["X-Request-ID"],
     }
@@ -148,7 +148,7 @@ def test_unknown_addresses_answer_problem_details(client: Client, path: str) -> 
         "type": "/docs/problems#not-found",
         "title": "Not Found",
         "status": 404,
-        "detail": "There is nothing at this address.",
+        "detail": "Not found: there is nothing at this URL.",
         "instance": path.replace("%00", "\x00"),
         "request_id": response["X-Request-ID"],
     }
@@ -162,7 +162,7 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
         "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
-        "detail": "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
+        "detail": "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.",
         "instance": "/api/",
         "request_id": response["X-Request-ID"],
     }
@@ -182,7 +182,7 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
 def test_unknown_parameter_is_named(client: Client, path: str, takes: str) -> None:
     response = client.get(path)
 
-    detail = f"Unknown parameter. This URL takes {takes}."
+    detail = f"Unknown parameter. This URL accepts {takes}."
     assert response.status_code == 400
     assert (response.json()["detail"], response.json()["errors"]) == (
         detail,
@@ -195,7 +195,7 @@ def test_number_in_the_url_of_a_submission_is_not_ignored(client: Client, path: 
     response = client.post(f"{path}?number=15", {"number": 7, "numbers": [7]}, "application/json")
 
     assert response.status_code == 400
-    assert response.json()["detail"] == "Unknown parameter. This URL takes no parameters."
+    assert response.json()["detail"] == "Unknown parameter. This URL accepts no parameters."
     assert not Submission.objects.exists()
 
 
@@ -204,7 +204,7 @@ def test_too_many_parameters_are_refused(client: Client) -> None:
 
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
-    assert response.json()["detail"] == "That is too many fields or parameters. Nothing was recorded; send fewer."
+    assert response.json()["detail"] == "Too many fields or parameters. Nothing was recorded; send fewer."
 
 
 def test_root_lists_the_collections(client: Client) -> None:
@@ -249,7 +249,7 @@ def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.M
         "type": "/docs/problems#internal-error",
         "title": "Internal Server Error",
         "status": 500,
-        "detail": "Something broke on our side. Try again; if it stays, tell who runs this service.",
+        "detail": "Internal server error. Try again; if it persists, contact the operator.",
         "instance": "/api/numbers/15",
         "request_id": response["X-Request-ID"],
     }

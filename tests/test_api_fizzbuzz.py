@@ -105,12 +105,12 @@ def test_post_refuses_in_a_form(client: Client, text: str) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer", "detail"),
     [
-        ('{"number": 15.0}', "#/number", f"{rules.EXPECTED} This is 15.0."),
-        ('{"number": true}', "#/number", f"{rules.EXPECTED} This is true."),
-        ('{"number": [1]}', "#/number", f"{rules.EXPECTED} This is an array."),
-        ('{"number": {"a": 1}}', "#/number", f"{rules.EXPECTED} This is an object."),
-        ('{"number": "\\u0000<b>"}', "#/number", f'{rules.EXPECTED} This is "\\u0000<b>".'),
-        ('{"number": "%s"}' % ("9" * 99), "#/number", f'{rules.EXPECTED} This is "{"9" * 59}….'),
+        ('{"number": 15.0}', "#/number", f"{rules.EXPECTED} Received 15.0."),
+        ('{"number": true}', "#/number", f"{rules.EXPECTED} Received true."),
+        ('{"number": [1]}', "#/number", f"{rules.EXPECTED} Received an array."),
+        ('{"number": {"a": 1}}', "#/number", f"{rules.EXPECTED} Received an object."),
+        ('{"number": "\\u0000<b>"}', "#/number", f'{rules.EXPECTED} Received "\\u0000<b>".'),
+        ('{"number": "%s"}' % ("9" * 99), "#/number", f'{rules.EXPECTED} Received "{"9" * 59}….'),
         ('{"number": null}', "#/number", "This field may not be null."),
         ("{}", "#/number", "This field is required."),
         ("", "#/number", "This field is required."),

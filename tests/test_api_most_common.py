@@ -75,7 +75,7 @@ def test_bad_limits_are_refused(client: Client, limit: str) -> None:
     detail = response.json()["detail"]
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
-    assert detail.startswith("Enter a whole number from 1 to 100. This is ")
+    assert detail.startswith("Enter a whole number from 1 to 100. Received ")
     assert response.json() == {
         "type": "/docs/problems#bad-request",
         "title": "Bad Request",

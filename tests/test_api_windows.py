@@ -67,7 +67,7 @@ def test_a_bad_time_is_refused_in_words(client: Client, parameter: str, text: st
 def test_raw_plus_is_told_apart(client: Client, offset: str) -> None:
     response = client.get(f"/api/most_common?since=2026-01-31T12:00:00{offset}")
 
-    detail = "A + in a URL stands for a space. Write %2B, as in 2026-01-31T12:00:00%2B01:00."
+    detail = "In a URL, + is decoded as a space. Use %2B instead, as in 2026-01-31T12:00:00%2B01:00."
     assert (response.status_code, response.json()["errors"]) == (400, [{"parameter": "since", "detail": detail}])
 
 
@@ -94,8 +94,8 @@ def slow_log(seconds: float) -> Iterator[None]:
 
 
 def test_window_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_range, "WINDOW_TIMEOUT_SECONDS", 0.05)
-    detail = "Counting this window takes longer than the limit of 0.05 s: choose a narrower one."
+    monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
+    detail = "Counting this time range takes longer than 0.05 s. Choose a narrower one."
 
     with slow_log(10):
         response = client.get("/api/most_common", {"until": "2026-01-31"})
@@ -115,7 +115,7 @@ def test_window_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch
 def test_command_counts_a_window_however_long_it_takes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time_range, "WINDOW_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
 
     with slow_log(0.2):
         call_command("top_numbers", "--since", "2026-01-31", "--format", "csv")
@@ -124,7 +124,7 @@ def test_command_counts_a_window_however_long_it_takes(
 
 
 def test_windows_at_once_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_range, "counting", Bulkhead("time windows are being counted", 1, 0))
+    monkeypatch.setattr(time_range, "counting", Bulkhead("time ranges are being counted", 1, 0))
 
     with time_range.counting.slot():
         rejected = client.get("/api/most_common", {"since": "2026-01-31"})
@@ -137,7 +137,7 @@ def test_windows_at_once_are_limited(client: Client, monkeypatch: pytest.MonkeyP
         "type": "/docs/problems#too-many-requests",
         "title": "Too Many Requests",
         "status": 429,
-        "detail": "Too many time windows are being counted at the moment. Try again in 5 s.",
+        "detail": "Too many time ranges are being counted at the moment. Try again in 5 s.",
         "instance": "/api/most_common",
         "request_id": rejected["X-Request-ID"],
     }

@@ -126,9 +126,7 @@ def test_read_that_takes_too_long_is_no_internal_error_and_a_missing_table_is(
 
     assert response.status_code == status
     assert response.json()["detail"] == (
-        Fault.BUSY.value
-        if status == 503
-        else "Something broke on our side. Try again; if it stays, tell who runs this service."
+        Fault.BUSY.value if status == 503 else "Internal server error. Try again; if it persists, contact the operator."
     )
 
 

@@ -65,8 +65,8 @@ def test_sequence_behind_the_log_is_seen_and_raised(client: Client, caplog: pyte
     assert ready(client) == (200, "ok")
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warning == (
-        f"The sequence fizzbuzz_submission_id_seq was behind: its next id was {first}, and the highest known is "
-        f"{first}. It was raised. Rows that were recorded in between may not be counted: run top_numbers --verify, "
+        f"The sequence fizzbuzz_submission_id_seq was behind: its next id was {first}, and the highest known id is "
+        f"{first}. It was raised. Rows recorded in between may not be counted: run top_numbers --verify, "
         "and --rebuild if counts differ."
     )
     append(7)

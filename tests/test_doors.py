@@ -75,7 +75,7 @@ INVALID = [
 @pytest.mark.parametrize(
     ("host", "detail"),
     [
-        *((host, "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.") for host in UNKNOWN),
+        *((host, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.") for host in UNKNOWN),
         *((host, INVALID_HOST) for host in INVALID),
     ],
 )

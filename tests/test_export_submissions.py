@@ -98,7 +98,7 @@ def test_blocks_are_small_and_whole() -> None:
     blocks = list(exporting.export_submissions(Submission.objects.all(), "csv"))
 
     assert len(blocks) > 5
-    assert all(len(block) < exporting.BLOCK + 200 for block in blocks)
+    assert all(len(block) < exporting.MIN_BLOCK_BYTES + 200 for block in blocks)
     assert b"".join(blocks).count(b"\n") == 10_004
 
 

@@ -172,7 +172,7 @@ def test_reads_of_a_tail_that_is_too_long_are_refused_until_it_is_folded(
 
     assert known.status_code == 200
     assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in refused] == [
-        (503, "5", "The counts are catching up with the log: 6 rows are left. Try again in a moment.")
+        (503, "5", "The counts are catching up with the log: 6 rows remain. Try again in a moment.")
     ] * 2
     assert [client.get(path).status_code for path in reads] == [200, 200]
     assert client.get("/api/most_common").json()[0] == {"number": 15, "result": "FizzBuzz", "count": 6}
@@ -220,7 +220,7 @@ def test_fold_that_fails_is_logged_once_and_made_up_for(caplog: pytest.LogCaptur
     assert steps == [0, 0]
     assert folds("failed") == failed + 2
     assert [record.getMessage() for record in caplog.records if record.name == "fizzbuzz.counts.fold_scheduler"] == [
-        "A fold failed. Counts stay exact; the next fold makes up for it."
+        "Fold failed, will be retried. Counts stay exact."
     ]
     assert fold_scheduler.scheduler.step() == 1
 

@@ -129,7 +129,7 @@ def test_item_that_no_statement_takes_in_time_is_never_sent() -> None:
     (first,) = crowd.insert(1)
     assert sent(database, [1])
     (second,) = crowd.insert(2)
-    with pytest.raises(OperationalError, match=r"No statement took this within 0\.2 s"):
+    with pytest.raises(OperationalError, match=r"No statement took this item within 0\.2 s"):
         second.result()
     database.answer()
 

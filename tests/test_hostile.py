@@ -141,7 +141,7 @@ def test_values_of_json_refuse(client: Client, path: str, body: str, raw: str) -
 def test_number_of_too_many_digits_is_refused_in_our_words(client: Client, digits: int) -> None:
     response = client.generic("POST", "/api/fizzbuzz", '{"number": %s}' % ("1" * digits), "application/json")
 
-    assert response.json()["detail"] == "The body has a number of thousands of digits."
+    assert response.json()["detail"] == "The body contains a number with thousands of digits."
 
 
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/batch"])

@@ -68,7 +68,7 @@ def test_token_opens_the_metrics(client: Client, settings: Any) -> None:
 
     assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 401, 401, 401]
     assert {answer.headers.get("WWW-Authenticate") for answer in answers[1:]} == {"Bearer"}
-    assert answers[1].text == "Send the header Authorization: Bearer, and METRICS_TOKEN.\n"
+    assert answers[1].text == 'Send "Authorization: Bearer <METRICS_TOKEN>".\n'
 
 
 def test_metrics_are_closed_unless_told_otherwise(client: Client, settings: Any) -> None:
@@ -77,7 +77,7 @@ def test_metrics_are_closed_unless_told_otherwise(client: Client, settings: Any)
     answer = client.get("/metrics")
 
     assert answer.status_code == 403
-    assert answer.text == "Who runs this service must set METRICS_TOKEN, or METRICS_PUBLIC=1.\n"
+    assert answer.text == "Metrics are disabled. Set METRICS_TOKEN or METRICS_PUBLIC=1.\n"
 
 
 @commits

@@ -74,7 +74,7 @@ def test_key_belongs_to_one_body(client: Client, path: str, body: Any, other: An
         "type": "/docs/problems#key-reused",
         "title": "Key Reused",
         "status": 422,
-        "detail": "This key came before with something else. Nothing was recorded; take a new key for it.",
+        "detail": "This Idempotency-Key was already used with a different body. Nothing was recorded; use a new key.",
         "instance": path,
         "request_id": refused["X-Request-ID"],
     }
@@ -92,7 +92,7 @@ def test_other_keys_are_refused(client: Client, key: str) -> None:
     refused = send(client, *ONE, key)
 
     assert refused.status_code == 400
-    assert refused.json()["detail"].startswith("A key is 1 to 255 visible ASCII characters")
+    assert refused.json()["detail"].startswith("An Idempotency-Key is 1 to 255 visible ASCII characters")
     assert not Submission.objects.exists()
 
 
@@ -102,7 +102,7 @@ def test_refused_submission_leaves_its_key_free(client: Client) -> None:
 
 
 def test_who_comes_second_waits_no_longer_than_a_while(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.2)
+    monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.2)
 
     with in_progress("api:k"):
         refused = send(client, *ONE, "k")
@@ -114,7 +114,7 @@ def test_who_comes_second_waits_no_longer_than_a_while(client: Client, monkeypat
 
 
 def test_waiting_on_a_key_does_not_block_folds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.5)
+    monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.5)
 
     with in_progress("api:k"), ThreadPoolExecutor() as pool:
         pool.submit(submit, "k")
@@ -160,7 +160,7 @@ def test_expired_keys_go_with_new_ones(client: Client) -> None:
 
     send(client, *ONE, "new")
 
-    assert IdempotencyKey.objects.count() == 5 - idempotency.PRUNED + 1
+    assert IdempotencyKey.objects.count() == 5 - idempotency.MAX_PRUNED_PER_INSERT + 1
 
 
 @pytest.mark.parametrize(("path", "body"), [ONE, MANY])
@@ -225,7 +225,7 @@ def test_form_without_a_key_is_taken_and_with_a_wrong_one_not(client: Client) ->
 
 
 def test_form_in_progress_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.2)
+    monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.2)
     key = str(uuid4())
 
     with in_progress(f"form:{key}:15"):

@@ -154,4 +154,4 @@ def test_what_is_no_number_has_no_page(client: Client, text: str) -> None:
     response = client.get(f"/numbers/{quote(text)}")
 
     assert (response.status_code, response["Content-Type"]) == (404, HTML)
-    assertInHTML("<p>There is nothing at this address.</p>", response.text)
+    assertInHTML("<p>Not found: there is nothing at this URL.</p>", response.text)

@@ -196,13 +196,13 @@ def test_pages_refuse_other_methods(client: Client, method: str) -> None:
 def test_unknown_addresses_answer_a_page(client: Client, path: str) -> None:
     response = client.get(path)
 
-    assert_error(response, 404, "There is nothing at this address.")
+    assert_error(response, 404, "Not found: there is nothing at this URL.")
 
 
 def test_foreign_hosts_are_refused(client: Client) -> None:
     response = client.get("/", headers={"host": "evil.example"})
 
-    assert_error(response, 400, "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.")
+    assert_error(response, 400, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.")
 
 
 @pytest.mark.parametrize("host", ["my_host", "my_host:8080", "-a b-", "[::1", "a..b/"])
@@ -214,8 +214,8 @@ def test_name_that_no_setting_could_allow_is_called_invalid(client: Client, sett
     assert_error(
         response,
         400,
-        "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Reach the "
-        "service by another name or by its IP address; ALLOWED_HOSTS can't help.",
+        "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Use another "
+        "name or the IP address of the service; ALLOWED_HOSTS cannot allow this one.",
     )
 
 
@@ -225,7 +225,7 @@ def test_surprises_are_pages_too(client: Client, monkeypatch: pytest.MonkeyPatch
 
     response = client.get("/numbers/15")
 
-    assert_error(response, 500, "Something broke on our side. Try again; if it stays, tell who runs this service.")
+    assert_error(response, 500, "Internal server error. Try again; if it persists, contact the operator.")
 
 
 def test_error_pages_say_where_to_report_a_problem(client: Client, settings: Any) -> None:
@@ -246,7 +246,7 @@ def test_methods_that_a_page_does_not_take_are_told_in_words(client: Client, pat
     response = client.put(path)
 
     assert response["Allow"] == allowed
-    assert_error(response, 405, f"This address takes nothing but {allowed}.")
+    assert_error(response, 405, f"Method not allowed; use {allowed}.")
 
 
 @pytest.mark.parametrize("checks", [True, False])
@@ -256,7 +256,8 @@ def test_form_that_is_too_large_is_told_in_words(checks: bool) -> None:
 
     response = client.post("/", "number=15&more=" + "x" * 3 * 1024**2, "application/x-www-form-urlencoded")
 
-    assert_error(response, 413, "The body is larger than 1048576 bytes. Nothing was recorded; send less at once.")
+    detail = "The body is larger than 1048576 bytes. Nothing was recorded; split it into smaller requests."
+    assert_error(response, 413, detail)
     assert not Submission.objects.exists()
 
 
@@ -266,13 +267,13 @@ def test_who_may_not_is_told_in_words(client: Client, django_user_model: Any) ->
 
     response = client.get("/admin/fizzbuzz/submission/")
 
-    assert_error(response, 403, "Your account may not do this. Sign in with another, or ask who runs this service.")
+    assert_error(response, 403, "Your account may not do this. Sign in with another account, or contact the operator.")
 
 
 def test_form_with_too_many_fields_is_told_in_words(client: Client) -> None:
     response = client.post("/", "number=15&" + "a&" * 1_001, "application/x-www-form-urlencoded")
 
-    assert_error(response, 400, "That is too many fields or parameters. Nothing was recorded; send fewer.")
+    assert_error(response, 400, "Too many fields or parameters. Nothing was recorded; send fewer.")
     assert not Submission.objects.exists()
 
 

@@ -88,7 +88,7 @@ def test_exceeded_limit_is_a_problem_and_not_recorded(limited: Client) -> None:
         "type": "/docs/problems#too-many-requests",
         "title": "Too Many Requests",
         "status": 429,
-        "detail": f"That is more than one client may send. Nothing was recorded; send it again in {seconds} s.",
+        "detail": f"Rate limit exceeded. Nothing was recorded. Try again in {seconds} s.",
         "instance": "/api/fizzbuzz",
         "request_id": refused["X-Request-ID"],
     }
@@ -101,7 +101,7 @@ def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
 
     assert (refused.status_code, refused["Content-Type"]) == (429, "text/html; charset=utf-8")
     assert '<h1 class="answer">429</h1>' in refused.text
-    assert f"Nothing was recorded; send it again in {refused['Retry-After']} s." in refused.text
+    assert f"Rate limit exceeded. Nothing was recorded. Try again in {refused['Retry-After']} s." in refused.text
     assert Submission.objects.count() == 3
 
 

@@ -186,7 +186,7 @@ def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixt
     NumberCount.objects.filter(number=15).update(count=3)
     MinuteCount.objects.update(fizz=5, fizzbuzz=1)
 
-    with pytest.raises(CommandError, match="3 counts differ: mend them with top_numbers --rebuild"):
+    with pytest.raises(CommandError, match=r"3 counts differ\. Repair them with top_numbers --rebuild\."):
         call_command("top_numbers", "--verify")
     call_command("top_numbers", "--rebuild")
     call_command("top_numbers", "--verify")
@@ -194,11 +194,11 @@ def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixt
 
     output, errors = capsys.readouterr()
     assert output == (
-        "15: the log has 2, the kept count is 3\n"
-        "2026-01-31 12:00 UTC, Fizz: the log has 0, the kept count is 5\n"
-        "2026-01-31 12:00 UTC, FizzBuzz: the log has 2, the kept count is 1\n"
-        "3 counts mended.\n"
-        "Every count is what the log says.\n"
+        "15: the log has 2, the stored count is 3\n"
+        "2026-01-31 12:00 UTC, Fizz: the log has 0, the stored count is 5\n"
+        "2026-01-31 12:00 UTC, FizzBuzz: the log has 2, the stored count is 1\n"
+        "3 counts repaired.\n"
+        "All counts match the log.\n"
         "number  result    count\n"
         "    15  FizzBuzz      2\n"
         "     7  7             1\n"

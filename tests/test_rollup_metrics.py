@@ -83,7 +83,7 @@ def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path)
     assert {answer.body for answer in answers if answer.status == 200} <= {last.body}
     assert {
         re.sub(r"[0-9,]+ rows", "N rows", answer.json()["detail"]) for answer in answers if answer.status != 200
-    } == {"The counts are catching up with the log: N rows are left. Try again in a moment."}
+    } == {"The counts are catching up with the log: N rows remain. Try again in a moment."}
     counted = {name: sample(page, f'fizzbuzz_folds_total{{outcome="{name}"}}') or 0 for name in ("done", "skipped")}
     assert sum(counted.values()) == sample(page, "fizzbuzz_fold_seconds_count")
     assert counted["done"] >= rows / folding.MAX_ROWS_PER_FOLD

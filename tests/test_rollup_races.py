@@ -105,7 +105,7 @@ def test_fold_takes_a_writer_that_commits_while_it_waits(moment: int) -> None:
         append(15)
 
         with before_statement(moment, late.commit):
-            newest = folding.settle(timeout_seconds=60)
+            newest = folding.wait_for_settled_id(timeout_seconds=60)
 
     assert newest
     assert folding.fold_settled(newest) == 3

@@ -158,7 +158,7 @@ def test_migration_gives_way_to_a_fold_that_knows_the_minutes() -> None:
     through = Watermark.objects.get().through
 
     with another() as folder, ThreadPoolExecutor(1) as pool:
-        folder.execute(folding._FOLD, {"through": through, "minutes_through": 0, "newest": through, "most": 2_000})
+        folder.execute(folding._FOLD, {"through": through, "minutes_through": 0, "newest": through, "max_rows": 2_000})
         migration = pool.submit(migrate)
         assert eventually(lambda: is_waiting("transactionid") or migration.done())
         folder.commit()

@@ -161,7 +161,7 @@ def test_downloads_tell_the_figures(client: Client) -> None:
 
     assert rollup_csv["Content-Disposition"] == 'attachment; filename="most-common.csv"'
     assert rollup_csv["Content-Type"] == "text/csv; charset=utf-8"
-    assert rollup_csv.text == "place,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
+    assert rollup_csv.text == "rank,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
     assert activity_json["Content-Disposition"] == 'attachment; filename="activity-month.jsonl"'
     assert activity_json["Content-Type"] == "application/x-ndjson"
     rows = [json.loads(line) for line in activity_json.text.splitlines()]

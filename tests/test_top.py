@@ -78,7 +78,7 @@ def test_the_top_is_what_counting_all_would_say(folded: list[int], tail: list[in
     counted = Counter(folded + tail)
     expected = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
-    with transaction.atomic(), patch.object(ranking, "NEAR", near):
+    with transaction.atomic(), patch.object(ranking, "MAX_NEAR_NUMBERS", near):
         append(*folded)
         fold_here()
         append(*tail)

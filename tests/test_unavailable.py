@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DETAIL = "The database is unavailable. Try again in a moment."
 NOT_RECORDED = f"Nothing was recorded. {DETAIL}"
 OUTCOME_UNKNOWN = (
-    "The connection to the database was lost: the submission may have been recorded or not. "
+    "The connection to the database was lost: the submission may or may not have been recorded. "
     "Check before you send it again."
 )
 LOCK = "LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE"
