@@ -57,7 +57,7 @@ def refused(file: Path, content: bytes, *options: str) -> str:
         "15\r\n-3\r\n7\r\n15\r\n".encode("utf-16"), codecs.BOM_UTF16_BE + "15\n-3\n7\n15".encode("utf-16-be"),
     ],
 )  # fmt: skip
-def test_lines_are_recorded_in_their_order(file: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_recorded_in_order(file: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_bytes(content)
 
     call_command("import_numbers", str(file))
@@ -96,7 +96,7 @@ def test_extremes_are_recorded(file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
-def test_bad_line_is_named(file: Path, text: str) -> None:
+def test_error_names_the_invalid_line(file: Path, text: str) -> None:
     shown = ascii(text[:40]) + ("..." if len(text) > 40 else "")
 
     assert refused(file, f"15\n{text}\n7\n".encode()) == f"line 2: {shown}: {rules.EXPECTED}"
@@ -121,7 +121,7 @@ def test_bad_line_is_named(file: Path, text: str) -> None:
     ],
     ids=["bytes", "long", "far", "mark", "far in UTF-16", "half a character", "long in UTF-16"],
 )
-def test_line_that_is_no_text_is_named(file: Path, content: bytes, problem: str) -> None:
+def test_error_names_the_line_with_invalid_encoding(file: Path, content: bytes, problem: str) -> None:
     assert refused(file, content) == problem
 
 
@@ -136,11 +136,11 @@ def test_line_that_is_no_text_is_named(file: Path, content: bytes, problem: str)
         (b'a,n\n"1,2\n', "line 2: '': Invalid CSV: unexpected end of data."),
     ],
 )
-def test_bad_csv_is_named(file: Path, content: bytes, problem: str) -> None:
+def test_error_describes_the_invalid_csv(file: Path, content: bytes, problem: str) -> None:
     assert refused(file, content, "--column=n") == problem
 
 
-def test_file_that_is_missing_is_an_error_in_words(file: Path) -> None:
+def test_missing_file_raises_command_error(file: Path) -> None:
     with pytest.raises(CommandError, match=r"numbers: No such file or directory$"):
         call_command("import_numbers", str(file))
 
@@ -189,7 +189,7 @@ def test_another_column_is_another_import(file: Path) -> None:
     assert log() == [1, 2]
 
 
-def test_failure_in_the_middle_is_made_up_for(
+def test_interrupted_import_resumes(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chunks = iter([True, True, False])
@@ -217,7 +217,7 @@ def test_failure_in_the_middle_is_made_up_for(
     assert verify.verify() == []
 
 
-def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_can_import_the_same_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def chunk_elsewhere(checked: importing.ValidatedFile) -> int:
         elsewhere(lambda: usual(checked))
         return usual(checked)
@@ -234,7 +234,7 @@ def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatc
     assert assert_exact() == 10
 
 
-def test_transaction_that_stays_open_holds_up_the_folds_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_transaction_delays_only_the_folds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("15\n-3\n7\n15\n")
     monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 2)
     monkeypatch.setattr(fold_scheduler, "IMPORT_FOLD_TIMEOUT_SECONDS", 0.05)
@@ -271,7 +271,7 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def test_two_at_once_and_a_kill_in_the_middle_count_each_number_once(data_dir: Path, file: Path) -> None:
+def test_concurrent_and_killed_imports_record_each_number_once(data_dir: Path, file: Path) -> None:
     def run(*arguments: str) -> subprocess.Popen[str]:
         return manage(*arguments, DATA_DIR=str(data_dir))
 

@@ -71,7 +71,7 @@ def own_server(data_dir: Path) -> Iterator[dict[str, str]]:
     server.leave()
 
 
-def test_service_moves_to_a_server_of_ones_own(data_dir: Path, checkout: Path, own_server: dict[str, str]) -> None:
+def test_service_moves_to_an_external_server(data_dir: Path, checkout: Path, own_server: dict[str, str]) -> None:
     here = {"DATA_DIR": str(data_dir / "embedded")}
     with serving(**here) as service:
         submit(service, *[15] * 1_500, 7, 7, -3)
@@ -92,7 +92,7 @@ def test_service_moves_to_a_server_of_ones_own(data_dir: Path, checkout: Path, o
     assert manage("top_numbers", "--verify", **own_server).communicate() == (EXACT, "")
 
 
-def test_backup_of_a_busy_service_is_put_back(data_dir: Path, checkout: Path) -> None:
+def test_backup_of_a_busy_service_can_be_restored(data_dir: Path, checkout: Path) -> None:
     here = {"DATA_DIR": str(data_dir)}
     with serving(**here) as service:
         submit(service, *[15] * 1_500, 7, 7, -3)
@@ -108,7 +108,7 @@ def test_backup_of_a_busy_service_is_put_back(data_dir: Path, checkout: Path) ->
     assert manage("top_numbers", "--verify", **here).communicate() == (EXACT, "")
 
 
-def test_restore_that_fails_changes_nothing(data_dir: Path, checkout: Path) -> None:
+def test_failed_restore_changes_nothing(data_dir: Path, checkout: Path) -> None:
     here = {"DATA_DIR": str(data_dir)}
     with serving(**here) as service:
         submit(service, 15, 15)
@@ -125,7 +125,7 @@ def test_restore_that_fails_changes_nothing(data_dir: Path, checkout: Path) -> N
         assert counts(service) == {15: 2, 7: 1}
 
 
-def test_programs_say_what_is_wrong(data_dir: Path) -> None:
+def test_programs_print_errors(data_dir: Path) -> None:
     here = {"DATA_DIR": str(data_dir)}
     failed, missing = manage("postgres", "psql", "--command=SELECT 1/0", **here), manage("postgres", "nothing", **here)
 
@@ -134,7 +134,7 @@ def test_programs_say_what_is_wrong(data_dir: Path) -> None:
 
 
 @commits
-def test_what_to_watch_is_there(client: Client) -> None:
+def test_documented_metrics_exist(client: Client) -> None:
     append(15)
     folding.fold()
     page = client.get("/metrics").text

@@ -47,7 +47,7 @@ def limited(settings: Any, cache: Cache) -> Client:
     ("text", "amount", "seconds"),
     [("600/minute", 600, 60), ("1/day", 1, 86_400), ("50/10 seconds", 50, 10), ("5 per 2 hours", 5, 7200)],
 )
-def test_rate_is_an_amount_in_a_period(text: str, amount: int, seconds: int) -> None:
+def test_rate_is_parsed(text: str, amount: int, seconds: int) -> None:
     rate = _rate(text)
 
     assert rate
@@ -66,7 +66,7 @@ def submit(client: Client, address: str = "192.0.2.1", **headers: str) -> Any:
     return client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers, REMOTE_ADDR=address)
 
 
-def test_responses_say_what_is_left(limited: Client) -> None:
+def test_responses_have_the_remaining_requests(limited: Client) -> None:
     answers = [submit(limited) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [201] * 3
@@ -106,7 +106,7 @@ def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
 
 
 @pytest.mark.django_db(transaction=True)  # the login needs the admin's tables
-def test_every_way_to_write_counts_as_one_and_reading_as_none(limited: Client) -> None:
+def test_every_post_counts_as_one_and_reads_do_not_count(limited: Client) -> None:
     limited.post("/api/fizzbuzz/batch", {"numbers": [3, 5, 15, 7]}, "application/json")
     limited.post("/", {"number": "x"})
     for path in ("/", "/api/fizzbuzz", "/api/most_common", "/admin/login/"):
@@ -143,7 +143,7 @@ def test_each_client_has_its_own_limit(limited: Client, same: list[str], other: 
     assert submit(limited, other).status_code == 201
 
 
-def test_trusted_proxy_names_the_client(limited: Client, settings: Any) -> None:
+def test_trusted_proxy_identifies_the_client(limited: Client, settings: Any) -> None:
     settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
 
     behind = [submit(limited, "10.0.0.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
@@ -153,7 +153,7 @@ def test_trusted_proxy_names_the_client(limited: Client, settings: Any) -> None:
     assert [answer.status_code for answer in beside] == [201, 201, 201, 429, 429]
 
 
-def test_unavailable_redis_limits_nobody(settings: Any, limited: Client, tmp_path: Path) -> None:
+def test_unavailable_redis_disables_the_limit(settings: Any, limited: Client, tmp_path: Path) -> None:
     settings.REDIS_URL = f"unix://{tmp_path}/nowhere"
     before = unavailable(limited.get("/metrics").text)
 
@@ -217,7 +217,7 @@ def test_without_trusted_proxies_the_header_is_ignored(environment: dict[str, st
     assert statuses(answers) == {201: 20, 429: 5}
 
 
-def test_killed_redis_lets_all_through_until_it_is_back(environment: dict[str, str]) -> None:
+def test_limit_is_disabled_until_a_killed_redis_is_back(environment: dict[str, str]) -> None:
     with caching() as cache, serving(**environment | {"REDIS_URL": cache.patient_url}) as service:
         assert statuses(flood(30, service)) == {201: 20, 429: 10}
 
@@ -243,7 +243,7 @@ def test_hanging_redis_blocks_no_submission(environment: dict[str, str]) -> None
         assert eventually(lambda: 429 in statuses(flood(8, service)))
 
 
-def test_circuit_breaker_asks_a_hanging_redis_once(
+def test_circuit_breaker_tries_a_hanging_redis_once(
     limited: Client, cache: Cache, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.REDIS_URL = f"{cache.url}?socket_timeout=0.1"
