@@ -1,4 +1,4 @@
-"""The log in Django's admin: to look at, not to touch, and bounded however long it gets."""
+"""The log in Django's admin: read-only, with bounded queries whatever the length of the log."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from django.views.decorators.http import require_GET
 from fizzbuzz import exporting, rules
 from fizzbuzz.models import Submission, SubmissionQuerySet
 
-MOST_ROWS = 10_000  # that a list leads to; what lies deeper is found by search and filters
-SECONDS = 5  # that one list may take
+MAX_LISTED_ROWS = 10_000  # rows reachable by paging; search and filters find older ones
+LIST_TIMEOUT_SECONDS = 5  # statement timeout of a list
 
 
 class BoundedPaginator(Paginator):
-    """Pages through the first MOST_ROWS rows; never counts more."""
+    """Paginator of the first MAX_LISTED_ROWS rows, so that counting is bounded, too."""
 
     @cached_property
     def count(self) -> int:
-        rows: QuerySet[Submission] = self.object_list  # type: ignore[assignment]  # of any list
-        return rows.order_by()[:MOST_ROWS].count()
+        rows: QuerySet[Submission] = self.object_list  # type: ignore[assignment]  # declared as any sequence
+        return rows.order_by()[:MAX_LISTED_ROWS].count()
 
 
-class Selection(ChangeList):
-    """All that search and filters leave. A download shows no page of it, and so counts none."""
+class DownloadChangeList(ChangeList):
+    """Change list that applies search and filters only: a download has no pages and needs no counts."""
 
     queryset: SubmissionQuerySet
 
@@ -50,7 +50,7 @@ class KindFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(kind.value, kind.value) for kind in rules.Kind]
 
-    def queryset(self, request: HttpRequest, queryset: SubmissionQuerySet) -> SubmissionQuerySet:  # type: ignore[override]  # ours
+    def queryset(self, request: HttpRequest, queryset: SubmissionQuerySet) -> SubmissionQuerySet:  # type: ignore[override]  # a narrower queryset type
         kind = self.value()
         try:
             return queryset.of_kind(rules.Kind(kind)) if kind else queryset
@@ -72,7 +72,7 @@ class SubmissionAdmin(admin.ModelAdmin):
     actions = None
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """What the filters beside the list ask, and no more: a regular expression may be none, or take forever."""
+        """Allow only the lookups of the list filters: a regular expression could be invalid or run for very long."""
         if lookup not in {"kind", "created_at__gte", "created_at__lt"}:
             raise IncorrectLookupParameters
         return True
@@ -91,14 +91,15 @@ class SubmissionAdmin(admin.ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{LIST_TIMEOUT_SECONDS}s"])
                 response = super().changelist_view(request, extra_context)
                 return response.render() if hasattr(response, "render") else response
         except OperationalError as error:
             if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
                 raise
             messages.error(
-                request, f"That list took longer than {SECONDS} s: narrow it to one number or a shorter time."
+                request,
+                f"The query took longer than {LIST_TIMEOUT_SECONDS} s. Search for one number or choose a shorter time.",
             )
             return redirect("admin:index")
 
@@ -107,17 +108,17 @@ class SubmissionAdmin(admin.ModelAdmin):
         return [path("download/", download, name="fizzbuzz_submission_download"), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return Selection if request.path.endswith("/download/") else super().get_changelist(request, **kwargs)
+        return DownloadChangeList if request.path.endswith("/download/") else super().get_changelist(request, **kwargs)
 
     def download(self, request: HttpRequest) -> HttpResponseBase:
-        """What the list shows, and all that lies deeper, as CSV."""
+        """Download all rows that match the list's search and filters, as CSV."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
             submissions = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters:
             submissions = Submission.objects.none()
-        if submissions.query.is_empty():  # the list says why
+        if submissions.query.is_empty():  # the list view shows the reason
             return redirect("../")
         name = {"Content-Disposition": 'attachment; filename="submissions.csv"'}
         return StreamingHttpResponse(exporting.download(submissions, "csv"), content_type="text/csv", headers=name)

@@ -1,4 +1,4 @@
-"""What Django does for the app as it starts."""
+"""App configuration: registers the post_migrate handler and the readiness check, and starts the folds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class FizzBuzzConfig(AppConfig):
     name = "fizzbuzz"
 
     def ready(self) -> None:
-        # Models can be imported only now.
+        # Models cannot be imported before ready().
         from fizzbuzz import database_setup  # noqa: PLC0415
         from fizzbuzz.counts import fold_scheduler  # noqa: PLC0415
 
         pre_migrate.connect(database_setup.before_migrate, sender=self)
         post_migrate.connect(database_setup.after_migrate, sender=self)
         probes.checks_of_apps["sequence"] = database_setup.sequence_status
-        if settings.SERVED_AT:  # not in a command
+        if settings.SERVED_AT:  # only in web workers, not in management commands
             fold_scheduler.scheduler.start()

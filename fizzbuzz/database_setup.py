@@ -1,4 +1,4 @@
-"""What the app sets and checks in its database after every migrate, and what readiness checks of it."""
+"""Database settings applied after every migrate, and the check of the log's id sequence (also for readiness)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from django.db.backends.utils import CursorWrapper
 SEQUENCE = "fizzbuzz_submission_id_seq"
 LOCK_TIMEOUT = "5s"
 
-# The planner takes the tail for a third of the log, and would start workers and compile for three rows.
-# Kept in the database, since a pooler may drop what a client asks for as it connects.
+# The planner overestimates the tail as a third of the log, and would use parallel workers and JIT for a few rows.
+# Stored on the role, because a connection pooler may ignore startup parameters.
 _SET_PLANNER = """
     DO $$
     DECLARE
@@ -24,7 +24,7 @@ _SET_PLANNER = """
         EXECUTE role || 'SET max_parallel_workers_per_gather = 0';
         EXECUTE role || 'SET jit = off';
     EXCEPTION WHEN insufficient_privilege THEN
-        RAISE WARNING 'the planner settings of this role could not be changed: %', SQLERRM;
+        RAISE WARNING 'could not change the planner settings of this role: %', SQLERRM;
     END $$
 """
 
@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 
 class _Sequence(NamedTuple):
     next_id: int
-    highest_id: int  # of the log and of the watermark
-    in_order: bool  # each id is given out when it is asked for, and above all before
+    highest_id: int  # the maximum of the log's ids and of the watermark
+    in_order: bool  # without a cache, each nextval() returns a higher id than all calls before
 
     @property
     def behind(self) -> bool:
@@ -62,19 +62,20 @@ def before_migrate(**more: Any) -> None:
 
 
 def after_migrate(using: str, **more: Any) -> None:
-    """Set and check what no migration can: pg_dump does not include ALTER ROLE ... SET, and a restore may be partial.
+    """Apply the role settings and repair the sequence. Raise CommandError if that fails.
 
-    Raises CommandError.
+    This runs after every migrate and not as a migration, because pg_dump does not include ALTER ROLE ... SET, and a
+    partial restore may leave the sequence behind the log.
     """
     with connections[using].cursor() as cursor:
         cursor.execute(_SET_PLANNER)
         cursor.execute("SELECT to_regclass('fizzbuzz_watermark') IS NULL")
-        if cursor.fetchone()[0]:  # migrated back to before there was one
+        if cursor.fetchone()[0]:  # migrated back to before the table existed
             return
         sequence = _read(cursor)
     if not sequence.in_order:
         raise CommandError(
-            f"The sequence {SEQUENCE} must give out ids in order, or counts would miss rows. Stop the service, run "
+            f"The sequence {SEQUENCE} must generate ids in order, or counts would miss rows. Stop the service, run "
             f"ALTER SEQUENCE {SEQUENCE} INCREMENT 1 CACHE 1 NO CYCLE in the database, and run migrate again."
         )
     if sequence.behind:
@@ -82,9 +83,9 @@ def after_migrate(using: str, **more: Any) -> None:
 
 
 def sequence_status(database: psycopg.Connection[tuple[Any, ...]]) -> str:
-    """Return "ok", or what is wrong with the sequence. Without it, writes fail, or are never counted."""
+    """Return "ok", or what is wrong with the sequence: then inserts fail, or their rows are never counted."""
     row = database.execute(_SEQUENCE).fetchone()
-    assert row  # noqa: S101 - a sequence is one row
+    assert row  # noqa: S101 - a sequence always has one row
     sequence = _Sequence(*row)
     if not sequence.in_order:
         return "out of order: run migrate"
@@ -92,11 +93,11 @@ def sequence_status(database: psycopg.Connection[tuple[Any, ...]]) -> str:
 
 
 def _raise_sequence(using: str) -> None:
-    """Raise the sequence above the log and the watermark, as after a partial restore."""
+    """Raise the sequence above the log and the watermark; a partial restore leaves it behind."""
     try:
         with transaction.atomic(using), connections[using].cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-            # Nobody draws an id until this commits, or setval could move the sequence back.
+            # Block inserts until this commits, or setval could move the sequence back.
             cursor.execute("LOCK TABLE fizzbuzz_submission IN SHARE ROW EXCLUSIVE MODE")
             sequence = _read(cursor)
             if sequence.behind:
@@ -104,13 +105,13 @@ def _raise_sequence(using: str) -> None:
     except OperationalError as error:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
             raise CommandError(
-                f"The sequence {SEQUENCE} is behind the log, and could not be raised within {LOCK_TIMEOUT}: a "
+                f"The sequence {SEQUENCE} is behind the log, and could not be raised within {LOCK_TIMEOUT}: another "
                 "transaction holds a lock on fizzbuzz_submission. End it (see pg_stat_activity), and run migrate again."
             ) from error
         raise
     log.warning(
-        "The sequence %s was behind: its next id was %s, and the highest known is %s. It was raised. Rows that were "
-        "recorded in between may not be counted: run top_numbers --verify, and --rebuild if counts differ.",
+        "The sequence %s was behind: its next id was %s, and the highest known id is %s. It was raised. Rows recorded "
+        "in between may not be counted: run top_numbers --verify, and --rebuild if counts differ.",
         SEQUENCE,
         sequence.next_id,
         sequence.highest_id,

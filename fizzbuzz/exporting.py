@@ -1,4 +1,4 @@
-"""The log as a file, and what is counted in it. Every download is made here."""
+"""Export of the log and of counts as CSV, JSON or JSON Lines, for downloads and commands."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 CONTENT_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
-BLOCK = 1 << 16  # bytes, about, that are handed on at once
-BLOCK_TIMEOUT_SECONDS = 10.0
+MIN_BLOCK_BYTES = 1 << 16  # a block ends with the row that reaches this size
+BLOCK_TIMEOUT_SECONDS = 10.0  # maximum wait for the database per block
 downloads = Bulkhead("downloads are running", limit=2, wait_seconds=0)
 
 _COPY = """
@@ -33,21 +33,21 @@ _COPY = """
 """
 _COPY_OPTIONS: dict[Format, dict[str, str]] = {
     "csv": {"what": "*", "options": "(FORMAT csv, HEADER)"},
-    # As text, since no backslash occurs in these values that COPY would double.
+    # COPY's text format would double backslashes, but these values contain none.
     "jsonl": {"what": "row_to_json(submission)", "options": ""},
 }
 
 
 def export_submissions(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
-    """These submissions as they are in one snapshot, oldest first, a block after another."""
+    """Yield the submissions in blocks, oldest first, from one snapshot."""
     with connection.cursor() as cursor:
         yield from _blocks(cursor, submissions, format_)
 
 
 def download(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
-    """As `export`, for a reader who may be slow: on a connection of its own, and however long it takes.
+    """Like `export_submissions`, for a slow client: on a private connection, without a statement timeout.
 
-    Raises Busy, and whatever the first block raises, at once.
+    Raise Busy, and any error of the first block, before the response starts.
     """
     blocks = _blocks_of_own_connection(submissions, format_)
     first = next(blocks)
@@ -71,24 +71,24 @@ def _blocks(
 ) -> Generator[bytes, None, None]:
     rows = (
         submissions.order_by("id")
-        .explained()
+        .with_kind()
         .values_list("id", "number", "sql_result", "sql_kind", IsoTime("created_at"))
     )
     statement, params = rows.query.sql_with_params()
     block = bytearray()
     copy_out = _COPY.format(rows=statement, **_COPY_OPTIONS[format_])
-    # With its parameters in it: the cursor that Django takes for DEBUG has no place for them.
+    # Interpolate the parameters on the client: copy() of Django's debug cursor does not accept any.
     with connection.wrap_database_errors, cursor.copy(cursor.mogrify(copy_out, params)) as copy:
         for row in copy:
             block += row
-            if len(block) >= BLOCK:
+            if len(block) >= MIN_BLOCK_BYTES:
                 yield bytes(block)
                 block.clear()
     yield bytes(block)
 
 
 def export_rows(columns: Iterable[str], rows: Iterable[Iterable[Any]], format_: Format | Literal["json"]) -> bytes:
-    """Return what was counted in the log; as JSON, in one array."""
+    """Return the rows as a file; the format "json" is one array of objects."""
     out = io.StringIO()
     if format_ == "csv":
         csv.writer(out, lineterminator="\n").writerows([columns, *rows])

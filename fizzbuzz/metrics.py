@@ -14,9 +14,7 @@ Channel = Literal["form", "api", "batch"]
 
 _submissions = Counter("fizzbuzz_submissions_total", "Numbers recorded.", ["kind", "channel"])
 folds = Counter("fizzbuzz_folds_total", "Folds of the log's tail into the rollup.", ["outcome"])
-unlimited = Counter(
-    "fizzbuzz_rate_limit_unavailable_total", "Requests that the rate limit let by, its cache being away."
-)
+unlimited = Counter("fizzbuzz_rate_limit_unavailable_total", "Requests not rate-limited because Redis was unavailable.")
 fold_seconds = Histogram(
     "fizzbuzz_fold_seconds",
     "Duration of a fold.",
@@ -27,6 +25,6 @@ worker_starts.inc()  # each worker imports this module once
 
 
 def count_submissions(numbers: Iterable[int], channel: Channel) -> None:
-    """Count numbers that are committed."""
+    """Count committed numbers in fizzbuzz_submissions_total."""
     for kind, count in collections.Counter(map(rules.classify, numbers)).items():
         _submissions.labels(kind.value, channel).inc(count)

@@ -1,4 +1,4 @@
-"""The log of submissions, and the questions asked of it."""
+"""The models: the log of submissions, its rollups, and the records of imports and idempotency keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fizzbuzz import rules
 
 
 def kind_in_sql(number: str) -> str:
-    """`rules.classify` as SQL, of an expression that is a number."""
+    """Return `rules.classify` as an SQL expression, applied to the given SQL expression."""
     cases = (
         f"WHEN {' AND '.join(f'mod({number}, {divisor}) = 0' for divisor in divisors)} THEN '{kind}'"
         for kind, divisors in rules.DIVISORS.items()
@@ -28,14 +28,14 @@ class _Kind(models.Func):
 
 
 class IsoTime(models.Func):
-    """A time in UTC as ISO 8601, with microseconds, as `Submission.created_at_text` writes it."""
+    """SQL function: a time in UTC as ISO 8601 with microseconds, the same text as `Submission.created_at_text`."""
 
     template = """to_char(timezone('UTC', %(expressions)s), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
     output_field = models.TextField()
 
 
 class NumberWithCount(NamedTuple):
-    """A number, and how often it was submitted."""
+    """A number and how often it was submitted."""
 
     number: int
     count: int  # type: ignore[assignment]  # hides tuple.count, which has no use here
@@ -51,48 +51,48 @@ class NumberWithCount(NamedTuple):
 
 class SubmissionQuerySet(models.QuerySet["Submission"]):
     def of_kind(self, kind: rules.Kind) -> SubmissionQuerySet:
-        """The submissions that `rules.classify` gives this kind, decided in SQL."""
+        """Filter by kind, which is computed in SQL as `rules.classify` does."""
         return self.alias(sql_kind=_Kind("number")).filter(sql_kind=kind.value)
 
-    def explained(self) -> SubmissionQuerySet:
-        """With what `rules` calls the number, decided in SQL: `sql_kind` and `sql_result`."""
+    def with_kind(self) -> SubmissionQuerySet:
+        """Annotate `sql_kind` and `sql_result`, computed in SQL as `rules` does."""
         number = models.When(sql_kind=rules.Kind.NUMBER.value, then=Cast("number", models.TextField()))
         query = self.annotate(sql_kind=_Kind("number"))
         return query.annotate(sql_result=models.Case(number, default="sql_kind"))
 
     def as_rows(self) -> models.QuerySet[Any, Any]:
-        """As tuples with some of a Submission's attributes, for pages of many: parsing their times costs the most."""
+        """Return named tuples instead of Submissions, with the time as text: parsing times dominates a page's cost."""
         query = self.annotate(created_at_text=IsoTime("created_at"))
         return query.values_list("id", "number", "created_at_text", named=True)
 
     def between(self, since: datetime | None, until: datetime | None) -> SubmissionQuerySet:
-        """Those created from `since` on and before `until`; None leaves that end open."""
+        """Filter by since <= created_at < until. None leaves that end open."""
         query = self if since is None else self.filter(created_at__gte=since)
         return query if until is None else query.filter(created_at__lt=until)
 
     def newest(self, rows: int) -> SubmissionQuerySet:
-        """So many at most, to be filtered and ordered further.
+        """Filter to the newest `rows` submissions, to be filtered and ordered further.
 
-        Asks at once where they begin: a planner that sees a number knows how few they are.
+        This runs a query for the first id: with a constant in its place, the planner can estimate the row count.
         """
         first = self.order_by("-id").values_list("id", flat=True)[rows - 1 : rows].first()
         return self if first is None else self.filter(id__gte=first)
 
     def counted(self) -> models.QuerySet[Submission, tuple[int, int]]:
-        """Each number and its count, most common first; of equally common ones the smaller comes first.
+        """Return pairs of number and count, most common first; on a tie the smaller number comes first.
 
-        Reads each of the rows. `rollup.top` gives the whole log's at once.
+        This reads every row of the queryset. For the whole log use `counts.ranking.top`.
         """
         counted = self.values("number").annotate(count=models.Count("*")).order_by("-count", "number")
         return counted.values_list("number", "count")
 
     def most_common(self, limit: int) -> list[NumberWithCount]:
-        """The `limit` first of `counted`."""
+        """Return the first `limit` rows of `counted`."""
         return [NumberWithCount(*row) for row in self.counted()[:limit]]
 
 
 class Submission(models.Model):
-    """One number that was sent. The log is append-only: no update, no delete."""
+    """A submitted number. The log is append-only: rows are never updated or deleted."""
 
     id = models.BigAutoField(primary_key=True)
     number = models.BigIntegerField()
@@ -102,9 +102,9 @@ class Submission(models.Model):
 
     class Meta:
         indexes = [
-            # With the id, so that one number's page of the log is read off the index, newest first.
+            # Includes the id, so that the submissions of one number are read from the index, newest first.
             models.Index(fields=["number", "id"], name="submission_number_id"),
-            # Some kilobytes that a writer hardly ever touches.
+            # BRIN takes a few kilobytes, and inserts rarely update it.
             BrinIndex(fields=["created_at"], name="submission_created_at", autosummarize=True),
         ]
 
@@ -121,12 +121,12 @@ class Submission(models.Model):
 
     @property
     def created_at_text(self) -> str:
-        """In UTC, as IsoTime writes it in SQL."""
+        """The creation time in UTC, the same text as IsoTime produces in SQL."""
         return self.created_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class NumberCount(models.Model):
-    """The rollup: how often a number occurs in the log up to the watermark. Only rollup.py writes it."""
+    """The rollup: how often a number occurs in the log up to the watermark. Written only by fizzbuzz/counts."""
 
     number = models.BigIntegerField(primary_key=True)
     count = models.BigIntegerField()
@@ -140,7 +140,10 @@ class NumberCount(models.Model):
 
 
 class MinuteCount(models.Model):
-    """The other rollup: how often each kind occurs in a minute (UTC), up to the watermark. Only rollup.py writes it."""
+    """The rollup by time: how often each kind occurs per minute (UTC), up to the watermark of the minutes.
+
+    Written only by fizzbuzz/counts. The column `number` counts the kind `Number`.
+    """
 
     minute = models.DateTimeField(primary_key=True)
     fizz = models.BigIntegerField()
@@ -153,11 +156,11 @@ class MinuteCount(models.Model):
 
 
 class Watermark(models.Model):
-    """The ids up to which the rollups cover the log; what lies above is the tail. One row, made by the first fold."""
+    """The ids up to which the rollups cover the log; rows above are the tail. One row, created by the first fold."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     through = models.BigIntegerField()
-    # Of the minutes. The same, unless code from before there were any has folded.
+    # The watermark of MinuteCount. Lower than `through` only after folds by a release without MinuteCount.
     minutes_through = models.BigIntegerField(db_default=0)
     folded_at = models.DateTimeField()
 
@@ -169,7 +172,7 @@ class Watermark(models.Model):
 
 
 class Import(models.Model):
-    """How much of a file is in the log: this many of its first numbers. Committed with them; importing.py writes it."""
+    """Progress of a file import: the first `rows` numbers are recorded. Committed together with them."""
 
     digest = models.CharField(primary_key=True, max_length=64)
     rows = models.BigIntegerField()
@@ -183,7 +186,7 @@ class Import(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """What was recorded with a client's key, in the order it was sent. Committed with it; idempotency.py writes it."""
+    """The ids recorded with a client's idempotency key, in request order. Committed together with the submissions."""
 
     key = models.CharField(primary_key=True, max_length=300)
     submissions = ArrayField(models.BigIntegerField())

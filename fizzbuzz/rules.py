@@ -1,4 +1,4 @@
-"""What a number is, and what it is called. Pure: no Django, no I/O."""
+"""The rules of FizzBuzz: classify numbers and parse input. Pure: no Django, no I/O."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ LARGEST = 2**63 - 1
 EXPECTED = f"Enter a whole number from {SMALLEST} to {LARGEST}, such as 15 or -3."
 
 _DIGITS = re.compile(r"([+-]?)([0-9]+)", re.ASCII)
-_LONGEST = len(str(LARGEST))
+_MAX_DIGITS = len(str(LARGEST))
 
 
 class Kind(StrEnum):
-    """The class of a number: what filters, labels and styles use."""
+    """The class of a number, as used by filters, labels and styles."""
 
     FIZZ = "Fizz"
     BUZZ = "Buzz"
@@ -23,8 +23,7 @@ class Kind(StrEnum):
     NUMBER = "Number"
 
 
-# The one place that knows the divisors: a number divisible by all of a kind's,
-# and by none of the rest, is of that kind.
+# The only definition of the divisors. A number is of the first kind all of whose divisors divide it.
 DIVISORS: dict[Kind, tuple[int, ...]] = {
     Kind.FIZZBUZZ: (3, 5),
     Kind.FIZZ: (3,),
@@ -34,33 +33,33 @@ _MULTIPLES_OF = {kind: lcm(*divisors) for kind, divisors in DIVISORS.items()}
 
 
 class InvalidNumber(ValueError):
-    """What was sent is no whole number in signed 64-bit range. Its text says what is accepted."""
+    """The input is not a whole number in the signed 64-bit range. The message says what is accepted."""
 
     def __init__(self) -> None:
         super().__init__(EXPECTED)
 
 
 def classify(number: int) -> Kind:
-    """The kind of a number; zero is a FizzBuzz."""
+    """Return the kind of a number. Zero is FizzBuzz."""
     for kind, divisor in _MULTIPLES_OF.items():
         if number % divisor == 0:
             return kind
     return Kind.NUMBER
 
 
-def described(number: int) -> tuple[Kind, str]:
-    """The kind of a number, and its result."""
+def kind_and_result(number: int) -> tuple[Kind, str]:
+    """Return the kind of a number and its result, classifying it only once."""
     kind = classify(number)
     return kind, str(number) if kind is Kind.NUMBER else kind.value
 
 
 def result(number: int) -> str:
-    """What a person reads: the kind, or the number itself where the kind is `Number`."""
-    return described(number)[1]
+    """Return the text shown to users: the kind, or the number itself if its kind is `Number`."""
+    return kind_and_result(number)[1]
 
 
 def why(number: int) -> str:
-    """Which of the divisors make it what it is: what goes behind "It is"."""
+    """Return which divisors divide the number, as the end of a sentence that begins with "It is"."""
     divisors = sorted({divisor for each in DIVISORS.values() for divisor in each})
     its = " and ".join(str(divisor) for divisor in divisors if number % divisor == 0)
     others = " nor ".join(str(divisor) for divisor in divisors if number % divisor)
@@ -70,14 +69,14 @@ def why(number: int) -> str:
 
 
 def parse_number(value: object) -> int:
-    """An int in signed 64-bit range, from such an int or its text (ASCII digits, optional sign).
+    """Return an int in the signed 64-bit range, given such an int or its text (ASCII digits, optional sign).
 
-    Raises InvalidNumber for everything else: booleans, floats, spaces, other scripts' digits.
+    Raise InvalidNumber for everything else: booleans, floats, spaces, digits of other scripts.
     """
     if isinstance(value, str) and (match := _DIGITS.fullmatch(value)):
         sign, digits = match.groups()
         digits = digits.lstrip("0") or "0"
-        if len(digits) > _LONGEST:  # int() refuses very long text, and takes long for it
+        if len(digits) > _MAX_DIGITS:  # int() is slow on long text, and raises ValueError for very long text
             raise InvalidNumber
         value = int(sign + digits)
     if not isinstance(value, int) or isinstance(value, bool):

@@ -179,7 +179,7 @@ def run(data_dir: Path, seed: int, seconds: float, quiet: float) -> list[str]:
     wrong += ["a submission never got a response" for client in clients if client.is_alive()]
 
     verified = manage("top_numbers", "--verify", DATA_DIR=str(data_dir)).communicate()
-    wrong += [] if verified == ("Every count is what the log says.\n", "") else ["verify: " + "".join(verified)]
+    wrong += [] if verified == ("All counts match the log.\n", "") else ["verify: " + "".join(verified)]
     with psycopg.connect(host=world.host, user=USER, dbname=DATABASE) as database:
         wrong += ledger.compare(database)
     if code := world.stop():

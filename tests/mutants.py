@@ -1,13 +1,7 @@
-<<<<<<< HEAD
 """`python -m tests.mutants`: break the rollups in each way that matters, and check that tests fail.
 
 Prints the Markdown table of docs/exactness.md, and the failing tests' names on standard error; exits with 1 if a mutant
 survives.
-=======
-"""`python -m tests.mutants`: introduce faults into the rollups, and show that the tests detect them.
-
-Prints the Markdown table of docs/exactness.md, and exits with 1 if a mutant survives.
->>>>>>> fc58bb0 (Write fizzbuzz_site/, manage.py and the tests' helpers in plain language)
 """
 
 from __future__ import annotations
@@ -44,19 +38,11 @@ MUTANTS = {
         "    return not writers\n",
         "    return True\n",
     ),
-<<<<<<< HEAD
     "a fold limit is kept after the log was replaced": (
         "        raise LogReplaced\n",
         "        pass\n",
     ),
     "`newest` is read after pg_locks": (
-=======
-    "a fold limit stays valid after the log was replaced": (
-        "        raise LogReplaced\n",
-        "        pass\n",
-    ),
-    "`newest` read after pg_locks": (
->>>>>>> fc58bb0 (Write fizzbuzz_site/, manage.py and the tests' helpers in plain language)
         """
         cursor.execute(_NEWEST)
         newest, server_started_at = cursor.fetchone()
@@ -71,24 +57,23 @@ MUTANTS = {
     ),
     "`through` is read before the row lock": (
         """
-    cursor.execute(_LOCK_WATERMARK + unless)
+    cursor.execute(_LOCK_WATERMARK + wait_policy)
     row: tuple[int, int] | None = cursor.fetchone()
 """,
         """
     cursor.execute("SELECT through, minutes_through FROM fizzbuzz_watermark")
     row: tuple[int, int] | None = cursor.fetchone()
-    cursor.execute(_LOCK_WATERMARK + unless)
+    cursor.execute(_LOCK_WATERMARK + wait_policy)
     row = row if cursor.fetchone() else None
 """,
     ),
     "the top is read in two statements": (
-        '        cursor.execute(_TOP, {"limit": limit, "near": NEAR})\n',
+        '        cursor.execute(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})\n',
         f"""
         through = _value(cursor, "SELECT {THROUGH}")
-        cursor.execute(_TOP.replace("{THROUGH}", str(through)), {{"limit": limit, "near": NEAR}})
+        cursor.execute(_TOP.replace("{THROUGH}", str(through)), {{"limit": limit, "max_near": MAX_NEAR_NUMBERS}})
 """,
     ),
-<<<<<<< HEAD
     "a number with one count less than the Nth is not a candidate": (
         "(SELECT count FROM last) - 1",
         "(SELECT count FROM last)",
@@ -96,7 +81,7 @@ MUTANTS = {
     "a number that is in the tail twice is not looked up": ("tail.count > 1 OR", "tail.count > 2 OR"),
     "a number that is only in the tail is not looked up": ("OR tail.count >= (SELECT count FROM last)", ""),
     "too many candidates, and the others are not looked up": (
-        "OR (SELECT count(*) FROM near) = %(limit)s + %(near)s",
+        "OR (SELECT count(*) FROM near) = %(limit)s + %(max_near)s",
         "",
     ),
     "`<` instead of `<=` in the fold": ("id <= %(newest)s", "id < %(newest)s"),
@@ -120,41 +105,12 @@ MUTANTS = {
         "rolled_up.count",
     ),
     "the rank counts numbers of rollup and tail twice": ("AND (-of_rollup, number) >", "AND (1, number) >"),
-=======
-    "no candidates with a count of one less than the last": (
-        "(SELECT count FROM last) - 1",
-        "(SELECT count FROM last)",
-    ),
-    "numbers that are twice in the tail are not looked up": ("tail.count > 1 OR", "tail.count > 2 OR"),
-    "numbers that are new in the tail are not looked up": ("OR tail.count >= (SELECT count FROM last)", ""),
-    "no lookup if there are too many candidates": ("OR (SELECT count(*) FROM near) = %(limit)s + %(near)s", ""),
-    "`<` instead of `<=` in the fold": ("id <= %(newest)s", "id < %(newest)s"),
-    "`>=` instead of `>` in the fold": ("WHERE id > %(through)s", "WHERE id >= %(through)s"),
-    "the minutes' fold begins where the numbers' does": (
-        "id > LEAST(%(through)s, %(minutes_through)s)",
-        "id > %(through)s",
-    ),
-    "no minutes folded if all numbers are": ("newest <= min(watermarks)", "newest <= watermarks.through"),
-    "the activity's tail begins where the numbers' does": (
-        "SELECT minutes_through FROM fizzbuzz_watermark",
-        "SELECT through FROM fizzbuzz_watermark",
-    ),
-    "the watermark's row not locked": ("FOR UPDATE ", "-- "),
-    "a read shares the result of one that began before it": (
-        "return monotonic() if self._max_age else begun",
-        "return monotonic()",
-    ),
-    "the rank ignores numbers that the tail moved up": (
-        "rolled_up.count + (SELECT count FROM risen)",
-        "rolled_up.count",
-    ),
-    "the rank counts numbers in both rollup and tail twice": ("AND (-of_rollup, number) >", "AND (1, number) >"),
->>>>>>> fc58bb0 (Write fizzbuzz_site/, manage.py and the tests' helpers in plain language)
     "equally common numbers get the same rank": ("AND number < %(number)s ORDER", "AND false ORDER"),
 }
 
 
-def failing_tests(folder: Path) -> list[str]:
+def red(folder: Path) -> list[str]:
+    """The names of the tests that fail there."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
     output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
     if not re.search(r"\d+ (passed|failed)", output):
@@ -164,29 +120,19 @@ def failing_tests(folder: Path) -> list[str]:
 
 def main() -> None:
     survived = False
-<<<<<<< HEAD
     print("| mutant | failing tests |\n|---|--:|")  # noqa: T201
-=======
-    print("| mutant | failing tests | such as |\n|---|---|---|")  # noqa: T201
->>>>>>> fc58bb0 (Write fizzbuzz_site/, manage.py and the tests' helpers in plain language)
     for name, (right, wrong) in {"none": ("", ""), **MUTANTS}.items():
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, "copy")
             shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "var", "__pycache__"))
             found = [file for file in FILES if right in (copy / file).read_text()]
             if not found:
-                raise SystemExit(f"The code of mutant {name!r} no longer exists: {right}")
+                raise SystemExit(f"The code has changed, and the mutant {name!r} with it: {right}")
             text = (copy / found[0]).read_text()
             (copy / found[0]).write_text(text.replace(right, wrong) if right else text)
-<<<<<<< HEAD
             failed = red(copy)
         print(f"| {name} | {len(failed)} |", flush=True)  # noqa: T201
         print(*dict.fromkeys(failed), file=sys.stderr)  # noqa: T201
-=======
-            failed = failing_tests(copy)
-        examples = ", ".join(f"`{each}`" for each in list(dict.fromkeys(failed))[:3])
-        print(f"| {name} | {len(failed)} | {examples} |", flush=True)  # noqa: T201
->>>>>>> fc58bb0 (Write fizzbuzz_site/, manage.py and the tests' helpers in plain language)
         survived |= bool(failed) == (name == "none")
     sys.exit(survived)
 

@@ -22,7 +22,7 @@ NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
 
 
 @pytest.mark.parametrize("window", PERIODS)
-def test_an_empty_log_has_all_buckets(window: str) -> None:
+def test_empty_log_has_all_buckets(window: str) -> None:
     buckets = activity(window)
 
     count, width = PERIODS[window]
@@ -35,7 +35,7 @@ def test_an_empty_log_has_all_buckets(window: str) -> None:
 
 @pytest.mark.parametrize("window", PERIODS)
 @pytest.mark.parametrize("folded", [True, False])
-def test_a_submission_is_in_the_bucket_that_it_falls_in(window: str, folded: bool) -> None:
+def test_submission_is_counted_in_the_bucket_of_its_time(window: str, folded: bool) -> None:
     second = activity(window)[1].start  # still a bucket if time goes on to the next meanwhile
     width = PERIODS[window].width
     append_at(f"{second - timedelta(microseconds=1)}", 7)

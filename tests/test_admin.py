@@ -42,7 +42,7 @@ def test_list_shows_the_newest_first_in_few_queries(
     assert shown(response) == [(row.id, row.number, row.kind.value) for row in reversed(submissions)]
 
 
-def test_staff_may_look_but_not_touch(staff_client: Client) -> None:
+def test_staff_can_only_view(staff_client: Client) -> None:
     (row,) = submit(15)
     page = staff_client.get(f"{LOG}{row.id}/change/")
 
@@ -55,7 +55,7 @@ def test_staff_may_look_but_not_touch(staff_client: Client) -> None:
     assert list(Submission.objects.values_list("id", "number")) == [(row.id, 15)]
 
 
-def test_superusers_may_not_touch_either(admin_client: Client) -> None:
+def test_superusers_can_only_view(admin_client: Client) -> None:
     (row,) = submit(15)
 
     for action in ("add/", f"{row.id}/change/", f"{row.id}/delete/"):
@@ -63,7 +63,7 @@ def test_superusers_may_not_touch_either(admin_client: Client) -> None:
     assert list(Submission.objects.values_list("id", "number")) == [(row.id, 15)]
 
 
-def test_others_are_sent_to_sign_in(client: Client) -> None:
+def test_anonymous_users_are_redirected_to_the_login(client: Client) -> None:
     client.force_login(User.objects.create_user("visitor"))
 
     assertRedirects(client.get(LOG), f"/admin/login/?next={LOG}")
@@ -79,7 +79,7 @@ def test_search_finds_the_exact_number(staff_client: Client, term: str) -> None:
 
 
 @pytest.mark.parametrize("term", ["x", "15 7", "1e3", str(2**63), "<script>", "٣"])
-def test_search_for_no_number_says_so(staff_client: Client, term: str) -> None:
+def test_search_for_an_invalid_number_shows_a_message(staff_client: Client, term: str) -> None:
     submit(15)
 
     response = staff_client.get(LOG, {"q": term})
@@ -111,19 +111,19 @@ def test_date_filter(staff_client: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["kind=fizz", "kind=%00", "created_at__gte=x", "nothing=1", "number__regex=("])
-def test_bad_filters_lead_back_to_the_list(staff_client: Client, query: str) -> None:
+def test_invalid_filters_redirect_to_the_list(staff_client: Client, query: str) -> None:
     response = staff_client.get(f"{LOG}?{query}")
 
     assertRedirects(response, f"{LOG}?e=1")
 
 
 @pytest.mark.parametrize("id_", ["0", "x", "9" * 19, "9" * 30, "-1"])
-def test_unknown_submissions_lead_to_the_index(admin_client: Client, id_: str) -> None:
+def test_unknown_submissions_redirect_to_the_index(admin_client: Client, id_: str) -> None:
     assertRedirects(admin_client.get(f"{LOG}{id_}/change/"), "/admin/")
 
 
 @pytest.mark.parametrize("query", ["", "?kind=Fizz", "?q=3", "?p=2", "?o=2"])
-def test_no_list_counts_or_sorts_the_whole_log(staff_client: Client, query: str) -> None:
+def test_lists_do_not_count_or_sort_the_whole_log(staff_client: Client, query: str) -> None:
     Submission.objects.bulk_create(Submission(number=3) for _ in range(150))
 
     with CaptureQueriesContext(connection) as queries:
@@ -137,8 +137,8 @@ def test_no_list_counts_or_sorts_the_whole_log(staff_client: Client, query: str)
     assert 'ORDER BY "fizzbuzz_submission"."id" DESC LIMIT ' in rows
 
 
-def test_pages_end_at_the_bound(staff_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fizzbuzz.admin.MOST_ROWS", 120)
+def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fizzbuzz.admin.MAX_LISTED_ROWS", 120)
     submit(*range(130))
 
     response = staff_client.get(f"{LOG}?p=2")
@@ -156,19 +156,19 @@ def locked_log(transactional_db: None) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("locked_log")
-def test_list_that_takes_too_long_says_so(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fizzbuzz.admin.SECONDS", 0.1)
+def test_list_timeout_shows_a_message(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fizzbuzz.admin.LIST_TIMEOUT_SECONDS", 0.1)
 
     response = admin_client.get(LOG, follow=True)
 
     assert response.redirect_chain == [("/admin/", 302)]
     assert [str(message) for message in response.context["messages"]] == [
-        "That list took longer than 0.1 s: narrow it to one number or a shorter time."
+        "The query took longer than 0.1 s. Search for one number or choose a shorter time."
     ]
 
 
 @pytest.mark.usefixtures("locked_log")
-def test_list_that_fails_otherwise_is_unavailable(admin_client: Client) -> None:
+def test_other_database_error_of_a_list_returns_503(admin_client: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '100ms'")
 

@@ -39,7 +39,7 @@ def table(response: Any) -> list[list[str]]:
 
 
 @in_database
-def test_download_is_the_log_oldest_first(staff_client: Client) -> None:
+def test_download_contains_the_log_oldest_first(staff_client: Client) -> None:
     submissions = submit(15, 7, -3)
 
     response = staff_client.get(DOWNLOAD)
@@ -73,9 +73,7 @@ def test_download_is_the_log_oldest_first(staff_client: Client) -> None:
         ({"kind": "Fizz", "o": "-1", "p": "7", "all": ""}, ["3", "3", "-3"]),
     ],
 )
-def test_download_is_what_search_and_filters_leave(
-    staff_client: Client, query: dict[str, str], numbers: list[str]
-) -> None:
+def test_download_applies_search_and_filters(staff_client: Client, query: dict[str, str], numbers: list[str]) -> None:
     submit(3, 5, 15, 3, -3)
 
     rows = table(staff_client.get(DOWNLOAD, query))
@@ -85,7 +83,7 @@ def test_download_is_what_search_and_filters_leave(
 
 
 @in_database
-def test_download_honours_the_date(staff_client: Client) -> None:
+def test_download_applies_the_date_filter(staff_client: Client) -> None:
     old, _ = submit(3, 5)
     Submission.objects.filter(id=old.id).update(created_at=timezone.now() - timedelta(days=3))
 
@@ -95,7 +93,7 @@ def test_download_honours_the_date(staff_client: Client) -> None:
 
 
 @in_database
-def test_list_leads_to_the_download_of_what_it_shows(staff_client: Client) -> None:
+def test_list_links_to_the_download_with_its_filters(staff_client: Client) -> None:
     page = staff_client.get(LOG, {"kind": "Fizz", "q": "3"})
 
     assert f'<a href="{DOWNLOAD}?kind=Fizz&amp;q=3">Download CSV</a>' in page.text
@@ -105,7 +103,9 @@ def test_list_leads_to_the_download_of_what_it_shows(staff_client: Client) -> No
 @pytest.mark.parametrize(
     ("query", "messages"), [({"q": "=1+1"}, [rules.EXPECTED]), ({"kind": "x"}, []), ({"x": "1"}, [])]
 )
-def test_selection_that_is_none_leads_back(staff_client: Client, query: dict[str, str], messages: list[str]) -> None:
+def test_invalid_filters_of_a_download_redirect_to_the_list(
+    staff_client: Client, query: dict[str, str], messages: list[str]
+) -> None:
     response = staff_client.get(DOWNLOAD, query, follow=True)
 
     assert response.redirect_chain == [("../", 302)]
@@ -114,7 +114,7 @@ def test_selection_that_is_none_leads_back(staff_client: Client, query: dict[str
 
 
 @in_database
-def test_download_costs_one_query_of_the_log(staff_client: Client, django_assert_num_queries: Any) -> None:
+def test_download_reads_the_log_in_one_query(staff_client: Client, django_assert_num_queries: Any) -> None:
     submit(3, 5, 15)
 
     with django_assert_num_queries(4):  # the session, the user, and two for the permission
@@ -125,7 +125,7 @@ def test_download_costs_one_query_of_the_log(staff_client: Client, django_assert
 
 
 @in_database
-def test_downloads_at_once_are_limited(staff_client: Client) -> None:
+def test_concurrent_downloads_are_limited(staff_client: Client) -> None:
     submit(3, 5, 15)
     running = [staff_client.get(DOWNLOAD) for _ in range(2)]
 
@@ -139,7 +139,7 @@ def test_downloads_at_once_are_limited(staff_client: Client) -> None:
 
 
 @in_database
-def test_download_is_for_staff_who_may_view(client: Client) -> None:
+def test_download_requires_the_view_permission(client: Client) -> None:
     assertRedirects(client.get(DOWNLOAD), f"/admin/login/?next={DOWNLOAD}")
     client.force_login(User.objects.create_user("visitor"))
     assertRedirects(client.get(DOWNLOAD), f"/admin/login/?next={DOWNLOAD}")
@@ -151,7 +151,7 @@ def test_download_is_for_staff_who_may_view(client: Client) -> None:
 
 @in_database
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE"])
-def test_download_is_asked_for_by_get_alone(staff_client: Client, method: str) -> None:
+def test_download_allows_only_get(staff_client: Client, method: str) -> None:
     response = staff_client.generic(method, DOWNLOAD)
 
     assert (response.status_code, response["Allow"]) == (405, "GET")
@@ -221,7 +221,7 @@ def peak(data_dir: Path) -> int:
     return max(found)
 
 
-def test_download_of_a_long_log_is_whole_and_takes_no_more_memory(
+def test_download_of_a_long_log_is_complete_with_bounded_memory(
     service: Service, browser: urllib.request.OpenerDirector, shared_data_dir: Path
 ) -> None:
     service.request("/api/most_common")
@@ -231,7 +231,7 @@ def test_download_of_a_long_log_is_whole_and_takes_no_more_memory(
     assert peak(shared_data_dir) - before < 10_000
 
 
-def test_others_are_answered_meanwhile(service: Service, browser: urllib.request.OpenerDirector) -> None:
+def test_other_requests_are_served_during_a_download(service: Service, browser: urllib.request.OpenerDirector) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(length, download(browser, service))
         answered = 0
@@ -243,7 +243,7 @@ def test_others_are_answered_meanwhile(service: Service, browser: urllib.request
     assert answered > 3
 
 
-def test_downloads_that_are_left_hold_nothing(service: Service, browser: urllib.request.OpenerDirector) -> None:
+def test_aborted_downloads_release_their_resources(service: Service, browser: urllib.request.OpenerDirector) -> None:
     for _ in range(20):  # more than the worker has connections
         with download(browser, service) as response:
             response.read(1000)

@@ -37,7 +37,7 @@ def guess(times: int, **by: str) -> list[int]:
     return [sign_in(f"guess {turn}", **by).status_code for turn in range(times)]
 
 
-def test_fifth_wrong_password_locks_even_the_right_one_out() -> None:
+def test_fifth_wrong_password_locks_out_the_right_one() -> None:
     assert guess(6) == [200, 200, 200, 200, 429, 429]
 
     locked = sign_in(PASSWORD)
@@ -49,19 +49,19 @@ def test_fifth_wrong_password_locks_even_the_right_one_out() -> None:
     assert "sessionid" not in locked.cookies
 
 
-def test_nobody_can_lock_the_admin_out_from_elsewhere() -> None:
+def test_lockout_does_not_affect_other_ip_addresses() -> None:
     guess(10, address="203.0.113.66")
 
     assert sign_in(PASSWORD).status_code == 302
 
 
-def test_one_account_locked_leaves_the_others_open() -> None:
+def test_lockout_does_not_affect_other_accounts() -> None:
     guess(10, username="somebody")
 
     assert sign_in(PASSWORD).status_code == 302
 
 
-def test_address_that_tries_many_names_is_locked_out() -> None:
+def test_ip_address_that_tries_many_names_is_locked_out() -> None:
     statuses = [sign_in("guess", username=f"name {turn}").status_code for turn in range(26)]
 
     assert statuses == [200] * 24 + [429] * 2
@@ -69,14 +69,14 @@ def test_address_that_tries_many_names_is_locked_out() -> None:
     assert sign_in(PASSWORD, address="192.0.2.2").status_code == 302
 
 
-def test_colleagues_behind_one_address_sign_in() -> None:
+def test_users_behind_one_ip_address_can_sign_in() -> None:
     for turn in range(6):
         guess(4, username=f"colleague {turn}")
 
     assert [sign_in(PASSWORD).status_code for _ in range(10)] == [302] * 10
 
 
-def test_lock_of_an_address_ends_by_itself() -> None:
+def test_lockout_of_an_ip_address_expires() -> None:
     for turn in range(26):
         sign_in("guess", username=f"name {turn}")
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=16))
@@ -93,13 +93,13 @@ def test_login_deletes_expired_sessions() -> None:
     assert set(Session.objects.values_list("session_key", flat=True)) == {"1", key}
 
 
-def test_right_password_forgets_the_wrong_ones() -> None:
+def test_right_password_resets_the_failed_attempts() -> None:
     assert guess(4) == [200] * 4
     assert sign_in(PASSWORD).status_code == 302
     assert guess(4) == [200] * 4
 
 
-def test_lock_ends_by_itself_however_often_it_was_tried_meanwhile() -> None:
+def test_attempts_during_a_lockout_do_not_extend_it() -> None:
     guess(10)
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=14))
     assert sign_in(PASSWORD).status_code == 429
@@ -109,7 +109,7 @@ def test_lock_ends_by_itself_however_often_it_was_tried_meanwhile() -> None:
     assert sign_in(PASSWORD).status_code == 302
 
 
-def test_other_browsers_and_headers_make_no_other_client() -> None:
+def test_user_agent_and_headers_do_not_change_the_client() -> None:
     turns = [
         sign_in("guess", **{"User-Agent": f"browser {turn}", "X-Forwarded-For": f"203.0.113.{turn}"})
         for turn in range(6)
@@ -118,7 +118,7 @@ def test_other_browsers_and_headers_make_no_other_client() -> None:
     assert [each.status_code for each in turns] == [200] * 4 + [429] * 2
 
 
-def test_proxy_of_ours_tells_clients_apart(settings: Any) -> None:
+def test_trusted_proxy_identifies_clients(settings: Any) -> None:
     settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
 
     def through_proxy(password: str, client: str) -> int:
@@ -131,7 +131,7 @@ def test_proxy_of_ours_tells_clients_apart(settings: Any) -> None:
     assert through_proxy(PASSWORD, "203.0.113.7") == 302
 
 
-def test_ipv6_client_is_its_whole_network() -> None:
+def test_ipv6_client_is_identified_by_its_network() -> None:
     turns = [sign_in("guess", address=f"2001:db8::{turn}").status_code for turn in range(6)]
 
     assert turns == [200] * 4 + [429] * 2
@@ -142,12 +142,12 @@ def test_ipv6_client_is_its_whole_network() -> None:
     "username",
     ["", "\x00", "root\x00", "x" * 300, "x" * 100_000, "\u202eroot", "'; DROP TABLE auth_user; --", "{{ 7 }}"],
 )
-def test_hostile_names_are_wrong_names(username: str) -> None:
+def test_hostile_usernames_are_rejected(username: str) -> None:
     assert set(guess(6, username=username)) <= {200, 429}
     assert sign_in(PASSWORD).status_code == 302
 
 
-def test_passwords_are_not_kept() -> None:
+def test_passwords_are_not_stored() -> None:
     sign_in("a secret of another service")
 
     (attempt,) = AccessAttempt.objects.values()
@@ -155,30 +155,30 @@ def test_passwords_are_not_kept() -> None:
     assert attempt["ip_address"] == "192.0.2.1"
 
 
-def test_session_cookie_is_strict_and_ends_with_the_day() -> None:
+def test_session_cookie_is_strict_and_expires() -> None:
     cookie = sign_in(PASSWORD).cookies["sessionid"]
 
     assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Strict", 12 * 3600)
 
 
-def test_signing_in_leaves_no_trace_but_the_session() -> None:
+def test_signing_in_stores_only_the_session() -> None:
     sign_in(PASSWORD)
 
     assert not AccessAttempt.objects.exists()
     assert not AccessLog.objects.exists()
 
 
-def test_admin_holds_the_log_and_the_accounts_alone() -> None:
+def test_admin_lists_only_the_log_and_the_accounts() -> None:
     assert {model.__name__ for model in admin.site._registry} == {"Submission", "User", "Group"}
 
 
-def test_login_sends_nobody_elsewhere() -> None:
+def test_login_does_not_redirect_to_other_sites() -> None:
     for place in ("https://evil.example/", "//evil.example/", "/\\evil.example/", "javascript:alert(1)", "\t//evil"):
         response = Client().post(LOGIN, {"username": "root", "password": PASSWORD, "next": place})
         assert (response.status_code, response["Location"]) == (302, "/accounts/profile/"), place
 
 
-def test_admin_is_found_without_its_slash() -> None:
+def test_admin_redirects_without_a_trailing_slash() -> None:
     response = Client().get("/admin")
 
     assert (response.status_code, response["Location"]) == (302, "/admin/")
@@ -197,13 +197,13 @@ def test_admin_is_found_without_its_slash() -> None:
         (
             {"Origin": "https://testserver"},
             (
-                "By its Origin or Referer header, this form is not from this site. Allow the browser to send them. If "
-                "this site is served by https, its operator must set HTTPS=1."
+                "CSRF check failed: the Origin or Referer header does not match this site. Allow the browser to send "
+                "these headers. If the site is served over HTTPS, its operator must set HTTPS=1."
             ),
         ),
     ],
 )
-def test_form_of_before_a_sign_in_elsewhere_is_called_out_of_date(headers: dict[str, str], detail: str) -> None:
+def test_form_with_an_old_csrf_token_explains_the_error(headers: dict[str, str], detail: str) -> None:
     client = Client(enforce_csrf_checks=True)
     client.get(LOGIN)
     old = client.cookies["csrftoken"].value
@@ -215,7 +215,7 @@ def test_form_of_before_a_sign_in_elsewhere_is_called_out_of_date(headers: dict[
     assert (response.status_code, f"<p>{detail}</p>" in response.text) == (403, True)
 
 
-def test_login_asks_for_its_token() -> None:
+def test_login_requires_a_csrf_token() -> None:
     response = Client(enforce_csrf_checks=True).post(LOGIN, {"username": "root", "password": PASSWORD})
 
     assert response.status_code == 403

@@ -26,7 +26,7 @@ def problem(response: Any, detail: str, *errors: dict[str, str]) -> dict[str, An
     }
 
 
-def test_batch_answers_in_order(client: Client) -> None:
+def test_batch_returns_results_in_order(client: Client) -> None:
     response = client.post("/api/fizzbuzz/batch", {"numbers": [15, 7, "+7", 15, -3, "0", 7]}, "application/json")
 
     rows = Submission.objects.in_bulk()
@@ -71,7 +71,7 @@ def test_largest_batch_is_one_statement(client: Client, django_assert_num_querie
     ],
     ids=range(7),
 )
-def test_batch_refuses_what_is_no_list(client: Client, body: object, pointer: str, detail: str) -> None:
+def test_batch_rejects_other_values_than_a_list(client: Client, body: object, pointer: str, detail: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz/batch", json.dumps(body), "application/json")
 
     assert response.status_code == 400
@@ -80,35 +80,35 @@ def test_batch_refuses_what_is_no_list(client: Client, body: object, pointer: st
     assert not Submission.objects.exists()
 
 
-def test_one_bad_value_among_many_is_named_and_nothing_recorded(client: Client) -> None:
+def test_one_invalid_value_is_reported_and_nothing_recorded(client: Client) -> None:
     numbers: list[object] = [*range(10_000)]
     numbers[7_654] = "1e3"
 
     response = client.post("/api/fizzbuzz/batch", {"numbers": numbers}, "application/json")
 
-    detail = f'{rules.EXPECTED} This is "1e3".'
+    detail = f'{rules.EXPECTED} Received "1e3".'
     assert response.status_code == 400
     assert response.json() == problem(response, detail, {"pointer": "#/numbers/7654", "detail": detail})
     assert not Submission.objects.exists()
 
 
-def test_many_bad_values_are_counted_and_the_first_are_named(client: Client) -> None:
+def test_many_invalid_values_are_counted_and_the_first_listed(client: Client) -> None:
     response = client.post("/api/fizzbuzz/batch", {"numbers": [1.5] * 25}, "application/json")
 
-    detail = f"{rules.EXPECTED} This is 1.5."
+    detail = f"{rules.EXPECTED} Received 1.5."
     errors = [{"pointer": f"#/numbers/{position}", "detail": detail} for position in range(20)]
-    assert response.json() == problem(response, "25 errors, the first 20 of them below.", *errors)
+    assert response.json() == problem(response, "25 errors; the first 20 are listed.", *errors)
 
 
 @pytest.mark.parametrize("value", REFUSED_IN_JSON, ids=ascii)
-def test_batch_refuses(client: Client, value: object) -> None:
+def test_batch_rejects_invalid_numbers(client: Client, value: object) -> None:
     response = client.generic("POST", "/api/fizzbuzz/batch", json.dumps({"numbers": [1, value]}), "application/json")
 
     assert response.status_code == 400
     assert not Submission.objects.exists()
 
 
-def test_batch_takes_json_only(client: Client) -> None:
+def test_batch_accepts_only_json(client: Client) -> None:
     response = client.post("/api/fizzbuzz/batch", "numbers=15", "application/x-www-form-urlencoded")
 
     assert response.status_code == 415
@@ -116,7 +116,7 @@ def test_batch_takes_json_only(client: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_batch_is_posted(client: Client, method: str) -> None:
+def test_batch_allows_only_post(client: Client, method: str) -> None:
     response = client.generic(method, "/api/fizzbuzz/batch")
 
     assert response.status_code == 405

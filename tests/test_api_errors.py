@@ -24,8 +24,8 @@ DEEP = 100_000
         (b'{"number": 007}', NOT_JSON + "Expecting ',' delimiter: line 1 column 13 (char 12)."),
         (b'{"number": NaN}', NOT_JSON + "NaN is not a JSON value."),
         (b'{"number": -Infinity}', NOT_JSON + "-Infinity is not a JSON value."),
-        (b'{"number": 1, "number": 15}', NOT_JSON + "a name stands twice in one object."),
-        (b'{"number": 15, "more": {"a": 1, "a": 1}}', NOT_JSON + "a name stands twice in one object."),
+        (b'{"number": 1, "number": 15}', NOT_JSON + "an object contains a duplicate name."),
+        (b'{"number": 15, "more": {"a": 1, "a": 1}}', NOT_JSON + "an object contains a duplicate name."),
         (b'{"number": "\xff"}', NOT_JSON + "'utf-8' codec can't decode byte 0xff in position 12: invalid start byte."),
         (
             '{"number": 15}'.encode("utf-16"),
@@ -37,7 +37,7 @@ DEEP = 100_000
     ids=lambda value: ascii(value[:24]),
 )
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/batch"])
-def test_malformed_json_is_refused(client: Client, path: str, body: bytes, detail: str) -> None:
+def test_malformed_json_is_rejected(client: Client, path: str, body: bytes, detail: str) -> None:
     response = client.generic("POST", path, body, "application/json")
 
     assert response.status_code == 400
@@ -57,7 +57,7 @@ def test_malformed_json_is_refused(client: Client, path: str, body: bytes, detai
     "body",
     ["number=%FF", "number=1%005", "number=", "", "number[]=15", "Number=15", "number=+15", "number=15&number=15"],
 )
-def test_malformed_forms_are_refused(client: Client, body: str) -> None:
+def test_malformed_forms_are_rejected(client: Client, body: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", body, FORM)
 
     assert response.status_code == 400
@@ -69,7 +69,7 @@ def test_malformed_forms_are_refused(client: Client, body: str) -> None:
     [(b" " * 1024**2 + b'{"number": 15}', "application/json"), (b"number=15&more=" + b"x" * 3 * 1024**2, FORM)],
     ids=["json", "form"],
 )
-def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str) -> None:
+def test_large_bodies_are_rejected(client: Client, body: bytes, content_type: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", body, content_type)
 
     assert response.status_code == 413
@@ -78,7 +78,7 @@ def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str
         "type": "/docs/problems#content-too-large",
         "title": "Content Too Large",
         "status": 413,
-        "detail": "The body is larger than 1048576 bytes. Nothing was recorded; send less at once.",
+        "detail": "The body is larger than 1048576 bytes. Nothing was recorded; split it into smaller requests.",
         "instance": "/api/fizzbuzz",
         "request_id": response["X-Request-ID"],
     }
@@ -86,7 +86,7 @@ def test_large_bodies_are_refused(client: Client, body: bytes, content_type: str
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x", "", "x"])
-def test_other_content_types_are_refused(client: Client, content_type: str) -> None:
+def test_other_content_types_are_rejected(client: Client, content_type: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", '{"number": 15}', content_type)
 
     assert response.status_code == 415
@@ -105,7 +105,7 @@ def test_other_content_types_are_refused(client: Client, content_type: str) -> N
 @pytest.mark.parametrize(
     "path", ["/api/", "/api/fizzbuzz", "/api/fizzbuzz/1", "/api/numbers/15", "/api/most_common", "/api/schema"]
 )
-def test_other_accepts_are_refused(client: Client, path: str) -> None:
+def test_unsupported_accept_headers_are_rejected(client: Client, path: str) -> None:
     response = client.get(path, headers={"accept": "application/xml"})
 
     assert response.status_code == 406
@@ -120,7 +120,7 @@ def test_other_accepts_are_refused(client: Client, path: str) -> None:
     }
 
 
-def test_nothing_is_recorded_for_an_answer_that_cannot_be_given(client: Client) -> None:
+def test_unacceptable_response_type_records_nothing(client: Client) -> None:
     response = client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers={"accept": "application/xml"})
 
     assert response.status_code == 406
@@ -139,7 +139,7 @@ def test_nothing_is_recorded_for_an_answer_that_cannot_be_given(client: Client) 
         "/api//fizzbuzz",
     ],
 )
-def test_unknown_addresses_answer_problem_details(client: Client, path: str) -> None:
+def test_unknown_urls_return_problem_details(client: Client, path: str) -> None:
     response = client.get(path)
 
     assert response.status_code == 404
@@ -148,13 +148,13 @@ def test_unknown_addresses_answer_problem_details(client: Client, path: str) -> 
         "type": "/docs/problems#not-found",
         "title": "Not Found",
         "status": 404,
-        "detail": "There is nothing at this address.",
+        "detail": "Not found: there is nothing at this URL.",
         "instance": path.replace("%00", "\x00"),
         "request_id": response["X-Request-ID"],
     }
 
 
-def test_foreign_hosts_are_refused(client: Client) -> None:
+def test_invalid_hosts_are_rejected(client: Client) -> None:
     response = client.get("/api/", headers={"host": "evil.example"})
 
     assert response.status_code == 400
@@ -162,7 +162,7 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
         "type": "/docs/problems#bad-request",
         "title": "Bad Request",
         "status": 400,
-        "detail": "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
+        "detail": "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.",
         "instance": "/api/",
         "request_id": response["X-Request-ID"],
     }
@@ -179,10 +179,10 @@ def test_foreign_hosts_are_refused(client: Client) -> None:
         ("/api/fizzbuzz/1?numbr=15", "no parameters"),
     ],
 )
-def test_unknown_parameter_is_named(client: Client, path: str, takes: str) -> None:
+def test_error_names_the_unknown_parameter(client: Client, path: str, takes: str) -> None:
     response = client.get(path)
 
-    detail = f"Unknown parameter. This URL takes {takes}."
+    detail = f"Unknown parameter. This URL accepts {takes}."
     assert response.status_code == 400
     assert (response.json()["detail"], response.json()["errors"]) == (
         detail,
@@ -195,16 +195,16 @@ def test_number_in_the_url_of_a_submission_is_not_ignored(client: Client, path: 
     response = client.post(f"{path}?number=15", {"number": 7, "numbers": [7]}, "application/json")
 
     assert response.status_code == 400
-    assert response.json()["detail"] == "Unknown parameter. This URL takes no parameters."
+    assert response.json()["detail"] == "Unknown parameter. This URL accepts no parameters."
     assert not Submission.objects.exists()
 
 
-def test_too_many_parameters_are_refused(client: Client) -> None:
+def test_too_many_parameters_are_rejected(client: Client) -> None:
     response = client.get("/api/fizzbuzz?" + "a&" * 1_001)
 
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
-    assert response.json()["detail"] == "That is too many fields or parameters. Nothing was recorded; send fewer."
+    assert response.json()["detail"] == "Too many fields or parameters. Nothing was recorded; send fewer."
 
 
 def test_root_lists_the_collections(client: Client) -> None:
@@ -237,7 +237,7 @@ def test_no_cookie_is_set(client: Client, accept: str) -> None:
     assert not client.cookies
 
 
-def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_errors_return_problem_details(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.raise_request_exception = False
     monkeypatch.setattr("fizzbuzz.counts.reads.count_of", lambda *_: 1 / 0)
 
@@ -249,13 +249,13 @@ def test_surprises_are_problem_details_too(client: Client, monkeypatch: pytest.M
         "type": "/docs/problems#internal-error",
         "title": "Internal Server Error",
         "status": 500,
-        "detail": "Something broke on our side. Try again; if it stays, tell who runs this service.",
+        "detail": "Internal server error. Try again; if it persists, contact the operator.",
         "instance": "/api/numbers/15",
         "request_id": response["X-Request-ID"],
     }
 
 
-def test_each_type_leads_to_its_explanation(client: Client) -> None:
+def test_problem_type_links_to_its_description(client: Client) -> None:
     page = client.get("/docs/problems")
 
     for slug, _, title, meaning in PROBLEM_TYPES:

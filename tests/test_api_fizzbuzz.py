@@ -68,7 +68,7 @@ def test_post_records_the_number(client: Client, number: int, result: str, kind:
         ("number=%2B015", FORM),
     ],
 )
-def test_post_takes_json_and_forms(client: Client, body: str, content_type: str) -> None:
+def test_post_accepts_json_and_forms(client: Client, body: str, content_type: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", body, content_type)
 
     assert response.status_code == 201
@@ -85,7 +85,7 @@ def test_large_numbers_keep_every_digit(client: Client, number: int) -> None:
 
 
 @pytest.mark.parametrize("value", REFUSED_IN_JSON, ids=ascii)
-def test_post_refuses_in_json(client: Client, value: object) -> None:
+def test_post_rejects_invalid_json_values(client: Client, value: object) -> None:
     response = client.generic("POST", "/api/fizzbuzz", json.dumps({"number": value}), "application/json")
 
     assert response.status_code == 400
@@ -94,7 +94,7 @@ def test_post_refuses_in_json(client: Client, value: object) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
-def test_post_refuses_in_a_form(client: Client, text: str) -> None:
+def test_post_rejects_invalid_form_values(client: Client, text: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", urlencode({"number": text}), FORM)
 
     assert response.status_code == 400
@@ -105,12 +105,12 @@ def test_post_refuses_in_a_form(client: Client, text: str) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer", "detail"),
     [
-        ('{"number": 15.0}', "#/number", f"{rules.EXPECTED} This is 15.0."),
-        ('{"number": true}', "#/number", f"{rules.EXPECTED} This is true."),
-        ('{"number": [1]}', "#/number", f"{rules.EXPECTED} This is an array."),
-        ('{"number": {"a": 1}}', "#/number", f"{rules.EXPECTED} This is an object."),
-        ('{"number": "\\u0000<b>"}', "#/number", f'{rules.EXPECTED} This is "\\u0000<b>".'),
-        ('{"number": "%s"}' % ("9" * 99), "#/number", f'{rules.EXPECTED} This is "{"9" * 59}….'),
+        ('{"number": 15.0}', "#/number", f"{rules.EXPECTED} Received 15.0."),
+        ('{"number": true}', "#/number", f"{rules.EXPECTED} Received true."),
+        ('{"number": [1]}', "#/number", f"{rules.EXPECTED} Received an array."),
+        ('{"number": {"a": 1}}', "#/number", f"{rules.EXPECTED} Received an object."),
+        ('{"number": "\\u0000<b>"}', "#/number", f'{rules.EXPECTED} Received "\\u0000<b>".'),
+        ('{"number": "%s"}' % ("9" * 99), "#/number", f'{rules.EXPECTED} Received "{"9" * 59}….'),
         ('{"number": null}', "#/number", "This field may not be null."),
         ("{}", "#/number", "This field is required."),
         ("", "#/number", "This field is required."),
@@ -120,7 +120,7 @@ def test_post_refuses_in_a_form(client: Client, text: str) -> None:
     ],
     ids=ascii,
 )
-def test_refusal_says_where_and_why(client: Client, body: str, pointer: str, detail: str) -> None:
+def test_error_has_pointer_and_detail(client: Client, body: str, pointer: str, detail: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", body, "application/json")
 
     assert response.json() == {
@@ -155,7 +155,7 @@ def test_list_takes_one_query(client: Client, django_assert_num_queries: Any, ro
     assert len(response.json()["results"]) == rows
 
 
-def test_pages_lead_forwards_and_back(client: Client) -> None:
+def test_pages_link_forwards_and_back(client: Client) -> None:
     Submission.objects.bulk_create(Submission(number=number) for number in range(250))
     newest_first = list(Submission.objects.order_by("-id").values_list("number", flat=True))
 
@@ -174,7 +174,7 @@ def test_pages_lead_forwards_and_back(client: Client) -> None:
     assert back == [newest_first[100:200], newest_first[:100]]
 
 
-def test_pages_stand_still_while_the_log_grows(client: Client) -> None:
+def test_pages_are_stable_while_the_log_grows(client: Client) -> None:
     Submission.objects.bulk_create(Submission(number=number) for number in range(101))
     oldest = Submission.objects.earliest("id")
 
@@ -192,7 +192,7 @@ def test_pages_stand_still_while_the_log_grows(client: Client) -> None:
     ],
     ids=ascii,
 )  # fmt: skip
-def test_bad_cursors_are_not_found(client: Client, value: str) -> None:
+def test_invalid_cursors_return_404(client: Client, value: str) -> None:
     response = client.get("/api/fizzbuzz", {"cursor": value})
 
     assert response.status_code == 404
@@ -219,7 +219,7 @@ def test_bad_cursors_are_not_found(client: Client, value: str) -> None:
     ],
     ids=ascii,
 )
-def test_odd_cursors_are_harmless(client: Client, value: str, numbers: list[int]) -> None:
+def test_unusual_cursors_return_a_page(client: Client, value: str, numbers: list[int]) -> None:
     submit(1, 3)
 
     response = client.get("/api/fizzbuzz", {"cursor": value})
@@ -258,7 +258,7 @@ def test_pages_keep_the_filter(client: Client) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
-def test_number_filter_refuses(client: Client, text: str) -> None:
+def test_number_filter_rejects_invalid_values(client: Client, text: str) -> None:
     response = client.get("/api/fizzbuzz", {"number": text})
 
     assert response.status_code == 400
@@ -267,7 +267,7 @@ def test_number_filter_refuses(client: Client, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fizz", "", "Fizz ", "x\x00", "<b>"])
-def test_kind_filter_refuses(client: Client, kind: str) -> None:
+def test_kind_filter_rejects_invalid_values(client: Client, kind: str) -> None:
     response = client.get("/api/fizzbuzz", {"kind": kind})
 
     detail = f'"{kind}" is not a valid choice.'
@@ -296,7 +296,7 @@ def test_get_one_submission(client: Client, django_assert_num_queries: Any) -> N
 @pytest.mark.parametrize(
     "id_", ["0", str(2**63 - 1), str(2**63), "9" * 19, "9" * 20, "-1", "+1", "x", "1.0", "٣", "1%00", "1/"]
 )
-def test_other_ids_are_not_found(client: Client, id_: str) -> None:
+def test_unknown_ids_return_404(client: Client, id_: str) -> None:
     submit(15)
 
     response = client.get(f"/api/fizzbuzz/{id_}")
@@ -325,13 +325,13 @@ def test_log_is_append_only(client: Client, method: str) -> None:
     assert list(Submission.objects.values_list("number", flat=True)) == [15]
 
 
-def test_no_csrf_token_is_asked_for() -> None:
+def test_api_requires_no_csrf_token() -> None:
     client = Client(enforce_csrf_checks=True)
 
     assert client.post("/api/fizzbuzz", "number=15", FORM).status_code == 201
 
 
-def test_browser_gets_a_page_with_a_form_that_works(client: Client) -> None:
+def test_browsable_page_has_a_working_form(client: Client) -> None:
     page = client.get("/api/fizzbuzz", headers={"accept": "text/html"})
     answer = client.post("/api/fizzbuzz", "number=15", FORM, headers={"accept": "text/html"})
 
@@ -342,7 +342,7 @@ def test_browser_gets_a_page_with_a_form_that_works(client: Client) -> None:
     assert Submission.objects.get().number == 15
 
 
-def test_browser_is_told_what_was_wrong(client: Client) -> None:
+def test_browsable_page_shows_the_error(client: Client) -> None:
     response = client.post("/api/fizzbuzz", "number=<script>", FORM, headers={"accept": "text/html"})
 
     assert response.status_code == 400

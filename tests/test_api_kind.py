@@ -37,7 +37,7 @@ def walk(client: Client, address: str | None, link: str) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(("query", "numbers"), [("number=15&kind=Buzz", []), ("number=15&kind=FizzBuzz", [15, 15])])
-def test_number_decides_its_kind(
+def test_number_and_kind_filters_combine(
     client: Client, django_assert_num_queries: Any, query: str, numbers: list[int]
 ) -> None:
     submit(15, 7, 15)
@@ -57,7 +57,7 @@ def test_rare_kind_is_found_page_by_page(client: Client) -> None:
     assert forwards == [[20, 25, 10], [], [], [5]]
 
 
-def test_pages_of_a_rare_kind_lead_back(client: Client) -> None:
+def test_pages_of_a_rare_kind_link_back(client: Client) -> None:
     submit(5, *[7] * 24, 10, *[7] * 5, 25, 20)
     address = "/api/fizzbuzz?kind=Buzz"
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_pages_of_a_rare_kind_lead_back(client: Client) -> None:
     assert walk(client, last["previous"], "previous") == [[], [], [20, 25, 10]]
 
 
-def test_empty_page_leads_to_its_neighbours(client: Client) -> None:
+def test_empty_page_links_to_its_neighbours(client: Client) -> None:
     submit(5, *[7] * 10, 10)
     first = client.get("/api/fizzbuzz?kind=Buzz").json()
     empty = client.get(first["next"]).json()
@@ -77,7 +77,7 @@ def test_empty_page_leads_to_its_neighbours(client: Client) -> None:
     assert walk(client, first["next"], "next")[-1] == [5]
 
 
-def test_gap_in_the_ids_costs_no_page(client: Client) -> None:
+def test_gap_in_the_ids_adds_no_empty_page(client: Client) -> None:
     submit(5, 7, 7)
     with connection.cursor() as cursor:
         cursor.execute("SELECT setval(pg_get_serial_sequence('fizzbuzz_submission', 'id'), 1000000000)")
@@ -87,7 +87,7 @@ def test_gap_in_the_ids_costs_no_page(client: Client) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "&cursor=cj0xJnA9MA=="], ids=["newest first", "from the oldest on"])
-def test_page_reads_no_more_rows_than_its_limit(client: Client, scanned_rows: int, cursor: str) -> None:
+def test_page_scans_at_most_the_row_limit(client: Client, scanned_rows: int, cursor: str) -> None:
     submit(*[7] * 50)
 
     with CaptureQueriesContext(connection) as queries:

@@ -17,7 +17,7 @@ def submit(*numbers: int) -> None:
     Submission.objects.bulk_create(Submission(number=number) for number in numbers)
 
 
-def test_most_common_come_first_and_of_equals_the_smaller(client: Client) -> None:
+def test_most_common_come_first_and_ties_are_ordered_by_number(client: Client) -> None:
     submit(7, 15, 15, -3, -3, 5, 5, 5, rules.LARGEST, rules.SMALLEST)
 
     response = client.get("/api/most_common?limit=5")
@@ -44,7 +44,7 @@ def test_most_common_takes_one_query(client: Client, django_assert_num_queries: 
     assert response.json() == [{"number": number, "result": text, "count": 1} for number, text in expected[:rows]]
 
 
-def test_unchanged_answer_is_not_sent_again(client: Client) -> None:
+def test_matching_etag_returns_304(client: Client) -> None:
     submit(15)
     first = client.get("/api/most_common")
 
@@ -58,7 +58,7 @@ def test_unchanged_answer_is_not_sent_again(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("query", "length"), [("", 3), ("?limit=1", 1), ("?limit=%2B007", 7), ("?limit=100", 100)])
-def test_limit_is_three_or_what_was_asked_for(client: Client, query: str, length: int) -> None:
+def test_limit_defaults_to_three(client: Client, query: str, length: int) -> None:
     submit(*range(101))
 
     response = client.get(f"/api/most_common{query}")
@@ -69,13 +69,13 @@ def test_limit_is_three_or_what_was_asked_for(client: Client, query: str, length
 @pytest.mark.parametrize(
     "limit", ["0", "101", "-1", "x", "", " 3", "3.0", "1e1", "٣", str(2**63), "9" * 5_000], ids=ascii
 )
-def test_bad_limits_are_refused(client: Client, limit: str) -> None:
+def test_invalid_limits_are_rejected(client: Client, limit: str) -> None:
     response = client.get("/api/most_common", {"limit": limit})
 
     detail = response.json()["detail"]
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
-    assert detail.startswith("Enter a whole number from 1 to 100. This is ")
+    assert detail.startswith("Enter a whole number from 1 to 100. Received ")
     assert response.json() == {
         "type": "/docs/problems#bad-request",
         "title": "Bad Request",

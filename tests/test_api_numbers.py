@@ -26,7 +26,7 @@ def test_number_is_classified_and_counted(client: Client, django_assert_num_quer
 
 
 @pytest.mark.parametrize(("text", "number"), [("007", 7), ("+7", 7), ("-0", 0), ("-7", -7)])
-def test_number_is_read_as_everywhere(client: Client, text: str, number: int) -> None:
+def test_number_is_parsed_by_the_rules(client: Client, text: str, number: int) -> None:
     assert client.get(f"/api/numbers/{text}").json()["number"] == number
 
 
@@ -35,7 +35,7 @@ def test_large_numbers_keep_every_digit(client: Client, number: int) -> None:
     assert f'"number":{number},"result":' in client.get(f"/api/numbers/{number}").text
 
 
-def test_looking_records_nothing(client: Client) -> None:
+def test_get_records_nothing(client: Client) -> None:
     client.get("/api/numbers/15")
 
     assert client.get("/api/numbers/15").json()["count"] == 0
@@ -43,7 +43,7 @@ def test_looking_records_nothing(client: Client) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
-def test_what_is_no_number_is_not_found(client: Client, text: str) -> None:
+def test_invalid_number_returns_404(client: Client, text: str) -> None:
     response = client.get(f"/api/numbers/{quote(text)}")
 
     assert response.status_code == 404

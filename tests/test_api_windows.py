@@ -45,7 +45,7 @@ def log(transactional_db: None) -> None:
         ({"since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59Z"}, {15: 3, 7: 1}),
     ],
 )
-def test_window_is_half_open_and_utc(client: Client, window: dict[str, str], counts: dict[int, int]) -> None:
+def test_time_range_is_half_open_and_utc(client: Client, window: dict[str, str], counts: dict[int, int]) -> None:
     response = client.get("/api/most_common", window)
 
     results = {15: "FizzBuzz", 7: "7"}
@@ -54,7 +54,7 @@ def test_window_is_half_open_and_utc(client: Client, window: dict[str, str], cou
 
 @pytest.mark.parametrize("parameter", ["since", "until"])
 @pytest.mark.parametrize("text", ["yesterday", "2026-02-30", "1769860800", "\x00"])
-def test_a_bad_time_is_refused_in_words(client: Client, parameter: str, text: str) -> None:
+def test_invalid_time_is_rejected(client: Client, parameter: str, text: str) -> None:
     response = client.get("/api/most_common", {parameter: text})
 
     detail = response.json()["detail"]
@@ -64,14 +64,14 @@ def test_a_bad_time_is_refused_in_words(client: Client, parameter: str, text: st
 
 
 @pytest.mark.parametrize("offset", ["+02:00", "+0200"])
-def test_raw_plus_is_told_apart(client: Client, offset: str) -> None:
+def test_unescaped_plus_has_its_own_message(client: Client, offset: str) -> None:
     response = client.get(f"/api/most_common?since=2026-01-31T12:00:00{offset}")
 
-    detail = "A + in a URL stands for a space. Write %2B, as in 2026-01-31T12:00:00%2B01:00."
+    detail = "In a URL, + is decoded as a space. Use %2B instead, as in 2026-01-31T12:00:00%2B01:00."
     assert (response.status_code, response.json()["errors"]) == (400, [{"parameter": "since", "detail": detail}])
 
 
-def test_a_time_out_of_range_is_refused(client: Client) -> None:
+def test_time_out_of_range_is_rejected(client: Client) -> None:
     response = client.get("/api/most_common", {"since": "0001-01-01T00:00:00+14:00"})
 
     assert (response.status_code, response.json()["detail"]) == (400, "Datetime value out of range.")
@@ -93,9 +93,9 @@ def slow_log(seconds: float) -> Iterator[None]:
             cursor.execute("ALTER TABLE slow RENAME TO fizzbuzz_submission")
 
 
-def test_window_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_range, "WINDOW_TIMEOUT_SECONDS", 0.05)
-    detail = "Counting this window takes longer than the limit of 0.05 s: choose a narrower one."
+def test_time_range_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
+    detail = "Counting this time range takes longer than 0.05 s. Choose a narrower one."
 
     with slow_log(10):
         response = client.get("/api/most_common", {"until": "2026-01-31"})
@@ -112,10 +112,10 @@ def test_window_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch
     }
 
 
-def test_command_counts_a_window_however_long_it_takes(
+def test_command_counts_a_time_range_without_a_timeout(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time_range, "WINDOW_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
 
     with slow_log(0.2):
         call_command("top_numbers", "--since", "2026-01-31", "--format", "csv")
@@ -123,8 +123,8 @@ def test_command_counts_a_window_however_long_it_takes(
     assert capsys.readouterr().out == "number,result,count\n15,FizzBuzz,3\n7,7,1\n"
 
 
-def test_windows_at_once_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_range, "counting", Bulkhead("time windows are being counted", 1, 0))
+def test_concurrent_time_ranges_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_range, "counting", Bulkhead("time ranges are being counted", 1, 0))
 
     with time_range.counting.slot():
         rejected = client.get("/api/most_common", {"since": "2026-01-31"})
@@ -137,21 +137,21 @@ def test_windows_at_once_are_limited(client: Client, monkeypatch: pytest.MonkeyP
         "type": "/docs/problems#too-many-requests",
         "title": "Too Many Requests",
         "status": 429,
-        "detail": "Too many time windows are being counted at the moment. Try again in 5 s.",
+        "detail": "Too many time ranges are being counted at the moment. Try again in 5 s.",
         "instance": "/api/most_common",
         "request_id": rejected["X-Request-ID"],
     }
     assert (without_window.status_code, answered.status_code) == (200, 200)
 
 
-def test_window_needs_no_connection_of_the_pool(client: Client, django_assert_num_queries: Any) -> None:
+def test_time_range_uses_no_connection_of_the_pool(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         response = client.get("/api/most_common", {"since": "2026-01-31", "limit": "1"})
 
     assert response.json() == [{"number": 15, "result": "FizzBuzz", "count": 3}]
 
 
-def test_other_faults_of_the_database_are_not_the_windows(client: Client) -> None:
+def test_other_database_errors_of_a_time_range_return_503(client: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE fizzbuzz_submission RENAME TO elsewhere")
     try:
@@ -170,18 +170,18 @@ def test_other_faults_of_the_database_are_not_the_windows(client: Client) -> Non
         (["--since", "2027-01-01"], ""),
     ],
 )
-def test_the_command_takes_a_window(capsys: pytest.CaptureFixture[str], options: list[str], output: str) -> None:
+def test_command_accepts_a_time_range(capsys: pytest.CaptureFixture[str], options: list[str], output: str) -> None:
     call_command("top_numbers", "--format", "csv", *options)
 
     assert capsys.readouterr().out == "number,result,count\n" + output
 
 
-def test_the_command_refuses_a_bad_time_in_words() -> None:
+def test_command_rejects_an_invalid_time() -> None:
     with pytest.raises(CommandError, match="give a time such as 2026-01-31 or 2026-01-31T12:00:00Z, not 'noon'"):
         call_command("top_numbers", "--until", "noon")
 
 
-def test_window_is_read_from_its_index() -> None:
+def test_time_range_is_read_from_its_index() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO fizzbuzz_submission (number, created_at) SELECT 7, %s + second * interval '1 second' "

@@ -83,7 +83,7 @@ def sequence_behind(sqlstate: str) -> Iterator[None]:
         ("/api/fizzbuzz", {"number": 15}, {"Idempotency-Key": "k"}),
     ],
 )
-def test_error_of_a_write_is_told_apart_and_nothing_was_recorded(  # noqa: PLR0913, PLR0917 - what makes up a case
+def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: PLR0913, PLR0917 - what makes up a case
     client: Client,
     caplog: pytest.LogCaptureFixture,
     path: str,
@@ -107,9 +107,7 @@ def test_error_of_a_write_is_told_apart_and_nothing_was_recorded(  # noqa: PLR09
 
 
 @pytest.mark.parametrize(("status", "timeout"), [(503, "1ms"), (500, "0")])
-def test_read_that_takes_too_long_is_no_internal_error_and_a_missing_table_is(
-    client: Client, status: int, timeout: str
-) -> None:
+def test_slow_read_returns_503_and_a_missing_table_500(client: Client, status: int, timeout: str) -> None:
     client.raise_request_exception = False
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", [timeout])
@@ -126,13 +124,11 @@ def test_read_that_takes_too_long_is_no_internal_error_and_a_missing_table_is(
 
     assert response.status_code == status
     assert response.json()["detail"] == (
-        Fault.BUSY.value
-        if status == 503
-        else "Something broke on our side. Try again; if it stays, tell who runs this service."
+        Fault.BUSY.value if status == 503 else "Internal server error. Try again; if it persists, contact the operator."
     )
 
 
-def test_fault_is_found_behind_the_exceptions_that_it_caused() -> None:
+def test_fault_is_found_in_the_chain_of_causes() -> None:
     def raised_from(cause: Exception) -> Exception:
         error = OperationalError()
         error.__cause__ = cause

@@ -179,7 +179,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "expected"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
-def test_fault_is_told_and_passes(
+def test_service_reports_the_fault_and_recovers(
     service: Service,
     cluster: Cluster,
     fault: Callable[[Cluster], AbstractContextManager[None]],
@@ -214,7 +214,7 @@ def test_fault_is_told_and_passes(
     assert service.request("/info").json()["started_at"] == started_at
 
 
-def test_no_backend_goes_on_after_its_answer(service: Service, cluster: Cluster) -> None:
+def test_no_backend_is_left_after_its_response(service: Service, cluster: Cluster) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     with cluster.connect() as database, locked(cluster), ThreadPoolExecutor() as pool:
         number = next(NUMBERS)
@@ -228,7 +228,7 @@ def test_no_backend_goes_on_after_its_answer(service: Service, cluster: Cluster)
         assert database.execute(waiting).fetchone() == (0,)
 
 
-def test_reads_hold_up_no_write(service: Service, cluster: Cluster) -> None:
+def test_reads_do_not_block_writes(service: Service, cluster: Cluster) -> None:
     sent = [next(NUMBERS) for _ in range(4)]
     requests = [submissions(number)[way] for number, way in zip(sent, UNSENT, strict=True)]
 
@@ -247,7 +247,7 @@ def test_reads_hold_up_no_write(service: Service, cluster: Cluster) -> None:
     assert eventually(lambda: service.request("/api/most_common").status == 200)
 
 
-def test_workers_that_start_without_a_database_find_it_later(service: Service, cluster: Cluster) -> None:
+def test_workers_that_start_without_a_database_recover(service: Service, cluster: Cluster) -> None:
     before = children(service.process.pid)
 
     with away(cluster):
@@ -274,7 +274,7 @@ def small_disk(empty_data_dir: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_full_disk_is_told_and_passes(small_disk: Path) -> None:
+def test_service_reports_a_full_disk_and_recovers(small_disk: Path) -> None:
     cluster = Cluster(small_disk)
     (many, one, keyed) = ([next(NUMBERS)] * 10_000, next(NUMBERS), next(NUMBERS))
 

@@ -53,7 +53,7 @@ def _sequence_as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_sequence_as_it_was")
-def test_sequence_behind_the_log_is_seen_and_raised(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_sequence_behind_the_log_is_detected_and_raised(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     append(15)
     first = highest_id()
     execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", first)
@@ -65,8 +65,8 @@ def test_sequence_behind_the_log_is_seen_and_raised(client: Client, caplog: pyte
     assert ready(client) == (200, "ok")
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warning == (
-        f"The sequence fizzbuzz_submission_id_seq was behind: its next id was {first}, and the highest known is "
-        f"{first}. It was raised. Rows that were recorded in between may not be counted: run top_numbers --verify, "
+        f"The sequence fizzbuzz_submission_id_seq was behind: its next id was {first}, and the highest known id is "
+        f"{first}. It was raised. Rows recorded in between may not be counted: run top_numbers --verify, "
         "and --rebuild if counts differ."
     )
     append(7)
@@ -75,7 +75,7 @@ def test_sequence_behind_the_log_is_seen_and_raised(client: Client, caplog: pyte
 
 
 @pytest.mark.usefixtures("_sequence_as_it_was")
-def test_sequence_below_the_watermark_is_raised_so_that_every_row_is_counted(client: Client) -> None:
+def test_sequence_below_the_watermark_is_raised(client: Client) -> None:
     """As after a restore of a log that is older than the rollups."""
     append(15, 15, 7)
     folding.fold()
@@ -95,7 +95,7 @@ def test_sequence_below_the_watermark_is_raised_so_that_every_row_is_counted(cli
     assert assert_exact() == 3
 
 
-def test_sequence_that_is_ahead_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_sequence_ahead_of_the_log_is_unchanged(caplog: pytest.LogCaptureFixture) -> None:
     append(15)
     before = execute("SELECT last_value, is_called FROM fizzbuzz_submission_id_seq")
 
@@ -106,7 +106,7 @@ def test_sequence_that_is_ahead_is_left_alone(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.usefixtures("_sequence_as_it_was")
-def test_sequence_is_not_moved_back_under_a_release_that_writes() -> None:
+def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
     append(15)
     highest = highest_id()
     execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", highest)
@@ -147,7 +147,7 @@ def test_sequence_out_of_order_raises_command_error(client: Client, option: str)
     assert ready(client) == (503, "out of order: run migrate")
 
 
-def test_migration_names_the_transaction_that_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migration_error_names_the_blocking_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     rollups = import_module("fizzbuzz.migrations.0002_rollup").Migration.operations[2]
     monkeypatch.setattr(rollups, "sql", rollups.sql.replace("interval '60 s'", "interval '0.1 s'"))
     call_command("migrate", "fizzbuzz", "0001", verbosity=0)
@@ -163,7 +163,7 @@ def test_migration_names_the_transaction_that_it_waits_for(monkeypatch: pytest.M
     assert verify.verify() == []
 
 
-def test_migrations_stand_alone() -> None:
+def test_migrations_import_no_other_module() -> None:
     """None imports the code of today, and none is imported by it: each stays as it was."""
     migrations = sorted((ROOT / "fizzbuzz/migrations").glob("0*.py"))
     code = [path for path in (ROOT / "fizzbuzz").rglob("*.py") if path not in migrations]

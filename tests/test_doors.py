@@ -75,11 +75,11 @@ INVALID = [
 @pytest.mark.parametrize(
     ("host", "detail"),
     [
-        *((host, "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.") for host in UNKNOWN),
+        *((host, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.") for host in UNKNOWN),
         *((host, INVALID_HOST) for host in INVALID),
     ],
 )
-def test_other_hosts_are_refused(service: Service, host: str, detail: str) -> None:
+def test_other_hosts_are_rejected(service: Service, host: str, detail: str) -> None:
     problem = send(service, "GET", "/api/numbers/15", Host=host)
     page = send(service, "GET", "/", Host=host)
 
@@ -110,14 +110,14 @@ def test_other_hosts_are_refused(service: Service, host: str, detail: str) -> No
     ],
     ids=["two", "two, the other first", "space", "folded", "NUL", "CR", "none"],
 )
-def test_hosts_that_two_readers_may_read_differently_are_refused(service: Service, lines: list[bytes]) -> None:
+def test_ambiguous_hosts_are_rejected(service: Service, lines: list[bytes]) -> None:
     answer = raw(service, *lines)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"https://evil" not in answer
 
 
-def test_links_name_the_host_that_was_asked_and_no_other(service: Service) -> None:
+def test_links_use_only_the_requested_host(service: Service) -> None:
     headers = {
         "X-Forwarded-Host": "evil.example",
         "X-Host": "evil.example",
@@ -145,7 +145,7 @@ def test_links_name_the_host_that_was_asked_and_no_other(service: Service) -> No
     assert b"evil" not in absolute
 
 
-def test_http_leads_to_https_of_the_same_host(service: Service) -> None:
+def test_http_redirects_to_https_of_the_same_host(service: Service) -> None:
     moved = send(service, "GET", "//evil.example/?next=//evil.example", **{"X-Forwarded-Proto": "http"})
 
     assert (moved.status, moved.headers["Location"]) == (301, f"https://{HOST}//evil.example/?next=//evil.example")
@@ -177,7 +177,7 @@ def test_http_leads_to_https_of_the_same_host(service: Service) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_no_address_leads_elsewhere(service: Service, method: str, path: str) -> None:
+def test_no_url_redirects_to_another_site(service: Service, method: str, path: str) -> None:
     answer = send(service, method, path)
 
     place = answer.headers.get("Location", "/")
@@ -206,7 +206,7 @@ def test_no_address_leads_elsewhere(service: Service, method: str, path: str) ->
         ("/info", 200),
     ],
 )
-def test_each_answer_is_closed_to_what_is_not_its_own(service: Service, path: str, status: int) -> None:
+def test_every_response_has_a_strict_content_security_policy(service: Service, path: str, status: int) -> None:
     answer = send(service, "GET", path, Accept="text/html")
 
     assert answer.status == status
@@ -221,7 +221,7 @@ def test_each_answer_is_closed_to_what_is_not_its_own(service: Service, path: st
 @pytest.mark.parametrize(
     "path", ["", "auth/user/", "auth/user/add/", "password_change/", "fizzbuzz/submission/", "{log}/change/"]
 )
-def test_pages_of_the_admin_are_closed_too(admin_client: Client, path: str) -> None:
+def test_admin_pages_have_a_strict_content_security_policy(admin_client: Client, path: str) -> None:
     row = Submission.objects.create(number=15)
 
     response: Any = admin_client.get("/admin/" + path.format(log=f"fizzbuzz/submission/{row.id}"))
@@ -237,7 +237,7 @@ def cookies(answer: Answer) -> dict[str, str]:
     return dict(re.findall(r"(\w+)=([^;]*);", answer.headers["Set-Cookie"]))
 
 
-def test_form_counts_from_its_own_page_alone(service: Service) -> None:
+def test_form_is_accepted_only_from_this_site(service: Service) -> None:
     count = send(service, "GET", "/api/numbers/4711").json()["count"]
     urlencoded = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -260,7 +260,7 @@ def test_form_counts_from_its_own_page_alone(service: Service) -> None:
     assert send(service, "GET", "/api/numbers/4711").json()["count"] == count + 1
 
 
-def test_cookies_are_for_https_and_this_site(service: Service) -> None:
+def test_cookies_are_secure_and_same_site(service: Service) -> None:
     page = send(service, "GET", "/admin/login/")
     token = cookies(page)["csrftoken"]
     form = urlencode({"username": "root", "password": "x", "next": "//evil.example", "csrfmiddlewaretoken": token})
@@ -295,7 +295,7 @@ def invent(service: Service, word: str) -> None:
     send(service, "POST", "/api/fizzbuzz", "{}", **{"Content-Type": f"text/{word}", "Accept": word})
 
 
-def test_what_clients_invent_makes_no_series(service: Service) -> None:
+def test_client_input_creates_no_metric_series(service: Service) -> None:
     for _ in range(4):  # until both workers and each pool have met it
         invent(service, "INVENTED")
         series(service)

@@ -75,7 +75,7 @@ def test_debug_changes_nothing(settings: Any) -> None:
     assert b"".join(exporting.export_submissions(Submission.objects.filter(number=15), "csv")) == usual
 
 
-def test_kind_and_result_are_what_the_rules_say() -> None:
+def test_kind_and_result_equal_those_of_the_rules() -> None:
     numbers = [*range(-31, 32), rules.SMALLEST]
     append(*numbers)
 
@@ -85,25 +85,25 @@ def test_kind_and_result_are_what_the_rules_say() -> None:
     assert said == [(str(number), rules.classify(number), rules.result(number)) for number in numbers]
 
 
-def test_bad_number_is_an_error_in_words() -> None:
+def test_invalid_number_raises_command_error() -> None:
     with pytest.raises(CommandError) as error:
         call_command("export_submissions", "--number=x")
 
     assert str(error.value) == f"Error: argument --number: {rules.EXPECTED}"
 
 
-def test_blocks_are_small_and_whole() -> None:
+def test_blocks_are_small_and_end_with_a_row() -> None:
     append(*range(10_000))
 
     blocks = list(exporting.export_submissions(Submission.objects.all(), "csv"))
 
     assert len(blocks) > 5
-    assert all(len(block) < exporting.BLOCK + 200 for block in blocks)
+    assert all(len(block) < exporting.MIN_BLOCK_BYTES + 200 for block in blocks)
     assert b"".join(blocks).count(b"\n") == 10_004
 
 
 @commits
-def test_reader_that_leaves_early_frees_the_connection() -> None:
+def test_closing_the_export_early_releases_the_connection() -> None:
     append(*range(10_000))
     blocks = exporting.export_submissions(Submission.objects.all(), "csv")
     next(blocks)
@@ -125,7 +125,7 @@ def test_export_can_be_imported(tmp_path: Path) -> None:
     assert sorted(numbers) == sorted(2 * [number for _, number in ROWS])
 
 
-def test_broken_pipe_ends_quietly(data_dir: Path) -> None:
+def test_broken_pipe_exits_without_an_error(data_dir: Path) -> None:
     for command in (["migrate", "--verbosity=0"], ["shell", "-v0", "-c", FILL]):
         assert manage(*command, DATA_DIR=str(data_dir)).communicate() == ("", "")
 

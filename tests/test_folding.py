@@ -28,7 +28,7 @@ def folds(outcome: str) -> float:
     return REGISTRY.get_sample_value("fizzbuzz_folds_total", {"outcome": outcome}) or 0
 
 
-def test_step_folds_the_whole_tail_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_folds_the_whole_tail_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
     append(*range(10))
     done = folds("done")
@@ -38,7 +38,7 @@ def test_step_folds_the_whole_tail_in_pieces(monkeypatch: pytest.MonkeyPatch) ->
     assert verify.verify() == []
 
 
-def test_step_does_not_wait_for_a_writer_and_remembers_what_to_fold() -> None:
+def test_step_keeps_the_fold_limit_instead_of_waiting_for_a_writer() -> None:
     pauses = []
     with another() as late, another() as later:
         late.execute(INSERT, [[7]])
@@ -61,7 +61,7 @@ def test_step_does_not_wait_for_a_writer_and_remembers_what_to_fold() -> None:
     assert assert_exact() == 5
 
 
-def test_remembered_limit_may_be_folded_by_another_process_meanwhile() -> None:
+def test_another_process_may_fold_up_to_a_kept_limit() -> None:
     with another() as late:
         late.execute(INSERT, [[7]])
         append(15)
@@ -75,7 +75,7 @@ def test_remembered_limit_may_be_folded_by_another_process_meanwhile() -> None:
     assert verify.verify() == []
 
 
-def test_limit_of_a_log_that_was_emptied_is_forgotten() -> None:
+def test_fold_limit_is_discarded_if_the_log_was_emptied() -> None:
     """Its ids are drawn again, by writers that were not there when the limit was found."""
     append(*range(10))
     with another() as open_for_long:
@@ -97,7 +97,7 @@ def test_limit_of_a_log_that_was_emptied_is_forgotten() -> None:
     assert verify.verify() == []
 
 
-def test_limit_that_another_server_gave_is_forgotten() -> None:
+def test_fold_limit_is_discarded_after_a_failover() -> None:
     append(15)
     with another() as late:
         late.execute(INSERT, [[7]])
@@ -155,9 +155,7 @@ def test_tail_stays_bounded_while_commits_are_slow() -> None:
     assert verify.verify() == []
 
 
-def test_reads_of_a_tail_that_is_too_long_are_refused_until_it_is_folded(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
     reads = ["/api/most_common", "/api/numbers/15"]
     append(7)
@@ -172,13 +170,13 @@ def test_reads_of_a_tail_that_is_too_long_are_refused_until_it_is_folded(
 
     assert known.status_code == 200
     assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in refused] == [
-        (503, "5", "The counts are catching up with the log: 6 rows are left. Try again in a moment.")
+        (503, "5", "The counts are catching up with the log: 6 rows remain. Try again in a moment.")
     ] * 2
     assert [client.get(path).status_code for path in reads] == [200, 200]
     assert client.get("/api/most_common").json()[0] == {"number": 15, "result": "FizzBuzz", "count": 6}
 
 
-def test_activity_of_a_tail_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activity_is_rejected_while_the_tail_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "known_tail_rows", ranking.MAX_TAIL_ROWS + 1)
 
     with pytest.raises(ranking.CatchingUp):
@@ -194,7 +192,7 @@ def test_activity_of_a_tail_that_is_too_long_is_refused(monkeypatch: pytest.Monk
         ("/api/fizzbuzz/batch", {"numbers": [15, 15]}, {"Idempotency-Key": "k"}),
     ],
 )
-def test_what_fails_after_the_commit_changes_no_answer(  # noqa: PLR0913, PLR0917 - what makes up a case
+def test_failure_after_the_commit_does_not_change_the_response(  # noqa: PLR0913, PLR0917 - what makes up a case
     client: Client, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, headers: dict[str, str], error: Exception
 ) -> None:
     def fail(*arguments: object) -> None:
@@ -209,7 +207,7 @@ def test_what_fails_after_the_commit_changes_no_answer(  # noqa: PLR0913, PLR091
     assert Submission.objects.count() == len(body.get("numbers", [0]))
 
 
-def test_fold_that_fails_is_logged_once_and_made_up_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_fold_is_logged_once_and_retried(caplog: pytest.LogCaptureFixture) -> None:
     append(15)
     failed = folds("failed")
     with connection.cursor() as cursor:
@@ -220,12 +218,12 @@ def test_fold_that_fails_is_logged_once_and_made_up_for(caplog: pytest.LogCaptur
     assert steps == [0, 0]
     assert folds("failed") == failed + 2
     assert [record.getMessage() for record in caplog.records if record.name == "fizzbuzz.counts.fold_scheduler"] == [
-        "A fold failed. Counts stay exact; the next fold makes up for it."
+        "Fold failed, will be retried. Counts stay exact."
     ]
     assert fold_scheduler.scheduler.step() == 1
 
 
-def test_submissions_wake_the_thread_after_each_thousand_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submissions_wake_the_fold_thread_every_thousand_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[int] = []
     monkeypatch.setattr(fold_scheduler.FoldScheduler, "start", lambda self: woken.append(Submission.objects.count()))
     for _ in range(3):
@@ -238,9 +236,7 @@ def test_submissions_wake_the_thread_after_each_thousand_rows(monkeypatch: pytes
     assert woken == [1_200]
 
 
-def test_answer_of_the_form_is_no_error_where_the_counts_cannot_be_read(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_form_succeeds_although_the_counts_cannot_be_read(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "known_tail_rows", ranking.MAX_TAIL_ROWS + 1)
 
     answer = client.post("/", {"number": "15"}, headers={"HX-Request": "true"})

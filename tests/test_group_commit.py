@@ -60,7 +60,7 @@ def sent(database: Database, *statements: list[int]) -> bool:
     return eventually(lambda: database.statements == list(statements))
 
 
-def test_item_that_arrives_alone_is_sent_at_once() -> None:
+def test_single_item_is_sent_at_once() -> None:
     database = Database()
     database.answer()
 
@@ -80,7 +80,7 @@ def test_waiting_items_share_a_statement() -> None:
     assert database.statements == [[1], [2, 2, 3]]
 
 
-def test_failing_statement_fails_its_own_callers_alone() -> None:
+def test_failing_statement_fails_only_its_own_callers() -> None:
     crowd = Crowd(database := Database())
 
     (first,) = crowd.insert(1)
@@ -97,7 +97,7 @@ def test_failing_statement_fails_its_own_callers_alone() -> None:
     assert later.result() == 30
 
 
-def test_each_caller_gets_an_exception_of_its_own_with_its_cause() -> None:
+def test_each_caller_gets_its_own_exception_with_the_cause() -> None:
     crowd = Crowd(database := Database())
 
     crowd.insert(1)
@@ -110,7 +110,7 @@ def test_each_caller_gets_an_exception_of_its_own_with_its_cause() -> None:
     assert [repr(error.__cause__) for error in (one, other) if error] == ["KeyError('the cause')"] * 2
 
 
-def test_statement_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_per_statement_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "MAX_ITEMS_PER_STATEMENT", 2)
     crowd = Crowd(database := Database())
 
@@ -123,13 +123,13 @@ def test_statement_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert database.statements == [[1], [2, 3], [4]]
 
 
-def test_item_that_no_statement_takes_in_time_is_never_sent() -> None:
+def test_item_is_never_sent_after_its_timeout() -> None:
     crowd = Crowd(database := Database(), timeout_seconds=0.2)
 
     (first,) = crowd.insert(1)
     assert sent(database, [1])
     (second,) = crowd.insert(2)
-    with pytest.raises(OperationalError, match=r"No statement took this within 0\.2 s"):
+    with pytest.raises(OperationalError, match=r"No statement took this item within 0\.2 s"):
         second.result()
     database.answer()
 
@@ -137,7 +137,7 @@ def test_item_that_no_statement_takes_in_time_is_never_sent() -> None:
     assert database.statements == [[1]]
 
 
-def test_item_that_was_sent_is_waited_for_beyond_the_timeout() -> None:
+def test_sent_item_is_awaited_beyond_the_timeout() -> None:
     crowd = Crowd(database := Database(), timeout_seconds=0.5)
 
     (first,) = crowd.insert(1)
@@ -152,7 +152,7 @@ def test_item_that_was_sent_is_waited_for_beyond_the_timeout() -> None:
     assert (second.result(), third.result()) == (20, 30)
 
 
-def test_interrupted_statement_leaves_the_outcome_unknown_and_later_ones_go_on() -> None:
+def test_interrupted_statement_raises_outcome_unknown_and_later_ones_succeed() -> None:
     crowd = Crowd(database := Database())
 
     (first,) = crowd.insert(-2)
@@ -164,7 +164,7 @@ def test_interrupted_statement_leaves_the_outcome_unknown_and_later_ones_go_on()
     assert second.result() == 20
 
 
-def test_caller_that_is_interrupted_while_it_waits_is_never_sent() -> None:
+def test_item_of_an_interrupted_caller_is_never_sent() -> None:
     crowd = Crowd(database := Database())
 
     (first,) = crowd.insert(1)
@@ -221,7 +221,7 @@ print("survived")
 """
 
 
-def test_killed_greenlet_ends_no_other_request() -> None:
+def test_killed_greenlet_does_not_affect_other_requests() -> None:
     done = subprocess.run(
         [sys.executable, "-c", GREENLETS], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )

@@ -68,7 +68,7 @@ def test_metrics_require_the_token(client: Client, settings: Any) -> None:
 
     assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 401, 401, 401]
     assert {answer.headers.get("WWW-Authenticate") for answer in answers[1:]} == {"Bearer"}
-    assert answers[1].text == "Send the header Authorization: Bearer, and METRICS_TOKEN.\n"
+    assert answers[1].text == 'Send "Authorization: Bearer <METRICS_TOKEN>".\n'
 
 
 def test_metrics_are_forbidden_by_default(client: Client, settings: Any) -> None:
@@ -77,7 +77,7 @@ def test_metrics_are_forbidden_by_default(client: Client, settings: Any) -> None
     answer = client.get("/metrics")
 
     assert answer.status_code == 403
-    assert answer.text == "Who runs this service must set METRICS_TOKEN, or METRICS_PUBLIC=1.\n"
+    assert answer.text == "Metrics are disabled. Set METRICS_TOKEN or METRICS_PUBLIC=1.\n"
 
 
 @commits

@@ -49,7 +49,7 @@ def in_progress(key: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("path", "body"), [ONE, MANY])
-def test_sent_again_it_counts_once_and_is_answered_alike(client: Client, path: str, body: Any) -> None:
+def test_repeated_request_is_recorded_once_with_the_same_response(client: Client, path: str, body: Any) -> None:
     first = send(client, path, body, "k")
     again = send(client, path, body, '"k"')  # as the draft quotes it
 
@@ -63,7 +63,7 @@ def test_sent_again_it_counts_once_and_is_answered_alike(client: Client, path: s
 @pytest.mark.parametrize(
     ("path", "body", "other"), [(*ONE, {"number": 16}), (*MANY, {"numbers": [3, 5, 7, 3]}), (*MANY, {"numbers": [3]})]
 )
-def test_key_belongs_to_one_body(client: Client, path: str, body: Any, other: Any) -> None:
+def test_key_with_a_different_body_is_rejected(client: Client, path: str, body: Any, other: Any) -> None:
     send(client, path, body, "k")
     recorded = Submission.objects.count()
 
@@ -74,35 +74,35 @@ def test_key_belongs_to_one_body(client: Client, path: str, body: Any, other: An
         "type": "/docs/problems#key-reused",
         "title": "Key Reused",
         "status": 422,
-        "detail": "This key came before with something else. Nothing was recorded; take a new key for it.",
+        "detail": "This Idempotency-Key was already used with a different body. Nothing was recorded; use a new key.",
         "instance": path,
         "request_id": refused["X-Request-ID"],
     }
     assert Submission.objects.count() == recorded
 
 
-def test_addresses_keep_their_keys_apart(client: Client) -> None:
+def test_keys_are_separate_per_url(client: Client) -> None:
     assert send(client, "/api/fizzbuzz", {"number": 15}, "k").status_code == 201
     assert send(client, "/api/fizzbuzz/batch", {"numbers": [15]}, "k").status_code == 201
     assert Submission.objects.count() == 2
 
 
 @pytest.mark.parametrize("key", ["", '""', "a b", 'a"b', "é", "x" * 256, "a\x7f"])
-def test_other_keys_are_refused(client: Client, key: str) -> None:
+def test_invalid_keys_are_rejected(client: Client, key: str) -> None:
     refused = send(client, *ONE, key)
 
     assert refused.status_code == 400
-    assert refused.json()["detail"].startswith("A key is 1 to 255 visible ASCII characters")
+    assert refused.json()["detail"].startswith("An Idempotency-Key is 1 to 255 visible ASCII characters")
     assert not Submission.objects.exists()
 
 
-def test_refused_submission_leaves_its_key_free(client: Client) -> None:
+def test_rejected_submission_does_not_use_its_key(client: Client) -> None:
     assert send(client, "/api/fizzbuzz", {"number": "x"}, "k").status_code == 400
     assert send(client, "/api/fizzbuzz", {"number": 15}, "k").status_code == 201
 
 
-def test_who_comes_second_waits_no_longer_than_a_while(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.2)
+def test_wait_for_a_concurrent_request_has_a_timeout(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.2)
 
     with in_progress("api:k"):
         refused = send(client, *ONE, "k")
@@ -114,7 +114,7 @@ def test_who_comes_second_waits_no_longer_than_a_while(client: Client, monkeypat
 
 
 def test_waiting_on_a_key_does_not_block_folds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.5)
+    monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.5)
 
     with in_progress("api:k"), ThreadPoolExecutor() as pool:
         pool.submit(submit, "k")
@@ -127,7 +127,7 @@ def test_waiting_on_a_key_does_not_block_folds(monkeypatch: pytest.MonkeyPatch) 
             assert cursor.fetchone() == (0,)
 
 
-def test_many_at_once_count_once() -> None:
+def test_concurrent_requests_with_one_key_are_recorded_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = set(pool.map(submit, ["k"] * 8))
 
@@ -153,18 +153,18 @@ def test_key_expires(client: Client) -> None:
     assert IdempotencyKey.objects.count() == 1
 
 
-def test_expired_keys_go_with_new_ones(client: Client) -> None:
+def test_new_key_deletes_expired_keys(client: Client) -> None:
     for key in "abcde":
         send(client, *ONE, key)
     age(hours=24)
 
     send(client, *ONE, "new")
 
-    assert IdempotencyKey.objects.count() == 5 - idempotency.PRUNED + 1
+    assert IdempotencyKey.objects.count() == 5 - idempotency.MAX_PRUNED_PER_INSERT + 1
 
 
 @pytest.mark.parametrize(("path", "body"), [ONE, MANY])
-def test_key_whose_rows_were_truncated_records_again(client: Client, path: str, body: Any) -> None:
+def test_key_can_be_used_again_after_the_log_was_emptied(client: Client, path: str, body: Any) -> None:
     first = send(client, path, body, "k")
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE fizzbuzz_submission")
@@ -178,7 +178,7 @@ def test_key_whose_rows_were_truncated_records_again(client: Client, path: str, 
     assert Submission.objects.count() == len(body.get("numbers", [0]))
 
 
-def test_key_of_which_some_rows_are_gone_is_refused(client: Client) -> None:
+def test_key_is_rejected_if_some_of_its_rows_are_missing(client: Client) -> None:
     send(client, *MANY, "k")
     Submission.objects.filter(number=7).delete()
 
@@ -186,7 +186,7 @@ def test_key_of_which_some_rows_are_gone_is_refused(client: Client) -> None:
     assert Submission.objects.count() == 3
 
 
-def test_command_prunes(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_command_deletes_expired_keys(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     send(client, *ONE, "old")
     age(hours=24)
     with connection.cursor() as cursor:
@@ -198,7 +198,7 @@ def test_command_prunes(client: Client, capsys: pytest.CaptureFixture[str]) -> N
     assert IdempotencyKey.objects.get().key == "api:young"
 
 
-def test_requests_without_a_key_run_no_statement_but_the_insert(client: Client, django_assert_num_queries: Any) -> None:
+def test_requests_without_a_key_run_only_the_insert(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):  # a single submission's INSERT has a connection of its own
         client.post(*ONE, "application/json")
     with django_assert_num_queries(3):  # BEGIN, the INSERT, COMMIT
@@ -207,7 +207,7 @@ def test_requests_without_a_key_run_no_statement_but_the_insert(client: Client, 
     assert Submission.objects.count() == 5
 
 
-def test_form_that_is_sent_again_counts_once_and_another_number_as_another(client: Client) -> None:
+def test_repeated_form_is_recorded_once_but_another_number_again(client: Client) -> None:
     key = str(uuid4())
 
     answers = [client.post("/", {"number": number, "key": key}) for number in ("15", " 15", "16", "15")]
@@ -218,14 +218,14 @@ def test_form_that_is_sent_again_counts_once_and_another_number_as_another(clien
     assert list(Submission.objects.order_by("id").values_list("number", flat=True)) == [15, 16]
 
 
-def test_form_without_a_key_is_taken_and_with_a_wrong_one_not(client: Client) -> None:
+def test_form_without_a_key_is_accepted_but_not_with_an_invalid_key(client: Client) -> None:
     assert client.post("/", {"number": "15"}).status_code == 303
     assert client.post("/", {"number": "15", "key": "x"}).status_code == 422
     assert Submission.objects.count() == 1
 
 
-def test_form_in_progress_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.2)
+def test_form_reports_a_concurrent_request_with_its_key(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.2)
     key = str(uuid4())
 
     with in_progress(f"form:{key}:15"):

@@ -57,7 +57,7 @@ def refused(file: Path, content: bytes, *options: str) -> str:
         "15\r\n-3\r\n7\r\n15\r\n".encode("utf-16"), codecs.BOM_UTF16_BE + "15\n-3\n7\n15".encode("utf-16-be"),
     ],
 )  # fmt: skip
-def test_lines_are_recorded_in_their_order(file: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_recorded_in_order(file: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_bytes(content)
 
     call_command("import_numbers", str(file))
@@ -96,7 +96,7 @@ def test_extremes_are_recorded(file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
-def test_bad_line_is_named(file: Path, text: str) -> None:
+def test_error_names_the_invalid_line(file: Path, text: str) -> None:
     shown = ascii(text[:40]) + ("..." if len(text) > 40 else "")
 
     assert refused(file, f"15\n{text}\n7\n".encode()) == f"line 2: {shown}: {rules.EXPECTED}"
@@ -105,39 +105,42 @@ def test_bad_line_is_named(file: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"15\n7\n\xff\xfe\n", r"line 3: b'\xff\xfe': This is not UTF-8."),
-        (b"1\n" + b"0" * 3 * importing.PIECE, f"line 2: b{'0' * 40!r}...: No line may be over 1048576 bytes."),
-        (b"1\n" * importing.PIECE + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
-        ("1\n".encode("utf-16") * importing.PIECE, f"line 2: '\\ufeff1': {rules.EXPECTED}"),
-        (("1\n" * importing.PIECE + "x\n").encode("utf-16"), f"line 1048577: 'x': {rules.EXPECTED}"),
-        ("1\n2\n".encode("utf-16")[:-1], "line 2: '2': Here or below, this is not UTF-16."),
+        (b"15\n7\n\xff\xfe\n", r"line 3: b'\xff\xfe': This line is not valid UTF-8."),
         (
-            ("1\n" + "0" * 3 * importing.PIECE).encode("utf-16"),
-            f"line 2: {'0' * 40!r}...: No line may be over 1048576 bytes.",
+            b"1\n" + b"0" * 3 * importing.MAX_LINE_BYTES,
+            f"line 2: b{'0' * 40!r}...: The line is longer than 1048576 bytes.",
+        ),
+        (b"1\n" * importing.MAX_LINE_BYTES + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
+        ("1\n".encode("utf-16") * importing.MAX_LINE_BYTES, f"line 2: '\\ufeff1': {rules.EXPECTED}"),
+        (("1\n" * importing.MAX_LINE_BYTES + "x\n").encode("utf-16"), f"line 1048577: 'x': {rules.EXPECTED}"),
+        ("1\n2\n".encode("utf-16")[:-1], "line 2: '2': This line or a later one is not valid UTF-16."),
+        (
+            ("1\n" + "0" * 3 * importing.MAX_LINE_BYTES).encode("utf-16"),
+            f"line 2: {'0' * 40!r}...: The line is longer than 1048576 bytes.",
         ),
     ],
     ids=["bytes", "long", "far", "mark", "far in UTF-16", "half a character", "long in UTF-16"],
 )
-def test_line_that_is_no_text_is_named(file: Path, content: bytes, problem: str) -> None:
+def test_error_names_the_line_with_invalid_encoding(file: Path, content: bytes, problem: str) -> None:
     assert refused(file, content) == problem
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "line 1: '': The header must name the column 'n' once."),
-        (b"a,b\n1,2\n", "line 1: 'a,b': The header must name the column 'n' once."),
-        (b"n,n\n1,2\n", "line 1: 'n,n': The header must name the column 'n' once."),
+        (b"", "line 1: '': The header must contain the column 'n' once."),
+        (b"a,b\n1,2\n", "line 1: 'a,b': The header must contain the column 'n' once."),
+        (b"n,n\n1,2\n", "line 1: 'n,n': The header must contain the column 'n' once."),
         (b"a,n\n1,2\n1\n", f"line 3: '': {rules.EXPECTED}"),
         (b'a,n\n"1\n2",x\n', f"line 3: 'x': {rules.EXPECTED}"),
-        (b'a,n\n"1,2\n', "line 2: '': This is no CSV: unexpected end of data."),
+        (b'a,n\n"1,2\n', "line 2: '': Invalid CSV: unexpected end of data."),
     ],
 )
-def test_bad_csv_is_named(file: Path, content: bytes, problem: str) -> None:
+def test_error_describes_the_invalid_csv(file: Path, content: bytes, problem: str) -> None:
     assert refused(file, content, "--column=n") == problem
 
 
-def test_file_that_is_missing_is_an_error_in_words(file: Path) -> None:
+def test_missing_file_raises_command_error(file: Path) -> None:
     with pytest.raises(CommandError, match=r"numbers: No such file or directory$"):
         call_command("import_numbers", str(file))
 
@@ -168,8 +171,8 @@ def test_content_is_recorded_once(file: Path, capsys: pytest.CaptureFixture[str]
     call_command("import_numbers", str(file))
 
     assert capsys.readouterr().out == (
-        f"All 2 numbers are recorded already, by an import of {at:%Y-%m-%d %H:%M} UTC. "
-        "A content is recorded once; to record it again, add a blank line at its end.\n"
+        f"This file was already imported: all 2 numbers, started {at:%Y-%m-%d %H:%M} UTC. "
+        "To import it again, append a blank line.\n"
     )
     assert log() == [15, 7]
     file.write_text("15\n7\n\n")
@@ -186,7 +189,7 @@ def test_another_column_is_another_import(file: Path) -> None:
     assert log() == [1, 2]
 
 
-def test_failure_in_the_middle_is_made_up_for(
+def test_interrupted_import_resumes(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chunks = iter([True, True, False])
@@ -198,32 +201,30 @@ def test_failure_in_the_middle_is_made_up_for(
 
     usual = record.load
     file.write_text("".join(f"{number}\n" for number in range(10)))
-    monkeypatch.setattr(importing, "CHUNK", 3)
+    monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 3)
     monkeypatch.setattr(record, "load", load)
     with pytest.raises(CommandError) as error:
         call_command("import_numbers", str(file))
-    assert str(error.value) == (
-        "The database failed: the server went away\nThe same command goes on where this one stopped."
-    )
+    assert str(error.value) == ("The database failed: the server went away\nRun the same command again to resume.")
     monkeypatch.setattr(record, "load", usual)
 
     call_command("import_numbers", str(file))
 
     assert capsys.readouterr().out == (
-        "6 of 10 numbers are recorded already; going on from there.\n10 numbers recorded.\n"
+        "6 of 10 numbers were already recorded; resuming from there.\n10 numbers recorded.\n"
     )
     assert log() == list(range(10))
     assert verify.verify() == []
 
 
-def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_can_import_the_same_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def chunk_elsewhere(checked: importing.ValidatedFile) -> int:
         elsewhere(lambda: usual(checked))
         return usual(checked)
 
     usual = importing._load_chunk
     file.write_text("".join(f"{number}\n" for number in range(10)))
-    monkeypatch.setattr(importing, "CHUNK", 3)
+    monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 3)
     monkeypatch.setattr(importing, "_load_chunk", chunk_elsewhere)
 
     call_command("import_numbers", str(file))
@@ -233,9 +234,9 @@ def test_another_process_at_the_same_file_shares_the_work(file: Path, monkeypatc
     assert assert_exact() == 10
 
 
-def test_transaction_that_stays_open_holds_up_the_folds_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_transaction_delays_only_the_folds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("15\n-3\n7\n15\n")
-    monkeypatch.setattr(importing, "CHUNK", 2)
+    monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 2)
     monkeypatch.setattr(fold_scheduler, "IMPORT_FOLD_TIMEOUT_SECONDS", 0.05)
 
     with another() as late:
@@ -250,13 +251,13 @@ def test_transaction_that_stays_open_holds_up_the_folds_alone(file: Path, monkey
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "PIECE", 10_000)
-    monkeypatch.setattr(importing, "CHUNK", 1_000)
+    monkeypatch.setattr(importing, "MAX_LINE_BYTES", 10_000)
+    monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 1_000)
 
     def peak(lines: int) -> int:
         with io.BytesIO(b"1234567\n" * lines) as source, Path(os.devnull).open("r+b") as spool:
             tracemalloc.start()
-            importing.check(source, None, spool, lambda size: None)
+            importing.validate(source, None, spool, lambda size: None)
             _, most = tracemalloc.get_traced_memory()
             tracemalloc.stop()
         return most
@@ -270,7 +271,7 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def test_two_at_once_and_a_kill_in_the_middle_count_each_number_once(data_dir: Path, file: Path) -> None:
+def test_concurrent_and_killed_imports_record_each_number_once(data_dir: Path, file: Path) -> None:
     def run(*arguments: str) -> subprocess.Popen[str]:
         return manage(*arguments, DATA_DIR=str(data_dir))
 
@@ -286,8 +287,8 @@ def test_two_at_once_and_a_kill_in_the_middle_count_each_number_once(data_dir: P
 
     assert finish(run("top_numbers", "--limit=1", "--format=csv")) == "number,result,count\n0,FizzBuzz,400\n"
     assert finish(run("shell", "-v0", "-c", COUNT)) == "400000\n"
-    assert finish(run("top_numbers", "--verify")) == "Every count is what the log says.\n"
-    assert finish(run("import_numbers", str(file))).startswith("All 400,000 numbers are recorded already")
+    assert finish(run("top_numbers", "--verify")) == "All counts match the log.\n"
+    assert finish(run("import_numbers", str(file))).startswith("This file was already imported: all 400,000 numbers")
 
 
 COUNT = "from fizzbuzz.models import Submission; print(Submission.objects.count())"

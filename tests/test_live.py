@@ -13,13 +13,13 @@ from tests.marks import commits
 pytestmark = pytest.mark.django_db
 
 
-def test_fragment_is_what_the_first_page_shows(client: Client) -> None:
+def test_fragment_equals_the_part_of_the_first_page(client: Client) -> None:
     append(15, 7, 15)
 
     assert client.get("/live").text in client.get("/").text
 
 
-def test_unchanged_fragment_is_not_sent_again(client: Client) -> None:
+def test_matching_etag_of_the_fragment_returns_304(client: Client) -> None:
     append(15)
     first = client.get("/live")
 
@@ -57,7 +57,7 @@ def test_pages_take_as_many_queries_on_a_full_log(client: Client, django_assert_
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_fragment_is_only_read(client: Client, method: str) -> None:
+def test_fragment_allows_only_safe_methods(client: Client, method: str) -> None:
     response = client.generic(method, "/live")
 
     assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")

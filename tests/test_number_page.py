@@ -33,7 +33,7 @@ def test_number_page_takes_one_query(client: Client, django_assert_num_queries: 
     assert (response.status_code, response["Content-Type"]) == (200, HTML)
 
 
-def test_number_page_says_all_about_it(client: Client) -> None:
+def test_number_page_shows_all_facts(client: Client) -> None:
     append(7, 15, 15, 15)
     days = [datetime(2026, 1, day, 12, 3, 4, tzinfo=UTC) for day in (1, 2, 31)]
     for submission, day in zip(Submission.objects.filter(number=15), days, strict=True):
@@ -59,7 +59,7 @@ def test_number_page_says_all_about_it(client: Client) -> None:
     assert main_of(response.text).split() == expected.split()
 
 
-def test_shared_link_tells_the_answer(client: Client) -> None:
+def test_shared_link_has_the_result_in_its_preview(client: Client) -> None:
     append(15)
 
     response = client.get("/numbers/15")
@@ -78,7 +78,7 @@ def test_shared_link_tells_the_answer(client: Client) -> None:
     assert not response.cookies
 
 
-def test_number_nobody_submitted_has_a_page(client: Client) -> None:
+def test_number_never_submitted_has_a_page(client: Client) -> None:
     response = client.get("/numbers/9")
 
     assertInHTML("<p>9 is divisible by 3, not by 5. Nobody has submitted it yet.</p>", response.text)
@@ -93,13 +93,13 @@ def test_number_nobody_submitted_has_a_page(client: Client) -> None:
         (rules.LARGEST, [str(rules.LARGEST - 1)]),
     ],
 )
-def test_number_page_leads_to_its_neighbours(client: Client, number: int, neighbours: list[str]) -> None:
+def test_number_page_links_to_its_neighbours(client: Client, number: int, neighbours: list[str]) -> None:
     append(number)
 
     assert neighbours_on(client.get(f"/numbers/{number}")) == neighbours
 
 
-def test_only_numbers_that_were_submitted_are_indexed_and_lead_on(client: Client) -> None:
+def test_only_submitted_numbers_are_indexed_and_have_links(client: Client) -> None:
     append(15)
 
     pages = [client.get(f"/numbers/{number}") for number in (15, 16)]
@@ -143,15 +143,15 @@ def test_long_numbers_are_grouped_and_exact(client: Client, number: int, groups:
     ],
     ids=ascii,
 )
-def test_other_spellings_lead_to_the_canonical_page(client: Client, text: str, location: str) -> None:
+def test_other_spellings_redirect_to_the_canonical_page(client: Client, text: str, location: str) -> None:
     response = client.get(f"/numbers/{text}")
 
     assert (response.status_code, response["Location"]) == (301, location)
 
 
 @pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
-def test_what_is_no_number_has_no_page(client: Client, text: str) -> None:
+def test_invalid_number_has_no_page(client: Client, text: str) -> None:
     response = client.get(f"/numbers/{quote(text)}")
 
     assert (response.status_code, response["Content-Type"]) == (404, HTML)
-    assertInHTML("<p>There is nothing at this address.</p>", response.text)
+    assertInHTML("<p>Not found: there is nothing at this URL.</p>", response.text)

@@ -77,7 +77,7 @@ EXAMPLES = settings(
 @served.parametrize()
 @pytest.mark.usefixtures("one_connection")
 @settings(EXAMPLES)
-def test_service_keeps_to_the_document(case: Case) -> None:
+def test_service_conforms_to_the_document(case: Case) -> None:
     check(case)
 
 
@@ -85,7 +85,7 @@ def test_service_keeps_to_the_document(case: Case) -> None:
 @served.parametrize()
 @pytest.mark.usefixtures("one_connection")
 @settings(EXAMPLES, max_examples=350)
-def test_service_keeps_to_the_document_in_many_examples(case: Case) -> None:
+def test_service_conforms_to_the_document_in_many_examples(case: Case) -> None:
     check(case)
 
 
@@ -104,7 +104,7 @@ def test_document_is_valid_openapi(document: Any) -> None:
     validate_schema(document)  # type: ignore[no-untyped-call]  # drf-spectacular's is not annotated
 
 
-def test_document_names_every_operation_and_its_statuses(document: Any) -> None:
+def test_document_lists_every_operation_and_its_statuses(document: Any) -> None:
     statuses = {
         f"{method.upper()} {path}": sorted(operation["responses"])
         for path, operations in document["paths"].items()
@@ -134,7 +134,7 @@ def test_examples_fit_their_schemas(document: Any) -> None:
         jsonschema.validate(value, schema | {"components": document["components"]})
 
 
-def test_examples_are_what_the_service_answers(client: Client) -> None:
+def test_examples_equal_the_responses(client: Client) -> None:
     first = client.post("/api/fizzbuzz", SUBMIT.value, "application/json").json()
     client.post("/api/fizzbuzz", SUBMIT.value, "application/json")
 
@@ -143,13 +143,13 @@ def test_examples_are_what_the_service_answers(client: Client) -> None:
     assert client.get("/api/most_common").json() == [MOST_COMMON.value]
 
 
-def test_batch_example_is_one_of_each_kind(client: Client) -> None:
+def test_batch_example_has_one_number_of_each_kind(client: Client) -> None:
     response = client.post("/api/fizzbuzz/batch", BATCH.value, "application/json")
 
     assert [each["kind"] for each in response.json()] == ["Fizz", "Buzz", "FizzBuzz", "Number"]
 
 
-def test_docs_page_reads_the_document_from_here(client: Client) -> None:
+def test_docs_page_loads_the_document_from_this_site(client: Client) -> None:
     response = client.get("/docs")
 
     assert response.status_code == 200
@@ -157,13 +157,13 @@ def test_docs_page_reads_the_document_from_here(client: Client) -> None:
     assert "://" not in response.text
 
 
-def test_document_is_yaml_unless_asked_otherwise(client: Client) -> None:
+def test_document_is_yaml_by_default(client: Client) -> None:
     response = client.get("/api/schema")
 
     assert (response.status_code, response["Content-Type"]) == (200, "application/vnd.oai.openapi; charset=utf-8")
 
 
-def test_descriptions_are_for_clients(client: Client) -> None:
+def test_descriptions_do_not_mention_the_implementation(client: Client) -> None:
     """None is the docstring of a base class."""
     schemas = client.get("/api/schema?format=json").json()["components"]["schemas"]
 

@@ -38,7 +38,7 @@ def submit(*numbers: int) -> None:
     Submission.objects.bulk_create(Submission(number=number) for number in numbers)
 
 
-def test_home_has_the_form_and_a_way_to_the_docs(client: Client) -> None:
+def test_home_has_the_form_and_a_link_to_the_docs(client: Client) -> None:
     response = client.get("/")
 
     assert (response.status_code, response["Content-Type"]) == (200, HTML)
@@ -105,7 +105,7 @@ def test_home_lists_the_latest(client: Client) -> None:
     )
 
 
-def test_form_records_and_leads_to_the_numbers_page(client: Client, django_assert_num_queries: Any) -> None:
+def test_form_records_and_redirects_to_the_number_page(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):  # the INSERT has a connection of its own
         response = client.post("/", {"number": " +015\n"})
 
@@ -115,7 +115,7 @@ def test_form_records_and_leads_to_the_numbers_page(client: Client, django_asser
     assert list(Submission.objects.values_list("number", flat=True)) == [15]
 
 
-def test_refreshing_what_follows_counts_nothing(client: Client) -> None:
+def test_reloading_the_result_records_nothing(client: Client) -> None:
     location = client.post("/", {"number": "15"})["Location"]
 
     pages = [client.get(location).text for _ in range(2)]
@@ -146,7 +146,7 @@ def test_htmx_gets_the_answer(client: Client, django_assert_num_queries: Any) ->
 
 
 @pytest.mark.parametrize("text", REFUSED_BY_FORM, ids=ascii)
-def test_form_refuses(client: Client, text: str) -> None:
+def test_form_rejects_invalid_numbers(client: Client, text: str) -> None:
     response = client.post("/", {"number": text})
 
     assert (response.status_code, response["Content-Type"]) == (422, HTML)
@@ -154,7 +154,7 @@ def test_form_refuses(client: Client, text: str) -> None:
     assert not Submission.objects.exists()
 
 
-def test_form_shows_the_message_beside_the_field_and_escapes_what_was_typed(client: Client) -> None:
+def test_form_shows_the_message_at_the_field_and_escapes_the_input(client: Client) -> None:
     response = client.post("/", {"number": '"><script>alert(1)</script>'})
 
     assertInHTML(
@@ -166,7 +166,7 @@ def test_form_shows_the_message_beside_the_field_and_escapes_what_was_typed(clie
     assert "<script>" not in response.text
 
 
-def test_damaged_key_is_told(client: Client) -> None:
+def test_invalid_key_shows_a_message(client: Client) -> None:
     response = client.post("/", {"number": "15", "key": "x"})
 
     assert response.status_code == 422
@@ -175,7 +175,7 @@ def test_damaged_key_is_told(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", [b"number=\xff", b"number=%FF", b"", b"number[]=15"])
-def test_malformed_forms_are_refused(client: Client, body: bytes) -> None:
+def test_malformed_forms_are_rejected(client: Client, body: bytes) -> None:
     response = client.generic("POST", "/", body, "application/x-www-form-urlencoded")
 
     assert response.status_code == 422
@@ -183,7 +183,7 @@ def test_malformed_forms_are_refused(client: Client, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_pages_refuse_other_methods(client: Client, method: str) -> None:
+def test_pages_reject_other_methods(client: Client, method: str) -> None:
     assert client.generic(method, "/")["Allow"] == "GET, HEAD, POST"
     assert client.generic(method, "/numbers/15")["Allow"] == "GET, HEAD"
     assert client.post("/numbers/15").status_code == 405
@@ -193,20 +193,20 @@ def test_pages_refuse_other_methods(client: Client, method: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/api", "/%00", "/%FF"]
 )
-def test_unknown_addresses_answer_a_page(client: Client, path: str) -> None:
+def test_unknown_urls_return_an_error_page(client: Client, path: str) -> None:
     response = client.get(path)
 
-    assert_error(response, 404, "There is nothing at this address.")
+    assert_error(response, 404, "Not found: there is nothing at this URL.")
 
 
-def test_foreign_hosts_are_refused(client: Client) -> None:
+def test_invalid_hosts_are_rejected(client: Client) -> None:
     response = client.get("/", headers={"host": "evil.example"})
 
-    assert_error(response, 400, "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.")
+    assert_error(response, 400, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.")
 
 
 @pytest.mark.parametrize("host", ["my_host", "my_host:8080", "-a b-", "[::1", "a..b/"])
-def test_name_that_no_setting_could_allow_is_called_invalid(client: Client, settings: Any, host: str) -> None:
+def test_malformed_host_is_reported_as_invalid(client: Client, settings: Any, host: str) -> None:
     settings.ALLOWED_HOSTS = ["*"]
 
     response = client.get("/", headers={"host": host})
@@ -214,21 +214,21 @@ def test_name_that_no_setting_could_allow_is_called_invalid(client: Client, sett
     assert_error(
         response,
         400,
-        "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Reach the "
-        "service by another name or by its IP address; ALLOWED_HOSTS can't help.",
+        "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Use another "
+        "name or the IP address of the service; ALLOWED_HOSTS cannot allow this one.",
     )
 
 
-def test_surprises_are_pages_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_errors_return_an_error_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.raise_request_exception = False
     monkeypatch.setattr("fizzbuzz.counts.reads.facts", lambda *_: 1 / 0)
 
     response = client.get("/numbers/15")
 
-    assert_error(response, 500, "Something broke on our side. Try again; if it stays, tell who runs this service.")
+    assert_error(response, 500, "Internal server error. Try again; if it persists, contact the operator.")
 
 
-def test_error_pages_say_where_to_report_a_problem(client: Client, settings: Any) -> None:
+def test_error_pages_link_to_the_feedback_url(client: Client, settings: Any) -> None:
     assert "Report a problem" not in client.get("/nowhere").text
 
     settings.FEEDBACK_URL = "https://example.com/?a=1&b=2"
@@ -242,42 +242,43 @@ def test_error_pages_say_where_to_report_a_problem(client: Client, settings: Any
 @pytest.mark.parametrize(
     ("path", "allowed"), [("/numbers/15", "GET, HEAD"), ("/docs", "GET, HEAD, OPTIONS"), ("/info", "GET, HEAD")]
 )
-def test_methods_that_a_page_does_not_take_are_told_in_words(client: Client, path: str, allowed: str) -> None:
+def test_method_not_allowed_lists_the_allowed_methods(client: Client, path: str, allowed: str) -> None:
     response = client.put(path)
 
     assert response["Allow"] == allowed
-    assert_error(response, 405, f"This address takes nothing but {allowed}.")
+    assert_error(response, 405, f"Method not allowed; use {allowed}.")
 
 
 @pytest.mark.parametrize("checks", [True, False])
-def test_form_that_is_too_large_is_told_in_words(checks: bool) -> None:
+def test_too_large_form_returns_an_error_page(checks: bool) -> None:
     client = Client(enforce_csrf_checks=checks)
     client.get("/")
 
     response = client.post("/", "number=15&more=" + "x" * 3 * 1024**2, "application/x-www-form-urlencoded")
 
-    assert_error(response, 413, "The body is larger than 1048576 bytes. Nothing was recorded; send less at once.")
+    detail = "The body is larger than 1048576 bytes. Nothing was recorded; split it into smaller requests."
+    assert_error(response, 413, detail)
     assert not Submission.objects.exists()
 
 
 @pytest.mark.django_db
-def test_who_may_not_is_told_in_words(client: Client, django_user_model: Any) -> None:
+def test_permission_denied_returns_an_error_page(client: Client, django_user_model: Any) -> None:
     client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
 
     response = client.get("/admin/fizzbuzz/submission/")
 
-    assert_error(response, 403, "Your account may not do this. Sign in with another, or ask who runs this service.")
+    assert_error(response, 403, "Your account may not do this. Sign in with another account, or contact the operator.")
 
 
-def test_form_with_too_many_fields_is_told_in_words(client: Client) -> None:
+def test_form_with_too_many_fields_returns_an_error_page(client: Client) -> None:
     response = client.post("/", "number=15&" + "a&" * 1_001, "application/x-www-form-urlencoded")
 
-    assert_error(response, 400, "That is too many fields or parameters. Nothing was recorded; send fewer.")
+    assert_error(response, 400, "Too many fields or parameters. Nothing was recorded; send fewer.")
     assert not Submission.objects.exists()
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/numbers/15", 500)])
-def test_error_needs_no_template(client: Client, settings: Any, path: str, status: int) -> None:
+def test_error_page_falls_back_to_plain_text(client: Client, settings: Any, path: str, status: int) -> None:
     client.raise_request_exception = False
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [], "APP_DIRS": False}]
 

@@ -90,7 +90,7 @@ def test_service_works_through_pgbouncer(data_dir: Path) -> None:
         verified = manage("top_numbers", "--verify", **direct).communicate()
 
     assert rejected[1].startswith("CommandError: migrate takes locks that PgBouncer does not keep between statements")
-    assert verified == ("Every count is what the log says.\n", "")
+    assert verified == ("All counts match the log.\n", "")
 
 
 def _load(service: Service) -> Ledger:

@@ -44,7 +44,7 @@ class Log:
         return execute(*arguments)
 
 
-def test_read_contains_every_write_that_was_acknowledged_before_it() -> None:
+def test_read_includes_every_write_acknowledged_before_it() -> None:
     log, stale = Log(), []
 
     def write_and_read() -> None:
@@ -68,7 +68,7 @@ def test_read_contains_every_write_that_was_acknowledged_before_it() -> None:
     assert log.statements < 3 * WRITES * THREADS  # some were shared
 
 
-def test_first_and_last_are_told_of_one_number() -> None:
+def test_facts_have_times_of_first_and_last_submission() -> None:
     append_at("2026-01-31T12:00Z", 15, 7)
     append_at("2026-02-01T12:00Z", 15, 8)
     append_at("2026-02-02T12:00Z", 15)
@@ -79,7 +79,7 @@ def test_first_and_last_are_told_of_one_number() -> None:
     assert facts_of(9) == NumberFacts(9, 0, None, None, None)
 
 
-def test_rank_is_told_of_the_first_hundred_alone() -> None:
+def test_only_the_first_hundred_numbers_have_a_rank() -> None:
     numbers = [number for number in range(150) for _ in range(150 - number)]
     append(*numbers[: len(numbers) // 2])
     folding.fold()

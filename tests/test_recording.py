@@ -24,7 +24,7 @@ def counted(kind: str, channel: str) -> float:
 
 @given(st.lists(st.integers(-3, 3) | st.integers(rules.SMALLEST, rules.LARGEST), max_size=20))
 @settings(max_examples=50, deadline=None)
-def test_record_answers_the_rows_in_order(numbers: list[int]) -> None:
+def test_record_returns_the_rows_in_order(numbers: list[int]) -> None:
     submissions = record.record(numbers, "batch")
 
     ids = [each.id for each in submissions]
@@ -47,7 +47,7 @@ def test_equal_numbers_get_ids_in_order() -> None:
     assert ids == sorted(ids)
 
 
-def test_all_are_recorded_or_none() -> None:
+def test_record_is_all_or_nothing() -> None:
     before = counted("FizzBuzz", "batch")
 
     with pytest.raises(NotRecorded):
@@ -57,7 +57,7 @@ def test_all_are_recorded_or_none() -> None:
     assert counted("FizzBuzz", "batch") == before
 
 
-def test_metrics_count_what_is_committed() -> None:
+def test_metrics_count_committed_rows() -> None:
     before = {kind: counted(kind.value, "batch") for kind in rules.Kind}
 
     with transaction.atomic():
@@ -74,7 +74,7 @@ def test_metrics_count_what_is_committed() -> None:
     }
 
 
-def test_metrics_do_not_count_what_is_rolled_back() -> None:
+def test_metrics_do_not_count_rolled_back_rows() -> None:
     before = counted("FizzBuzz", "batch")
 
     with transaction.atomic():
@@ -85,7 +85,7 @@ def test_metrics_do_not_count_what_is_rolled_back() -> None:
     assert counted("FizzBuzz", "batch") == before
 
 
-def test_each_way_in_is_a_channel(client: Client) -> None:
+def test_each_entry_point_has_its_channel_label(client: Client) -> None:
     before = [counted("FizzBuzz", channel) for channel in ("form", "api", "batch")]
 
     client.post("/", {"number": "15"})
@@ -97,13 +97,13 @@ def test_each_way_in_is_a_channel(client: Client) -> None:
     assert f'fizzbuzz_submissions_total{{channel="api",kind="FizzBuzz"}} {after[1]}' in client.get("/metrics").text
 
 
-def test_a_row_says_what_it_is() -> None:
+def test_text_of_a_submission_has_number_and_result() -> None:
     (submission,) = record.record([15], "api")
 
     assert str(submission) == "15 is FizzBuzz"
 
 
-def test_the_database_gives_the_time() -> None:
+def test_created_at_is_set_by_the_database() -> None:
     with connection.cursor() as cursor:
         (before,) = cursor.execute("SELECT clock_timestamp()").fetchone()
         (submission,) = record.record([15], "api")

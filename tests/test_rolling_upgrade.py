@@ -69,7 +69,7 @@ def test_both_releases_serve_through_the_migration(
             client.join(timeout=60)
 
         verified = manage("top_numbers", "--verify", **environment).communicate()
-        assert verified == ("Every count is what the log says.\n", "")
+        assert verified == ("All counts match the log.\n", "")
         with psycopg.connect(node.conninfo) as database:
             assert ledger.compare(database) == []
         assert {*ledger.outcomes} <= {"201", "303", "page 200", "lost", "page lost"}

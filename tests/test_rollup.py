@@ -19,7 +19,7 @@ def through() -> int:
     return Watermark.objects.get().through
 
 
-def test_an_empty_log_has_no_top() -> None:
+def test_empty_log_has_no_top() -> None:
     assert ranking.top(3) == []
     assert ranking.count_of(15) == 0
     assert folding.fold() == 0
@@ -28,7 +28,7 @@ def test_an_empty_log_has_no_top() -> None:
     assert verify.rebuild() == 0
 
 
-def test_fold_takes_the_whole_tail() -> None:
+def test_fold_folds_the_whole_tail() -> None:
     append(15, 7)
     assert folding.fold() == 2
     assert folding.fold() == 0
@@ -74,7 +74,7 @@ def test_minutes_that_lag_behind_catch_up(monkeypatch: pytest.MonkeyPatch, most:
     }
 
 
-def test_minutes_that_lag_behind_wait_for_nothing_new() -> None:
+def test_minutes_catch_up_without_new_rows() -> None:
     append(15, 7, 7)
     with connection.cursor() as cursor:
         cursor.execute(OLD_FOLD)
@@ -85,7 +85,7 @@ def test_minutes_that_lag_behind_wait_for_nothing_new() -> None:
     assert verify.verify() == []
 
 
-def test_a_backlog_is_folded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_tail_is_folded_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
     append(*[1, 2, 2] * 3)
 
@@ -121,7 +121,7 @@ def test_fold_is_skipped_while_a_table_is_locked(table: str) -> None:
     assert folding.fold() == 1
 
 
-def test_fold_refuses_a_transaction_whose_snapshot_may_be_old() -> None:
+def test_fold_rejects_an_outer_transaction() -> None:
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
         folding.fold()
 
@@ -137,7 +137,7 @@ def test_fold_refuses_a_transaction_whose_snapshot_may_be_old() -> None:
         "INSERT INTO fizzbuzz_minutecount VALUES ('2001-01-01 00:00 UTC', 0, 1, 0, 0)",
     ],
 )
-def test_rebuild_mends_what_verify_finds(wrong: str) -> None:
+def test_rebuild_repairs_the_differences_that_verify_finds(wrong: str) -> None:
     append(*range(-10, 8), 7, 15)
     folding.fold()
     with connection.cursor() as cursor:
@@ -164,7 +164,7 @@ def test_rebuild_counts_a_log_that_was_never_folded() -> None:
     assert ranking.top(3) == [(15, 2), (7, 1)]
 
 
-def test_rebuild_believes_a_log_that_was_emptied() -> None:
+def test_rebuild_after_the_log_was_emptied() -> None:
     append(15, 15, 7)
     folding.fold()
     with connection.cursor() as cursor:
@@ -180,13 +180,13 @@ def test_rebuild_believes_a_log_that_was_emptied() -> None:
     assert verify.verify() == []
 
 
-def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_top_numbers_command_lists_and_repairs_differences(capsys: pytest.CaptureFixture[str]) -> None:
     append_at("2026-01-31T12:00:59Z", 15, 15, 7)
     folding.fold()
     NumberCount.objects.filter(number=15).update(count=3)
     MinuteCount.objects.update(fizz=5, fizzbuzz=1)
 
-    with pytest.raises(CommandError, match="3 counts differ: mend them with top_numbers --rebuild"):
+    with pytest.raises(CommandError, match=r"3 counts differ\. Repair them with top_numbers --rebuild\."):
         call_command("top_numbers", "--verify")
     call_command("top_numbers", "--rebuild")
     call_command("top_numbers", "--verify")
@@ -194,11 +194,11 @@ def test_the_command_lists_differences_and_mends_them(capsys: pytest.CaptureFixt
 
     output, errors = capsys.readouterr()
     assert output == (
-        "15: the log has 2, the kept count is 3\n"
-        "2026-01-31 12:00 UTC, Fizz: the log has 0, the kept count is 5\n"
-        "2026-01-31 12:00 UTC, FizzBuzz: the log has 2, the kept count is 1\n"
-        "3 counts mended.\n"
-        "Every count is what the log says.\n"
+        "15: the log has 2, the stored count is 3\n"
+        "2026-01-31 12:00 UTC, Fizz: the log has 0, the stored count is 5\n"
+        "2026-01-31 12:00 UTC, FizzBuzz: the log has 2, the stored count is 1\n"
+        "3 counts repaired.\n"
+        "All counts match the log.\n"
         "number  result    count\n"
         "    15  FizzBuzz      2\n"
         "     7  7             1\n"

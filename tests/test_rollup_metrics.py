@@ -23,7 +23,7 @@ def sample(page: str, name: str) -> float | None:
 
 
 @commits
-def test_metrics_tell_how_far_the_folds_are_behind(client: Client) -> None:
+def test_metrics_include_tail_rows_and_age_of_the_last_fold(client: Client) -> None:
     append(15)
     folding.fold()
     append(15, 15, 7)
@@ -37,14 +37,16 @@ def test_metrics_tell_how_far_the_folds_are_behind(client: Client) -> None:
 
 
 @commits
-def test_metrics_of_a_log_that_was_never_folded_have_no_age(client: Client) -> None:
+def test_metrics_have_no_age_before_the_first_fold(client: Client) -> None:
     page = client.get("/metrics").text
 
     assert [sample(page, name) is None for name in GAUGES] == [False, True]
 
 
 @commits
-def test_metrics_leave_out_what_the_database_would_have_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_omit_database_gauges_while_the_database_is_unavailable(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(seconds: float) -> None:
         raise psycopg.OperationalError
 
@@ -56,7 +58,7 @@ def test_metrics_leave_out_what_the_database_would_have_told(client: Client, mon
     assert "fizzbuzz_fold_seconds_bucket" in response.text
 
 
-def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path) -> None:
+def test_idle_service_folds_rows_of_other_processes(data_dir: Path) -> None:
     """And while the tail is too long to be read in time, readers are told."""
     rows = 2 * ranking.MAX_TAIL_ROWS
     with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="2") as service:
@@ -83,7 +85,7 @@ def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path)
     assert {answer.body for answer in answers if answer.status == 200} <= {last.body}
     assert {
         re.sub(r"[0-9,]+ rows", "N rows", answer.json()["detail"]) for answer in answers if answer.status != 200
-    } == {"The counts are catching up with the log: N rows are left. Try again in a moment."}
+    } == {"The counts are catching up with the log: N rows remain. Try again in a moment."}
     counted = {name: sample(page, f'fizzbuzz_folds_total{{outcome="{name}"}}') or 0 for name in ("done", "skipped")}
     assert sum(counted.values()) == sample(page, "fizzbuzz_fold_seconds_count")
     assert counted["done"] >= rows / folding.MAX_ROWS_PER_FOLD

@@ -35,7 +35,7 @@ def after_each_statement(action: Callable[[], object]) -> Iterator[None]:
         yield
 
 
-def test_a_writer_that_stays_open_is_waited_for() -> None:
+def test_fold_waits_for_an_open_writer() -> None:
     with another() as late:
         late.execute(INSERT, [[7]])
         append(15, 15)
@@ -49,7 +49,7 @@ def test_a_writer_that_stays_open_is_waited_for() -> None:
     assert verify.verify() == []
 
 
-def test_a_writer_that_goes_away_leaves_a_gap() -> None:
+def test_rolled_back_writer_leaves_a_gap_in_the_ids() -> None:
     with another() as aborted:
         aborted.execute(INSERT, [[7]])
         append(15)
@@ -60,7 +60,7 @@ def test_a_writer_that_goes_away_leaves_a_gap() -> None:
     assert verify.verify() == []
 
 
-def test_a_writer_that_comes_later_holds_up_no_fold() -> None:
+def test_later_writer_does_not_delay_a_fold() -> None:
     append(15)
 
     def come() -> None:
@@ -76,7 +76,7 @@ def test_a_writer_that_comes_later_holds_up_no_fold() -> None:
 
 
 @pytest.mark.parametrize("moment", FOLD_STATEMENTS)
-def test_a_writer_may_begin_anywhere_in_a_fold_and_commit_after_one_that_came_later(moment: int) -> None:
+def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(moment: int) -> None:
     append(1)
 
     def overtake() -> None:
@@ -98,14 +98,14 @@ def test_a_writer_may_begin_anywhere_in_a_fold_and_commit_after_one_that_came_la
 @pytest.mark.parametrize(
     "moment", range(3), ids=["before the newest id is read", "before the first look for writers", "before the second"]
 )
-def test_fold_takes_a_writer_that_commits_while_it_waits(moment: int) -> None:
+def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int) -> None:
     append(1)
     with another() as late:
         late.execute(INSERT, [[7]])
         append(15)
 
         with before_statement(moment, late.commit):
-            newest = folding.settle(timeout_seconds=60)
+            newest = folding.wait_for_settled_id(timeout_seconds=60)
 
     assert newest
     assert folding.fold_settled(newest) == 3
@@ -114,7 +114,7 @@ def test_fold_takes_a_writer_that_commits_while_it_waits(moment: int) -> None:
 
 
 @pytest.mark.parametrize("moment", FOLD_STATEMENTS)
-def test_another_fold_may_run_anywhere_in_a_fold(moment: int) -> None:
+def test_concurrent_fold_may_run_at_any_moment_of_a_fold(moment: int) -> None:
     append(1)
     folding.fold()
     append(15)
@@ -141,7 +141,7 @@ def test_another_fold_may_run_anywhere_in_a_fold(moment: int) -> None:
         lambda: sum(bucket.counts[Kind.FIZZBUZZ] for bucket in activity("month")),
     ],
 )
-def test_a_fold_may_run_anywhere_in_a_read(read: Callable[[], int]) -> None:
+def test_fold_may_run_at_any_moment_of_a_read(read: Callable[[], int]) -> None:
     append(15, 15, 15)
     folding.fold()
     append(15, 15)
@@ -151,7 +151,7 @@ def test_a_fold_may_run_anywhere_in_a_read(read: Callable[[], int]) -> None:
     assert folding.fold() == 0
 
 
-def test_all_goes_on_during_a_rebuild() -> None:
+def test_reads_and_writes_continue_during_a_rebuild() -> None:
     append(*range(100))
     folding.fold()
     NumberCount.objects.filter(number__lt=50).delete()
@@ -176,7 +176,7 @@ def test_all_goes_on_during_a_rebuild() -> None:
     assert verify.verify() == []
 
 
-def test_verify_sees_one_snapshot() -> None:
+def test_verify_uses_one_snapshot() -> None:
     append(*range(100))
     folding.fold()
 
@@ -188,7 +188,7 @@ def test_verify_sees_one_snapshot() -> None:
         assert verify.verify() == []
 
 
-def test_a_read_in_an_older_snapshot_stays_as_it_was() -> None:
+def test_read_in_an_older_snapshot_is_unchanged() -> None:
     append(15, 15, 7)
     with transaction.atomic():
         with connection.cursor() as cursor:

@@ -107,7 +107,7 @@ def repeat(deed: Callable[[psycopg.Connection], int], until: float) -> int:
     return total
 
 
-def test_each_answer_is_exact_whoever_writes_folds_and_reads() -> None:
+def test_every_read_is_exact_during_concurrent_writes_and_folds() -> None:
     writers = [write_one, write_one, write_many, write_or_not, write_late, copy]
     deeds = [*writers, fold, fold, read, read_as_a_request_does]
     connection.close()
@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
             context.__exit__(None, None, None)
 
 
-def test_any_order_of_deeds_keeps_the_answers_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_are_exact_after_any_sequence_of_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "SETTLE_TIMEOUT_SECONDS", 0.005)
     monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
     monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 10**12)  # the ids go on after a TRUNCATE, and count as tail

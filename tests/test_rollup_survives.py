@@ -46,7 +46,7 @@ def kill_nine(data_dir: Path) -> None:
     assert eventually(lambda: not processes(data_dir))
 
 
-def test_counts_survive_a_kill_in_the_middle_of_a_fold(data_dir: Path) -> None:
+def test_counts_survive_a_kill_during_a_fold(data_dir: Path) -> None:
     def before(execute: Callable[..., Any], sql: str, *arguments: Any) -> None:
         if sql == folding._FOLD:
             kill_nine(data_dir)
@@ -78,7 +78,7 @@ def test_counts_survive_a_kill_in_the_middle_of_a_fold(data_dir: Path) -> None:
         assert verify.verify() == []
 
 
-def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) -> None:
+def test_counts_survive_dump_and_restore_into_a_new_cluster(data_dir: Path) -> None:
     with using(data_dir / "old") as old:
         call_command("migrate", verbosity=0)
         for number in range(200):  # each a transaction, so that the ids of this cluster's are well ahead
@@ -107,7 +107,7 @@ def test_counts_survive_dump_and_restore_into_a_younger_cluster(data_dir: Path) 
         assert ranking.top(2) == [(15, 203), (7, 3)]
 
 
-def test_migration_brings_over_a_log_that_is_being_written() -> None:
+def test_migration_counts_a_log_during_concurrent_writes() -> None:
     call_command("migrate", "fizzbuzz", "0001", verbosity=0)
     append(15, 15, 7)
 
@@ -130,7 +130,7 @@ def test_migration_brings_over_a_log_that_is_being_written() -> None:
     assert verify.verify() == []
 
 
-def test_migration_brings_the_minutes_over_while_older_code_folds() -> None:
+def test_migration_counts_minutes_while_the_previous_release_folds() -> None:
     call_command("migrate", "fizzbuzz", "0005", verbosity=0)
     append(15, 7)
     fold_as_before()
@@ -151,14 +151,14 @@ def test_migration_brings_the_minutes_over_while_older_code_folds() -> None:
     assert assert_exact() == 5
 
 
-def test_migration_gives_way_to_a_fold_that_knows_the_minutes() -> None:
+def test_migration_fails_if_the_new_release_has_already_folded() -> None:
     call_command("migrate", "fizzbuzz", "0006", verbosity=0)
     append(15, 7)
     fold_as_before()
     through = Watermark.objects.get().through
 
     with another() as folder, ThreadPoolExecutor(1) as pool:
-        folder.execute(folding._FOLD, {"through": through, "minutes_through": 0, "newest": through, "most": 2_000})
+        folder.execute(folding._FOLD, {"through": through, "minutes_through": 0, "newest": through, "max_rows": 2_000})
         migration = pool.submit(migrate)
         assert eventually(lambda: is_waiting("transactionid") or migration.done())
         folder.commit()
@@ -171,7 +171,7 @@ def test_migration_gives_way_to_a_fold_that_knows_the_minutes() -> None:
     assert assert_exact() == 2
 
 
-def test_migration_leaves_an_empty_log_to_the_first_fold() -> None:
+def test_migration_of_an_empty_log_leaves_the_watermark_to_the_first_fold() -> None:
     call_command("migrate", "fizzbuzz", "0001", verbosity=0)
     call_command("migrate", verbosity=0)
 
@@ -179,7 +179,7 @@ def test_migration_leaves_an_empty_log_to_the_first_fold() -> None:
     assert ranking.top(3) == []
 
 
-def test_the_database_keeps_the_planners_settings() -> None:
+def test_planner_settings_are_stored_in_the_database() -> None:
     with another() as database:
         assert database.execute("SHOW max_parallel_workers_per_gather").fetchone() == ("0",)
         assert database.execute("SHOW jit").fetchone() == ("off",)

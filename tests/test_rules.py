@@ -33,12 +33,12 @@ def test_result_is_the_kind_or_the_number_itself(number: int) -> None:
     ("number", "result"),
     [(0, "FizzBuzz"), (-3, "Fizz"), (-5, "Buzz"), (-15, "FizzBuzz"), (-7, "-7"), (1, "1")],
 )
-def test_zero_and_negatives_count(number: int, result: str) -> None:
+def test_zero_and_negative_numbers_are_classified(number: int, result: str) -> None:
     assert rules.result(number) == result
 
 
 @given(int64, st.sampled_from(["", "0", "000"]))
-def test_parse_number_reads_what_it_wrote(number: int, zeros: str) -> None:
+def test_parse_number_round_trips(number: int, zeros: str) -> None:
     sign, digits = ("-" if number < 0 else ""), str(abs(number))
 
     assert rules.parse_number(number) == number
@@ -46,18 +46,18 @@ def test_parse_number_reads_what_it_wrote(number: int, zeros: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "number"), [("+7", 7), ("-0", 0), ("0" * 9_000 + "7", 7)])
-def test_parse_number_takes_signs_and_leading_zeros(text: str, number: int) -> None:
+def test_parse_number_accepts_signs_and_leading_zeros(text: str, number: int) -> None:
     assert rules.parse_number(text) == number
 
 
 @pytest.mark.parametrize("value", REFUSED, ids=ascii)
-def test_parse_number_refuses(value: object) -> None:
+def test_parse_number_rejects_other_values(value: object) -> None:
     with pytest.raises(rules.InvalidNumber, match="Enter a whole number from -9223372036854775808 to 92233720368"):
         rules.parse_number(value)
 
 
 @given(st.text())
-def test_parse_number_takes_nothing_but_ascii_digits_with_a_sign(text: str) -> None:
+def test_parse_number_accepts_only_ascii_digits_with_a_sign(text: str) -> None:
     try:
         number = rules.parse_number(text)
     except rules.InvalidNumber:
@@ -77,5 +77,5 @@ def test_parse_number_takes_nothing_but_ascii_digits_with_a_sign(text: str) -> N
         (7, "divisible by neither 3 nor 5"),
     ],
 )
-def test_why_names_the_divisors(number: int, words: str) -> None:
+def test_why_lists_the_divisors(number: int, words: str) -> None:
     assert rules.why(number) == words

@@ -43,7 +43,7 @@ def client() -> Client:
     ],
     ids=str,
 )
-def test_form_of_our_own_page_counts(client: Client, settings: object, headers: dict[str, str]) -> None:
+def test_form_of_this_site_is_accepted(client: Client, settings: object, headers: dict[str, str]) -> None:
     settings.ALLOWED_HOSTS = ["*"]  # type: ignore[attr-defined]
 
     response = client.post("/", {"number": "15"}, headers=headers)
@@ -68,7 +68,7 @@ def test_form_of_our_own_page_counts(client: Client, settings: object, headers: 
     ],
     ids=str,
 )
-def test_form_of_another_site_is_refused_in_words(client: Client, headers: dict[str, str]) -> None:
+def test_form_of_another_site_is_rejected(client: Client, headers: dict[str, str]) -> None:
     response = client.post("/", {"number": "15"}, headers=headers)
 
     assert response.status_code == 403
@@ -76,7 +76,7 @@ def test_form_of_another_site_is_refused_in_words(client: Client, headers: dict[
     assert not Submission.objects.exists()
 
 
-def test_form_counts_behind_a_proxy_that_ends_https(client: Client, settings: object) -> None:
+def test_form_is_accepted_behind_a_tls_terminating_proxy(client: Client, settings: object) -> None:
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # type: ignore[attr-defined]
     headers = {"host": "testserver", "x-forwarded-proto": "https"}
 
@@ -86,7 +86,7 @@ def test_form_counts_behind_a_proxy_that_ends_https(client: Client, settings: ob
     assert (ours.status_code, others.status_code) == (303, 403)
 
 
-def test_forms_of_the_admin_keep_their_token(client: Client) -> None:
+def test_admin_forms_require_a_csrf_token(client: Client) -> None:
     headers = {"sec-fetch-site": "same-origin", "origin": "http://testserver"}
 
     response = client.post("/admin/login/", {"username": "root", "password": "x"}, headers=headers)

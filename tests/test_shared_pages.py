@@ -36,7 +36,7 @@ def test_shared_page_is_the_same_for_everyone(client: Client, path: str, cookie:
 
 
 @SHARED
-def test_shared_page_is_made_once_a_second(client: Client, django_assert_num_queries: Any, path: str) -> None:
+def test_shared_page_is_rendered_once_a_second(client: Client, django_assert_num_queries: Any, path: str) -> None:
     first = client.get(path)
     append(15)
 
@@ -50,7 +50,7 @@ def test_shared_page_is_made_once_a_second(client: Client, django_assert_num_que
 
 
 @SHARED
-def test_shared_page_that_is_known_is_not_sent_again(client: Client, path: str) -> None:
+def test_matching_etag_of_a_shared_page_returns_304(client: Client, path: str) -> None:
     append(15)
     first = client.get(path)
     same = client.get(path, headers={"if-none-match": first["ETag"]})
@@ -65,7 +65,7 @@ def test_shared_page_that_is_known_is_not_sent_again(client: Client, path: str) 
 
 
 @FRAGMENT
-def test_shared_page_is_compressed_for_clients_that_take_it(client: Client, path: str) -> None:
+def test_shared_page_is_compressed_for_clients_that_accept_it(client: Client, path: str) -> None:
     plain = client.get(path)
     gzipped = client.get(path, headers={"accept-encoding": "br, gzip"})
     unwanted = client.get(path, headers={"accept-encoding": "br, gzip;q=0"})
@@ -79,9 +79,7 @@ def test_shared_page_is_compressed_for_clients_that_take_it(client: Client, path
 
 
 @pytest.mark.parametrize("path", ["/?utm_source=x", "/live?x=1", "/stats?x=1", "/stats/most-common.jsonl?x=1"])
-def test_unknown_parameters_make_no_page_of_their_own(
-    client: Client, django_assert_num_queries: Any, path: str
-) -> None:
+def test_unknown_parameters_share_the_cached_page(client: Client, django_assert_num_queries: Any, path: str) -> None:
     known = client.get(path.partition("?")[0])
 
     with django_assert_num_queries(0):
@@ -92,14 +90,14 @@ def test_unknown_parameters_make_no_page_of_their_own(
 
 @pytest.mark.parametrize("headers", [{}, {"hx-request": "true"}])
 @pytest.mark.parametrize("text", ["15", "x"])
-def test_visitors_own_answer_is_kept_by_no_cache(client: Client, headers: dict[str, str], text: str) -> None:
+def test_private_responses_are_not_cacheable(client: Client, headers: dict[str, str], text: str) -> None:
     response = client.post("/", {"number": text}, headers=headers)
 
     assert response["Cache-Control"] == "max-age=0, no-cache, no-store, must-revalidate, private"
     assert not response.cookies
 
 
-def test_visitors_own_result_is_exact_though_the_figures_are_a_second_old(client: Client) -> None:
+def test_own_result_is_exact_although_shared_figures_may_be_a_second_old(client: Client) -> None:
     client.get("/")
 
     pages = [client.post("/", {"number": "15"}, headers={"hx-request": "true"}).text for _ in range(2)]
@@ -110,7 +108,7 @@ def test_visitors_own_result_is_exact_though_the_figures_are_a_second_old(client
     assert Submission.objects.count() == 2
 
 
-def test_robots_are_kept_from_what_is_no_page(client: Client) -> None:
+def test_robots_txt_excludes_other_urls_than_pages(client: Client) -> None:
     response = client.get("/robots.txt")
 
     assert (response.status_code, response["Content-Type"]) == (200, "text/plain")
@@ -124,7 +122,7 @@ def test_robots_are_kept_from_what_is_no_page(client: Client) -> None:
 
 
 @pytest.mark.parametrize("format_", ["json", "yaml"])
-def test_api_document_is_made_once(client: Client, format_: str) -> None:
+def test_api_document_is_generated_once(client: Client, format_: str) -> None:
     schema._document.cache_clear()
     first = client.get(f"/api/schema?format={format_}")
     again = client.get(f"/api/schema?format={format_}&x=1")

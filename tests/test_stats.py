@@ -63,7 +63,7 @@ def test_page_shows_the_most_common(client: Client) -> None:
     )
 
 
-def test_page_of_an_empty_log_asks_for_the_first(client: Client) -> None:
+def test_page_of_an_empty_log_invites_the_first_submission(client: Client) -> None:
     response = client.get("/stats")
 
     assertInHTML('<p>Nothing yet. <a href="/">Be the first.</a></p>', response.text)
@@ -73,7 +73,7 @@ def test_page_of_an_empty_log_asks_for_the_first(client: Client) -> None:
     )
 
 
-def test_the_window_is_chosen_by_links(client: Client) -> None:
+def test_window_is_chosen_by_links(client: Client) -> None:
     response = client.get("/stats?window=month")
 
     assertInHTML(
@@ -92,14 +92,14 @@ def test_the_window_is_chosen_by_links(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/stats", "/stats/activity.csv", "/stats/submissions.jsonl"])
 @pytest.mark.parametrize("window", ["", "year", "Hour", "<b>"])
-def test_another_window_is_refused_in_words(client: Client, path: str, window: str) -> None:
+def test_unknown_window_is_rejected(client: Client, path: str, window: str) -> None:
     response = client.get(path, {"window": window})
 
     assert response.status_code == 400
     assert "There is no such window. Choose one of: hour, day, week, month." in response.text
 
 
-def test_the_table_tells_what_the_chart_shows(client: Client) -> None:
+def test_table_has_the_values_of_the_chart(client: Client) -> None:
     start = activity.activity("week")[-2].start
     append_at(f"{start}", 15, 3, 3, 7)
 
@@ -137,14 +137,14 @@ def test_bars_are_stacked_in_shares_of_the_plot() -> None:
 @pytest.mark.parametrize(
     ("most", "top"), [(0, 2), (1, 2), (3, 4), (9, 10), (10, 20), (99, 100), (401, 600), (10**12 + 1, 2 * 10**12)]
 )
-def test_the_plots_top_is_a_round_number(most: int, top: int) -> None:
+def test_top_of_the_axis_is_a_round_number(most: int, top: int) -> None:
     bucket = Bucket(activity.activity("hour")[0].start, {**dict.fromkeys(KINDS, 0), rules.Kind.FIZZ: most})
 
     assert charts.chart("hour", [bucket]).top == top
 
 
 @pytest.mark.parametrize("window", PERIODS)
-def test_a_full_chart_is_light(client: Client, window: str) -> None:
+def test_size_of_a_full_chart_is_bounded(client: Client, window: str) -> None:
     for place, bucket in enumerate(activity.activity(window)):
         append_at(f"{bucket.start}", *[15] * (place % 7), *[3] * (place % 11), *[5] * (place % 13), *[7] * (place % 17))
 
@@ -155,13 +155,13 @@ def test_a_full_chart_is_light(client: Client, window: str) -> None:
     assert " style=" not in html
 
 
-def test_downloads_tell_the_figures(client: Client) -> None:
+def test_downloads_contain_the_figures(client: Client) -> None:
     append(15, 7, 15)
     rollup_csv, activity_json = client.get("/stats/most-common.csv"), client.get("/stats/activity.jsonl?window=month")
 
     assert rollup_csv["Content-Disposition"] == 'attachment; filename="most-common.csv"'
     assert rollup_csv["Content-Type"] == "text/csv; charset=utf-8"
-    assert rollup_csv.text == "place,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
+    assert rollup_csv.text == "rank,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
     assert activity_json["Content-Disposition"] == 'attachment; filename="activity-month.jsonl"'
     assert activity_json["Content-Type"] == "application/x-ndjson"
     rows = [json.loads(line) for line in activity_json.text.splitlines()]
@@ -208,5 +208,5 @@ def test_other_downloads_are_unknown(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/stats", *DOWNLOADS])
-def test_statistics_are_only_read(client: Client, path: str) -> None:
+def test_statistics_allow_only_safe_methods(client: Client, path: str) -> None:
     assert client.post(path)["Allow"] == "GET, HEAD"

@@ -19,7 +19,7 @@ pytestmark = commits
 FEW = st.lists(st.integers(-3, 6), max_size=25)
 
 
-def test_fewer_numbers_than_asked_for() -> None:
+def test_fewer_numbers_than_the_limit() -> None:
     append(7, 15, 15)
 
     before = ranking.top(3)
@@ -28,7 +28,7 @@ def test_fewer_numbers_than_asked_for() -> None:
     assert before == ranking.top(3) == [(15, 2), (7, 1)]
 
 
-def test_of_equally_common_numbers_the_smaller_comes_first_wherever_they_are_counted() -> None:
+def test_ties_are_ordered_by_number_in_rollup_and_tail() -> None:
     append(5, 5, 9, 9, -3)
     folding.fold()
     append(-3, 7, 7, 2, 2)
@@ -37,7 +37,7 @@ def test_of_equally_common_numbers_the_smaller_comes_first_wherever_they_are_cou
     assert ranking.top(9) == [(-3, 2), (2, 2), (5, 2), (7, 2), (9, 2)]
 
 
-def test_a_number_beyond_the_rollups_first_may_win_by_its_tail() -> None:
+def test_number_below_the_rolled_up_top_may_win_by_its_tail() -> None:
     append(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4)
     folding.fold()
     append(4, 4)
@@ -58,7 +58,7 @@ def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoA
         facts_of(2)
 
 
-def test_a_place_is_told_among_the_most_common(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_counts_rollup_and_tail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(number_facts, "MAX_RANK", 3)
     append(5, 5, 9, 9, -3)
     folding.fold()
@@ -74,11 +74,11 @@ def test_a_place_is_told_among_the_most_common(monkeypatch: pytest.MonkeyPatch) 
 @example(folded=[2, 2, 2, 1], tail=[1, 1], limit=1, near=100)  # from far below
 @example(folded=[2, 3, 4], tail=[4], limit=1, near=1)  # from behind many that are as near
 @settings(max_examples=150, deadline=None)
-def test_the_top_is_what_counting_all_would_say(folded: list[int], tail: list[int], limit: int, near: int) -> None:
+def test_top_equals_a_count_of_the_whole_log(folded: list[int], tail: list[int], limit: int, near: int) -> None:
     counted = Counter(folded + tail)
     expected = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
-    with transaction.atomic(), patch.object(ranking, "NEAR", near):
+    with transaction.atomic(), patch.object(ranking, "MAX_NEAR_NUMBERS", near):
         append(*folded)
         fold_here()
         append(*tail)
@@ -90,7 +90,7 @@ def test_the_top_is_what_counting_all_would_say(folded: list[int], tail: list[in
 
 @given(folded=FEW, tail=FEW, places=st.integers(1, 4))
 @settings(max_examples=150, deadline=None)
-def test_facts_are_what_counting_all_would_say(folded: list[int], tail: list[int], places: int) -> None:
+def test_facts_equal_a_count_of_the_whole_log(folded: list[int], tail: list[int], places: int) -> None:
     counted = Counter(folded + tail)
     ranked = sorted(counted, key=lambda number: (-counted[number], number))[:places]
     expected = {

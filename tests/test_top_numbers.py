@@ -28,7 +28,7 @@ def test_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     )  # fmt: skip
 
 
-def test_json_holds_every_digit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_preserves_every_digit(capsys: pytest.CaptureFixture[str]) -> None:
     submit(rules.SMALLEST, rules.LARGEST)
 
     call_command("top_numbers", "--format", "json")
@@ -67,13 +67,13 @@ def test_limit(capsys: pytest.CaptureFixture[str], limit: str) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", "", "٣", str(2**63)], ids=ascii)
-def test_bad_limit_is_an_error_in_words(limit: str) -> None:
+def test_invalid_limit_raises_command_error(limit: str) -> None:
     with pytest.raises(CommandError) as error:
         call_command("top_numbers", f"--limit={limit}")
 
     assert str(error.value) == f"Error: argument --limit: give a whole number from 1, not {limit!r}"
 
 
-def test_unknown_format_is_an_error_in_words() -> None:
+def test_unknown_format_raises_command_error() -> None:
     with pytest.raises(CommandError, match="argument --format: invalid choice: 'xml'"):
         call_command("top_numbers", "--format=xml")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DETAIL = "The database is unavailable. Try again in a moment."
 NOT_RECORDED = f"Nothing was recorded. {DETAIL}"
 OUTCOME_UNKNOWN = (
-    "The connection to the database was lost: the submission may have been recorded or not. "
+    "The connection to the database was lost: the submission may or may not have been recorded. "
     "Check before you send it again."
 )
 LOCK = "LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE"
@@ -42,7 +42,7 @@ def ended_connection() -> Iterator[None]:
 
 @pytest.mark.usefixtures("ended_connection")
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/numbers/7"])
-def test_api_answers_503(client: Client, path: str) -> None:
+def test_api_returns_503(client: Client, path: str) -> None:
     response = client.get(path)
 
     assert response.status_code == 503
@@ -60,7 +60,7 @@ def test_api_answers_503(client: Client, path: str) -> None:
 
 @pytest.mark.usefixtures("ended_connection")
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/numbers/7"), ("GET", "/info")])
-def test_pages_answer_503(client: Client, method: str, path: str) -> None:
+def test_pages_return_503(client: Client, method: str, path: str) -> None:
     response = client.generic(method, path)
 
     assert response.status_code == 503
@@ -68,7 +68,7 @@ def test_pages_answer_503(client: Client, method: str, path: str) -> None:
     assertInHTML(f"<p>{DETAIL}</p>".replace("'", "&#x27;"), response.text)
 
 
-def test_page_that_must_write_answers_503_where_it_cannot(client: Client, admin_user: User) -> None:
+def test_page_that_writes_returns_503_if_it_cannot(client: Client, admin_user: User) -> None:
     """As after a failover to a standby; the session of who signs in is a row."""
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")
@@ -138,7 +138,7 @@ BATCH = ("/api/fizzbuzz/batch", {"numbers": [15, 16]})
         (*BATCH, ended_on_the_way, "not-recorded"),
     ],
 )
-def test_submission_is_told_what_became_of_it(
+def test_failed_submission_reports_its_outcome(
     client: Client, path: str, body: Any, fault: Callable[[], AbstractContextManager[None]], outcome: str
 ) -> None:
     connection.ensure_connection()
@@ -153,7 +153,7 @@ def test_submission_is_told_what_became_of_it(
         assert not Submission.objects.exists()
 
 
-def test_form_is_told_what_became_of_it(client: Client) -> None:
+def test_failed_form_reports_its_outcome(client: Client) -> None:
     with nobody_listens():
         response = client.post("/", {"number": "15"})
 
@@ -161,7 +161,7 @@ def test_form_is_told_what_became_of_it(client: Client) -> None:
     assertInHTML(f"<p>{NOT_RECORDED}</p>".replace("'", "&#x27;"), response.text)
 
 
-def test_submission_notices_that_its_connection_was_ended(client: Client) -> None:
+def test_submission_detects_a_closed_connection(client: Client) -> None:
     (before,) = record.record([15], "api")
     with connection.cursor() as cursor:
         pid = record.inserter._connect().info.backend_pid
@@ -173,7 +173,7 @@ def test_submission_notices_that_its_connection_was_ended(client: Client) -> Non
 
 
 @pytest.mark.usefixtures("ended_connection")
-def test_next_request_finds_the_database_again(client: Client) -> None:
+def test_next_request_reconnects(client: Client) -> None:
     lost = client.get("/api/fizzbuzz")
     connection.close_if_unusable_or_obsolete()  # as at the end of each request outside of tests
     found = client.get("/api/fizzbuzz")

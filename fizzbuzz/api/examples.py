@@ -1,4 +1,4 @@
-"""The examples of the OpenAPI document; a test sends them and compares."""
+"""The examples in the OpenAPI document. A test sends them and compares the responses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SUBMISSION = OpenApiExample(
     {"id": 1, **_FIFTEEN, "created_at": "2026-01-31T12:00:00.123456Z"},
     response_only=True,
 )
-BATCH = OpenApiExample("One of each kind", {"numbers": [3, 5, 15, 7]}, request_only=True)
+BATCH = OpenApiExample("One number of each kind", {"numbers": [3, 5, 15, 7]}, request_only=True)
 NUMBER = OpenApiExample("Fifteen, sent twice", {**_FIFTEEN, "count": 2}, response_only=True)
 MOST_COMMON = OpenApiExample(
     "Fifteen, most common",
-    {"number": 15, "result": "FizzBuzz", "count": 2},  # drf-spectacular makes the list of it
+    {"number": 15, "result": "FizzBuzz", "count": 2},  # drf-spectacular wraps it in a list
     response_only=True,
 )
 
@@ -28,7 +28,8 @@ KEY_PARAMETER = OpenApiParameter(
     {"type": "string", "pattern": '^"?[!#-~]{1,255}"?$'},
     OpenApiParameter.HEADER,
     description=(
-        "Sent again with the same key within 24 hours, it counts once: the answer is that of the first time, with "
-        "the header `Idempotency-Replayed`. Anybody who knows a key can learn what it recorded: take a random one."
+        "A request that is repeated with the same key within 24 hours is recorded once: the response is that of the "
+        "first request, with the header `Idempotency-Replayed`. Use a random key: anyone who knows a key can read "
+        "what was recorded with it."
     ),
 )

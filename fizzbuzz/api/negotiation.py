@@ -1,4 +1,4 @@
-"""Content negotiation."""
+"""Content negotiation with a shortcut for API clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 
 class ContentNegotiation(DefaultContentNegotiation):
-    """DRF's, with a shortcut for programs, which accept anything or the first renderer: a tenth of a POST's CPU."""
+    """DRF's negotiation, skipped if the client accepts anything or the first renderer: saves 10% of a POST's CPU."""
 
     def select_renderer(self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: Any = None) -> Any:
         first, *_ = renderers

@@ -12,11 +12,11 @@ from rest_framework.request import Request
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 
-MAX_SCANNED_ROWS = 10_000  # about 1 ms; an index of the kinds made bulk inserts take 1.5 times as long
+MAX_SCANNED_ROWS = 10_000  # about 1 ms; an index on the kind would make bulk inserts take 1.5 times as long
 
 
 class SubmissionCursorPagination(CursorPagination):
-    """Pages of 100, newest first. Ids are unique: a position is one id, and needs no offset beside it."""
+    """Pages of 100, newest first. The position is an id; ids are unique, so no offset is needed."""
 
     page_size = 100
     ordering = "-id"
@@ -30,12 +30,12 @@ class SubmissionCursorPagination(CursorPagination):
                 raise NotFound(self.invalid_cursor_message) from error
         return cursor
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:  # type: ignore[override]  # of querysets alone
-        """Return a page. It reads `view.max_scanned_rows` rows at most, if that is set: the next page begins there."""
+    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:  # type: ignore[override]  # accepts only querysets
+        """Return a page. It scans at most `view.max_scanned_rows` rows if that is set; the next page begins there."""
         self.base_url = request.build_absolute_uri()
         cursor = self.decode_cursor(request) or Cursor(0, reverse=False, position=None)
         forward, backward, order = ("id__gt", "id__lte", "id") if cursor.reverse else ("id__lt", "id__gte", "-id")
-        # Within bounds where the neighbours of the position are valid ids too.
+        # Clamped so that position - 1 and position + 1 are valid ids, too.
         position = None if cursor.position is None else min(max(int(cursor.position), 0), rules.LARGEST - 1)
         beyond = {} if position is None else {forward: position}
         end = _end_of_scan(beyond, order, view.max_scanned_rows)
@@ -59,17 +59,17 @@ class SubmissionCursorPagination(CursorPagination):
         return self._link(self.newer, reverse=True)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """As DRF's, in the words of OpenAPI 3.1."""
+        """Return the schema of a page in OpenAPI 3.1, where null is a type."""
         link = {"type": ["string", "null"], "format": "uri"}
         properties = {"next": link, "previous": link, "results": schema}
         return {"type": "object", "required": list(properties), "properties": properties}
 
     def _link(self, position: int | None, *, reverse: bool) -> str | None:
-        return None if position is None else self.encode_cursor(Cursor(0, reverse, str(position)))  # type: ignore[arg-type]  # as DRF's own positions are
+        return None if position is None else self.encode_cursor(Cursor(0, reverse, str(position)))  # type: ignore[arg-type]  # DRF itself passes text
 
 
 def _end_of_scan(beyond: dict[str, int], order: str, max_rows: int | None) -> int | None:
-    """Return the last id that this page may read; None where the log ends before it, or an index leads to the rows."""
+    """Return the last id that this page may scan; None if the scan is not limited or the log ends before."""
     if max_rows is None:
         return None
     ids = Submission.objects.filter(**beyond).order_by(order).values_list("id", flat=True)

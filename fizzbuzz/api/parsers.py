@@ -1,4 +1,4 @@
-"""JSON as the API takes it."""
+"""JSON parser of the API."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class StrictJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Any = None,
     ) -> Any:
-        body: bytes = parser_context["request"].body  # the stream has no limit
+        body: bytes = parser_context["request"].body  # enforces DATA_UPLOAD_MAX_MEMORY_SIZE; the stream does not
         try:
-            return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+            return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_reject)
         except RecursionError:
             raise ParseError("The body is nested too deeply.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, _NotJSON) as error:
             raise ParseError(f"The body is not valid JSON: {error}.") from error
-        except ValueError:  # int() refuses so long a text
-            raise ParseError("The body has a number of thousands of digits.") from None
+        except ValueError:  # from int(), for more than 4300 digits
+            raise ParseError("The body contains a number with thousands of digits.") from None
 
 
 class _NotJSON(ValueError):
@@ -36,9 +36,9 @@ class _NotJSON(ValueError):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _NotJSON("a name stands twice in one object")
+        raise _NotJSON("an object contains a duplicate name")
     return members
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject(constant: str) -> NoReturn:
     raise _NotJSON(f"{constant} is not a JSON value")

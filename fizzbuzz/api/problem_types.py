@@ -1,4 +1,4 @@
-"""The kinds of problems that the API tells of; /docs/problems explains each."""
+"""The problem types of the API (RFC 9457), as listed at /docs/problems."""
 
 from __future__ import annotations
 
@@ -9,106 +9,108 @@ class ProblemType(NamedTuple):
     slug: str
     status: int
     title: str
-    meaning: str
+    description: str
 
 
-# The first of a status is the one for all that no other fits.
+# If a status has several types, the first is its default.
 PROBLEM_TYPES = [
     ProblemType(
         "bad-request",
         400,
         "Bad Request",
-        "What was sent can't be taken, and nothing was recorded. Where members or parameters are at fault, errors "
-        "names each of them and says what is accepted.",
+        "The request is invalid. Nothing was recorded. If members of the body or parameters are invalid, errors lists "
+        "each of them and says what is accepted.",
     ),
     ProblemType(
         "not-found",
         404,
         "Not Found",
-        "There is nothing at this address: an id that was never given out, a number that is none, a page beyond the "
-        "log, or an address that is none of the API's.",
+        "There is nothing at this URL: an id that does not exist, not a valid number, an invalid cursor, or an unknown "
+        "URL.",
     ),
     ProblemType(
         "method-not-allowed",
         405,
         "Method Not Allowed",
-        "This address takes other methods; the header Allow names them. The log can't be changed or deleted.",
+        "This URL does not support the method; the header Allow lists those it supports. Submissions cannot be changed "
+        "or deleted.",
     ),
     ProblemType(
         "not-acceptable",
         406,
         "Not Acceptable",
-        "The header Accept asks for something else than JSON or HTML. Nothing was recorded.",
+        "The header Accept does not allow JSON or HTML. Nothing was recorded.",
     ),
     ProblemType(
         "request-timeout",
         408,
         "Request Timeout",
-        "The body did not arrive whole and in time. Nothing was recorded; send it again.",
+        "The body was incomplete or arrived too slowly. Nothing was recorded; send it again.",
     ),
     ProblemType(
         "key-in-progress",
         409,
         "Key In Progress",
-        "Another request with the same Idempotency-Key is not done yet. Send it again with the same key in a moment.",
+        "Another request with the same Idempotency-Key is still in progress. Try again with the same key in a moment.",
     ),
     ProblemType(
         "length-required",
         411,
         "Length Required",
-        "The body came without the header Content-Length, and this server reads no other. Nothing was recorded.",
+        "The request needs the header Content-Length. Nothing was recorded.",
     ),
     ProblemType(
         "content-too-large",
         413,
         "Content Too Large",
-        "The body is larger than detail says. Nothing was recorded; send it in several.",
+        "The body exceeds the size given in detail. Nothing was recorded; split it into smaller requests.",
     ),
     ProblemType(
         "unsupported-media-type",
         415,
         "Unsupported Media Type",
-        "The header Content-Type names none that this address reads. Nothing was recorded; send application/json.",
+        "This URL does not support the Content-Type of the body. Nothing was recorded; send application/json.",
     ),
     ProblemType(
         "key-reused",
         422,
         "Key Reused",
-        "The same Idempotency-Key came before with another body. Nothing was recorded; a key belongs to one request.",
+        "This Idempotency-Key was already used with a different body. Nothing was recorded; use a new key for each "
+        "request.",
     ),
     ProblemType(
         "too-many-requests",
         429,
         "Too Many Requests",
-        "This client sent more than RateLimit-Policy allows, or too many requests that are costly to answer came at "
-        "once. Nothing was recorded; send it again after the seconds that Retry-After names.",
+        "Rate limit exceeded (see RateLimit-Policy), or too many expensive requests at the same time. Nothing was "
+        "recorded; try again after the number of seconds in Retry-After.",
     ),
     ProblemType(
         "internal-error",
         500,
         "Internal Server Error",
-        "Something broke on our side. Sent again, it may break again: tell who runs this service.",
+        "Something failed in the service. If it persists, contact the operator.",
     ),
     ProblemType(
         "unavailable",
         503,
         "Service Unavailable",
-        "The database is unavailable or busy, or the counts are catching up with the log: detail says which. Try again "
-        "after the seconds that Retry-After names.",
+        "The database is unavailable or busy, or the counts are catching up with the log; see detail. Try again after "
+        "the number of seconds in Retry-After.",
     ),
     ProblemType(
         "not-recorded",
         503,
         "Not Recorded",
-        "Nothing was recorded, for certain: the database is unavailable, busy, or out of memory or disk space. Send it "
-        "again after the seconds that Retry-After names.",
+        "It is certain that nothing was recorded: the database is unavailable, busy, or out of memory or disk space. "
+        "Try again after the number of seconds in Retry-After.",
     ),
     ProblemType(
         "outcome-unknown",
         503,
         "Outcome Unknown",
-        "The database was lost between the submission and its answer: it was recorded, or not. Sent again, it may "
-        "count twice; with the Idempotency-Key that it came with, it counts once.",
+        "The connection to the database was lost while recording: the submission may or may not have been recorded. "
+        "If you send it again, it may count twice; with the same Idempotency-Key, it counts once.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457)."""
+"""Error responses of the API as problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from core.log_config import request_id
 from fizzbuzz.api.problem_types import BY_SLUG, BY_STATUS
 
 CONTENT_TYPE = "application/problem+json"
-MOST_ERRORS = 20  # of one request's that are told
+MAX_ERRORS = 20  # listed in one response
 
 
 class InvalidQuery(ValidationError):
-    """A query parameter that can't be taken."""
+    """A query parameter is invalid."""
 
 
 class ErrorSerializer(serializers.Serializer):
@@ -35,61 +35,64 @@ class ErrorSerializer(serializers.Serializer):
 class ProblemSerializer(serializers.Serializer):
     """An error, as problem details (RFC 9457)."""
 
-    type = serializers.CharField(help_text="Address of an explanation.")
+    type = serializers.CharField(help_text="URL of the description of this problem type.")
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField()
-    instance = serializers.CharField(help_text="The path that was asked for.")
-    request_id = serializers.CharField(help_text="Name it when you report a problem; X-Request-ID says the same.")
+    instance = serializers.CharField(help_text="Path of the request.")
+    request_id = serializers.CharField(help_text="Include it when you report a problem. Same as X-Request-ID.")
     outcome = serializers.ChoiceField(
         choices=["not-recorded", "outcome-unknown"],
         required=False,
-        help_text="With 503 and 500: what became of what was sent.",
+        help_text="With 503 and 500: whether the submission was recorded.",
     )
-    errors = ErrorSerializer(many=True, required=False)  # type: ignore[assignment]  # hides a property of no use here
+    errors = ErrorSerializer(many=True, required=False)  # type: ignore[assignment]  # hides a property that is not used here
 
 
 def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
+    """Return the members of a problem: its type follows from the outcome, if that fits the status, or the status."""
     kind = BY_SLUG.get(more.get("outcome", ""))
     if kind is None or kind.status != status:
         kind = BY_STATUS.get(status)
-    told = {
+    return {
         "type": f"{reverse('problems')}#{kind.slug}" if kind else "about:blank",
         "title": kind.title if kind else HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": path,
+        "request_id": request_id.get(),
+        **more,
     }
-    return {**told, "status": status, "detail": detail, "instance": path, "request_id": request_id.get(), **more}
 
 
 def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
-    """These errors' entries among the responses of an OpenAPI operation."""
+    """Return the responses of an OpenAPI operation for these error statuses."""
     return {(status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, BY_STATUS[status].title) for status in statuses}
 
 
 def problem_response(
     status: int, detail: str, path: str, headers: dict[str, str] | None = None, **more: Any
 ) -> JsonResponse:
-    """For errors outside of DRF's views."""
+    """Return a problem response for errors outside of DRF's views."""
     body = problem(status, detail, path, **more)
     return JsonResponse(body, status=status, content_type=CONTENT_TYPE, headers=headers)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's, with its answer put into problem details; the browsable pages show the same."""
+    """Convert DRF's error responses to problem details, for JSON and for the browsable pages."""
     response = drf_exception_handler(error, context)
     if response is None:
         return None
     request = context["request"]
     if isinstance(error, ValidationError):
-        place = "parameter" if isinstance(error, InvalidQuery) else "pointer"
-        found = list(_flatten(error.detail, "" if place == "parameter" else "#"))
-        errors = [{place: where.removeprefix("/"), "detail": text} for where, text in found[:MOST_ERRORS]]
-        detail = (
-            f"{len(found)} errors, the first {MOST_ERRORS} of them below." if len(found) > MOST_ERRORS else found[0][1]
-        )
+        source = "parameter" if isinstance(error, InvalidQuery) else "pointer"
+        found = list(_flatten(error.detail, "" if source == "parameter" else "#"))
+        errors = [{source: where.removeprefix("/"), "detail": text} for where, text in found[:MAX_ERRORS]]
+        detail = f"{len(found)} errors; the first {MAX_ERRORS} are listed." if len(found) > MAX_ERRORS else found[0][1]
         response.data = problem(response.status_code, detail, request.path, errors=errors)
     else:
         response.data = problem(response.status_code, response.data["detail"], request.path)
-    if not hasattr(request, "accepted_renderer"):  # a 406; the document's own would write YAML
+    if not hasattr(request, "accepted_renderer"):  # a 406; the schema view's first renderer writes YAML
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     if request.accepted_renderer.format == "json":
         response.content_type = CONTENT_TYPE
@@ -97,7 +100,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def _flatten(detail: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Each message of DRF's nested error details, with the place it belongs to."""
+    """Yield each message of DRF's nested error details with its pointer or parameter."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             yield from _flatten(value, where if key == "non_field_errors" else f"{where}/{key}")

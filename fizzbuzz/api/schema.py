@@ -1,4 +1,4 @@
-"""The OpenAPI document."""
+"""View of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ class SchemaView(SpectacularAPIView):
 
 @cache
 def _document(format_: str) -> bytes:
-    schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # they have no annotations
+    schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # drf-spectacular has no annotations
     document: bytes = _RENDERERS[format_]().render(schema, renderer_context={})
     return document

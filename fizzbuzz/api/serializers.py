@@ -1,4 +1,4 @@
-"""What the API takes and gives."""
+"""Serializers of the API's requests, query parameters and responses."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from rest_framework.utils import html
 
 from fizzbuzz import rules
 
-MOST_NUMBERS = 10_000  # in one batch
-MOST_LISTED = 100  # of the most common
+MAX_BATCH_NUMBERS = 10_000
+MAX_LIMIT = 100  # of the most common numbers
 INTEGER = {"type": "integer", "format": "int64", "minimum": rules.SMALLEST, "maximum": rules.LARGEST}
-# Any text of up to 18 digits is in range; longer ones are looked at.
+# Any text of up to 18 digits is in range. Longer ones may be valid, too, which a pattern cannot express.
 TEXT = {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}
 
 
-# To JSON Schema 15.0 is an integer.
-@extend_schema_field({"oneOf": [INTEGER, TEXT], "description": "A whole number, written as one: not 15.0 or 1e3."})
+# The description excludes 15.0, which JSON Schema takes for an integer.
+@extend_schema_field({"oneOf": [INTEGER, TEXT], "description": "A whole number, not written as 15.0 or 1e3."})
 class NumberField(serializers.Field):
-    """A whole number as `rules.parse_number` takes it."""
+    """A whole number, parsed by `rules.parse_number`."""
 
-    default_error_messages = {"invalid": rules.EXPECTED + " This is {value}."}
+    default_error_messages = {"invalid": rules.EXPECTED + " Received {value}."}
 
     def get_value(self, dictionary: Any) -> Any:
-        # Of two values in a form, DRF takes the last.
+        # Return duplicate form fields as a list, which is invalid; DRF would silently use the last.
         if html.is_html_input(dictionary) and len(values := dictionary.getlist(self.field_name)) > 1:
             return values
         return super().get_value(dictionary)
@@ -40,40 +40,39 @@ class NumberField(serializers.Field):
             self.fail("invalid", value=_shown(data))
 
 
-def _shown(value: Any, longest: int = 60) -> str:
-    """A value for an error message: ASCII, on one line, and short."""
+def _shown(value: Any, max_chars: int = 60) -> str:
+    """Return a value for an error message: ASCII, on one line, and short."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
-    text = json.dumps(value[:longest] if isinstance(value, str) else value)
-    return text if len(text) <= longest else f"{text[:longest]}…"
+    text = json.dumps(value[:max_chars] if isinstance(value, str) else value)
+    return text if len(text) <= max_chars else f"{text[:max_chars]}…"
 
 
-@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MOST_LISTED})
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT})
 class LimitField(NumberField):
-    """How many rows to give."""
+    """The number of rows to return."""
 
-    default_error_messages = {"invalid": f"Enter a whole number from 1 to {MOST_LISTED}. This is {{value}}."}
+    default_error_messages = {"invalid": f"Enter a whole number from 1 to {MAX_LIMIT}. Received {{value}}."}
 
     def to_internal_value(self, data: Any) -> int:
         limit = super().to_internal_value(data)
-        if not 1 <= limit <= MOST_LISTED:
+        if not 1 <= limit <= MAX_LIMIT:
             self.fail("invalid", value=_shown(data))
         return limit
 
 
 @extend_schema_field(INTEGER)
 class IntegerField(serializers.ReadOnlyField):
-    """A 64-bit integer, as JSON gives it."""
+    """A 64-bit integer."""
 
 
 @extend_schema_field({"type": "string", "enum": [kind.value for kind in rules.Kind]})
 class KindField(serializers.ReadOnlyField):
-    """What the number is divisible by."""
+    """The kind of a number."""
 
 
-# The serializers below have no docstrings: one of their base would become their description in the OpenAPI document.
-# The base returns attributes unchanged, since the renderer can write them: a page of the log takes two thirds of the
-# time. Its fields are for the document.
+# The base returns attributes unchanged, since the renderer can write them: this takes a third off the time of a page of
+# the log. Its fields only describe the response in the OpenAPI document, where a docstring would appear, too.
 class AttributesSerializer(serializers.Serializer):
     def to_representation(self, instance: Any) -> dict[str, Any]:
         return {name: getattr(instance, name) for name in self.fields.fields}
@@ -87,9 +86,9 @@ class SubmissionSerializer(AttributesSerializer):
     created_at = serializers.DateTimeField(read_only=True)
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Of a Submission or one of `Submission.objects.as_rows`: a page of the log has a hundred."""
+        """Represent a Submission or a row of `Submission.objects.as_rows`; the kind is computed only once."""
         number = instance.number
-        kind, result = rules.described(number)
+        kind, result = rules.kind_and_result(number)
         return {
             "id": instance.id,
             "number": number,
@@ -104,7 +103,7 @@ class SubmitSerializer(serializers.Serializer):
 
 
 class BatchSerializer(serializers.Serializer):
-    numbers = serializers.ListField(child=NumberField(), min_length=1, max_length=MOST_NUMBERS)
+    numbers = serializers.ListField(child=NumberField(), min_length=1, max_length=MAX_BATCH_NUMBERS)
 
 
 class MostCommonSerializer(AttributesSerializer):
@@ -127,7 +126,7 @@ class TimeField(serializers.DateTimeField):
         except serializers.ValidationError:
             if re.search(r"\d [0-9]{2}:?[0-9]{2}$", str(value), re.ASCII):
                 raise serializers.ValidationError(
-                    "A + in a URL stands for a space. Write %2B, as in 2026-01-31T12:00:00%2B01:00."
+                    "In a URL, + is decoded as a space. Use %2B instead, as in 2026-01-31T12:00:00%2B01:00."
                 ) from None
             raise
 
@@ -138,6 +137,6 @@ class MostCommonQuery(serializers.Serializer):
     until = TimeField(required=False, help_text="Only submissions before this time, as ISO 8601.")
 
 
-class LogQuery(serializers.Serializer):
+class SubmissionFilters(serializers.Serializer):
     number = NumberField(required=False)
     kind = serializers.ChoiceField(choices=[kind.value for kind in rules.Kind], required=False)

@@ -1,4 +1,4 @@
-"""URLs of the API and of its documentation."""
+"""URLs of the API and its documentation."""
 
 from __future__ import annotations
 

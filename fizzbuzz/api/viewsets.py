@@ -1,4 +1,4 @@
-"""The API's addresses."""
+"""Viewsets of the API."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from fizzbuzz.api.parsers import StrictJSONParser
 from fizzbuzz.api.problems import InvalidQuery, problems
 from fizzbuzz.api.serializers import (
     BatchSerializer,
-    LogQuery,
     MostCommonQuery,
     MostCommonSerializer,
     NumberSerializer,
+    SubmissionFilters,
     SubmissionSerializer,
     SubmitSerializer,
 )
@@ -37,22 +37,22 @@ from fizzbuzz.counts import reads, time_range
 from fizzbuzz.models import NumberWithCount, Submission
 from fizzbuzz.submissions import idempotency, record
 
-# Shared by all requests, since each instance copies its fields. Neither validating nor representing changes them.
+# Shared by all requests, because each new instance copies its fields. Validation and representation do not change them.
 SUBMIT = SubmitSerializer()
 BATCH = BatchSerializer()
 SUBMISSION = SubmissionSerializer()
 NUMBER = NumberSerializer()
 MOST_COMMON = MostCommonSerializer()
-LOG_QUERY = LogQuery()
+SUBMISSION_FILTERS = SubmissionFilters()
 MOST_COMMON_QUERY = MostCommonQuery()
 
 
 def _query(serializer: Serializer, request: Request) -> dict[str, Any]:
-    """Return the query parameters as the serializer reads them. Raise InvalidQuery."""
-    # Of two values one would have to be ignored, and the caller can't know which.
+    """Return the query parameters, validated by the serializer. Raise InvalidQuery."""
+    # Of two values one would silently be ignored.
     if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
         raise InvalidQuery({name: ["Give this parameter once."] for name in twice})
-    # As a plain dict, or DRF takes it for a browser's form, where an empty field is one left out.
+    # A QueryDict would be treated as an HTML form, where an empty field counts as missing.
     try:
         return dict(serializer.run_validation(request.query_params.dict()))
     except ValidationError as error:
@@ -60,24 +60,24 @@ def _query(serializer: Serializer, request: Request) -> dict[str, Any]:
 
 
 class KnownParameters(ViewSet):
-    """Viewset that rejects unknown query parameters: one that is misspelt would be ignored."""
+    """Viewset that rejects unknown query parameters, so that a misspelt one is not ignored."""
 
     list_parameters: tuple[str, ...] = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if not request.META["QUERY_STRING"] or not self.action:  # another method than the URL takes
+        if not request.META["QUERY_STRING"] or not self.action:  # no action: the method is not allowed
             return
         known = self.list_parameters if self.action == "list" else ()
         if unknown := request.query_params.keys() - {*known, api_settings.URL_FORMAT_OVERRIDE}:
-            takes = f"the parameters {', '.join(known)}" if known else "no parameters"
-            raise InvalidQuery({name: [f"Unknown parameter. This URL takes {takes}."] for name in sorted(unknown)})
+            accepts = f"the parameters {', '.join(known)}" if known else "no parameters"
+            raise InvalidQuery({name: [f"Unknown parameter. This URL accepts {accepts}."] for name in sorted(unknown)})
 
 
 @extend_schema_view(
     create=extend_schema(
         summary="Submit a number",
-        description="Classifies the number and records it. It is on disk when the answer arrives.",
+        description="Classifies the number and records it. The record is on disk when the response is sent.",
         examples=[examples.SUBMIT],
         parameters=[examples.KEY_PARAMETER],
         responses={
@@ -88,11 +88,11 @@ class KnownParameters(ViewSet):
     list=extend_schema(
         summary="The log of submissions, newest first",
         description=(
-            f"`kind` alone reads {MAX_SCANNED_ROWS:,} rows of the log per page: a page may have fewer than "
-            f"{SubmissionCursorPagination.page_size} results, even none, while `next` leads on. The log ends where "
-            "`next` is null."
+            f"With `kind` and without `number`, a page scans {MAX_SCANNED_ROWS:,} rows of the log. It may have fewer "
+            f"than {SubmissionCursorPagination.page_size} results, or none, although older ones follow: the log ends "
+            "where `next` is null."
         ),
-        parameters=[LogQuery],
+        parameters=[SubmissionFilters],
         responses={200: SubmissionSerializer(many=True), **problems(400, 404, 406, 503)},
     ),
     retrieve=extend_schema(
@@ -109,9 +109,9 @@ class SubmissionViewSet(
     KnownParameters,
     GenericViewSet,
 ):
-    """Numbers that were sent."""
+    """Submissions: record numbers and read the log."""
 
-    list_parameters = (*LOG_QUERY.fields, SubmissionCursorPagination.cursor_query_param)
+    list_parameters = (*SUBMISSION_FILTERS.fields, SubmissionCursorPagination.cursor_query_param)
     queryset = Submission.objects.all()
     serializer_class = SubmissionSerializer
     pagination_class = SubmissionCursorPagination
@@ -139,11 +139,11 @@ class SubmissionViewSet(
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.action != "list":
             return queryset
-        query = _query(LOG_QUERY, self.request)
+        query = _query(SUBMISSION_FILTERS, self.request)
         number, kind = query.get("number"), query.get("kind")
         log = Submission.objects.all()
         if number is not None:
-            # Its kind is known: the other kinds have none of its rows.
+            # A number has one kind: with another kind, no rows match.
             log = log.filter(number=number) if kind in {None, rules.classify(number)} else log.none()
         elif kind is not None:
             self.max_scanned_rows = MAX_SCANNED_ROWS
@@ -152,7 +152,7 @@ class SubmissionViewSet(
 
     @extend_schema(
         summary="Submit many numbers",
-        description="All are recorded, or none. The answer has them in their order.",
+        description="Either all numbers are recorded or none. The response lists them in the order of the request.",
         examples=[examples.BATCH],
         parameters=[examples.KEY_PARAMETER],
         responses={201: SubmissionSerializer(many=True), **problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503)},
@@ -172,13 +172,13 @@ class SubmissionViewSet(
 
 
 class NumberViewSet(KnownParameters):
-    """Any number, whether or not it was ever sent."""
+    """Numbers, whether or not they were ever submitted."""
 
     lookup_field = "number"
     lookup_value_regex = "[^/]+"
 
     @extend_schema(
-        summary="Classify a number, without recording it",
+        summary="Classify a number without recording it",
         responses={200: OpenApiResponse(NumberSerializer, examples=[examples.NUMBER]), **problems(404, 406, 503)},
         parameters=[examples.NUMBER_PARAMETER],
     )
@@ -190,24 +190,24 @@ class NumberViewSet(KnownParameters):
         return Response(NUMBER.to_representation(NumberWithCount(value, reads.count_of(value))))
 
 
-# Never shown without a look here; who has the answer already is spared the body.
+# Clients revalidate by ETag on every request, and get a 304 without a body if nothing changed.
 @method_decorator([cache_control(no_cache=True), conditional_page], "dispatch")
 class MostCommonViewSet(KnownParameters):
-    """The numbers that were sent most often."""
+    """The most frequently submitted numbers."""
 
     list_parameters = tuple(MOST_COMMON_QUERY.fields)
 
     @extend_schema(
         summary="The most common numbers",
         description=(
-            "Most common first; of equally common numbers the smaller comes first. `since` and `until` ask for a "
-            "time window, which is counted anew: one too wide to be counted in time is rejected with 400, too many "
-            "at once with 429. A time without an offset is taken as UTC, and `+` must be sent as `%2B`."
+            "Most common first; on a tie the smaller number comes first. `since` and `until` select a time range, "
+            "which is counted from the log: a range that takes too long to count is rejected with 400, too many "
+            "concurrent ones with 429. A time without an offset is UTC, and `+` must be sent as `%2B`."
         ),
         parameters=[MostCommonQuery],
         responses={
             200: OpenApiResponse(MostCommonSerializer(many=True), examples=[examples.MOST_COMMON]),
-            304: OpenApiResponse(description="Unchanged since the answer whose ETag came as If-None-Match"),
+            304: OpenApiResponse(description="Unchanged since the response whose ETag was sent as If-None-Match"),
             **problems(400, 406, 429, 503),
         },
     )
@@ -215,6 +215,6 @@ class MostCommonViewSet(KnownParameters):
         query = _query(MOST_COMMON_QUERY, request)
         try:
             top = time_range.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
-        except time_range.WindowTooWide as error:
+        except time_range.TimeRangeTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
         return Response([MOST_COMMON.to_representation(each) for each in top])

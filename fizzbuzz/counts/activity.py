@@ -1,4 +1,4 @@
-"""What goes on: the latest submissions, and how many there were by kind in each part of a time window."""
+"""Recent submissions, and counts per kind and time bucket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fizzbuzz.models import Submission
 
 
 class Period(NamedTuple):
-    """So many buckets, each so wide; the last one is the current one."""
+    """A number of buckets of the same width. The last one contains the current time."""
 
     buckets: int
     width: timedelta
@@ -36,12 +36,12 @@ class Bucket(NamedTuple):
         return sum(self.counts.values())
 
 
-# One statement, so one snapshot and one now. The inner ORDER BY is explained in rollup.py.
+# One statement, so one snapshot and one current time. ranking.py explains the inner ORDER BY.
 _ACTIVITY = """
     WITH bucket AS (
-        SELECT current - place * %(width)s AS start
+        SELECT current - index * %(width)s AS start
         FROM date_bin(%(width)s, statement_timestamp(), 'epoch') AS current,
-            generate_series(0, %(buckets)s - 1) AS place
+            generate_series(0, %(buckets)s - 1) AS index
     ), kept AS (
         SELECT minute, fizz, buzz, fizzbuzz, number FROM fizzbuzz_minutecount
         WHERE minute >= (SELECT min(start) FROM bucket)
@@ -54,7 +54,7 @@ _ACTIVITY = """
     )
     SELECT start, COALESCE(fizz, 0), COALESCE(buzz, 0), COALESCE(fizzbuzz, 0), COALESCE(number, 0)
     FROM bucket LEFT JOIN counted USING (start) ORDER BY start
-""".format(  # noqa: S608 - with SQL of our own
+""".format(  # noqa: S608 - built from constants
     tail=minutes.counted("""
         SELECT number, created_at FROM fizzbuzz_submission
         WHERE id > COALESCE((SELECT minutes_through FROM fizzbuzz_watermark), 0) ORDER BY id
@@ -62,11 +62,11 @@ _ACTIVITY = """
 )
 
 
-def activity(window: str) -> list[Bucket]:
-    """The buckets of one of PERIODS, oldest first, empty ones included."""
+def activity(period: str) -> list[Bucket]:
+    """Return the buckets of a period (a key of PERIODS), oldest first, including empty ones."""
     ranking.require_short_tail()
     with connection.cursor() as cursor:
-        cursor.execute(_ACTIVITY, PERIODS[window]._asdict())
+        cursor.execute(_ACTIVITY, PERIODS[period]._asdict())
         return [
             Bucket(start, dict(zip(minutes.COLUMNS.values(), map(int, counts), strict=True)))
             for start, *counts in cursor.fetchall()
@@ -74,5 +74,5 @@ def activity(window: str) -> list[Bucket]:
 
 
 def latest(limit: int) -> list[Submission]:
-    """The newest submissions, newest first."""
+    """Return the newest submissions, newest first."""
     return list(Submission.objects.order_by("-id")[:limit])

@@ -1,4 +1,4 @@
-"""When to fold: each process folds in a background thread, beside the requests."""
+"""Fold scheduling: each process folds in a background thread, concurrently with its requests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fizzbuzz import metrics
 from fizzbuzz.counts import folding, ranking
 from fizzbuzz.counts.folding import FoldLimit, LogReplaced
 
-FOLD_EVERY_ROWS = 1_000  # that this process recorded
-FOLD_INTERVAL_SECONDS = 1.0  # between two looks at the tail, whoever wrote it
-MIN_SETTLE_INTERVAL_SECONDS = 0.05  # between two looks at the writers that a fold depends on; doubled each time
-IMPORT_FOLD_TIMEOUT_SECONDS = 5.0  # that an import waits for other writers and folds, so that the tail stays short
+FOLD_EVERY_ROWS = 1_000  # recorded by this process
+FOLD_INTERVAL_SECONDS = 1.0  # between two checks of the tail, for rows recorded by any process
+MIN_SETTLE_INTERVAL_SECONDS = 0.05  # between two checks of the writers that delay a fold; doubled after each check
+IMPORT_FOLD_TIMEOUT_SECONDS = 5.0  # maximum wait of an import for concurrent writers and folds
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 class FoldScheduler:
     """Folds after every FOLD_EVERY_ROWS rows that this process recorded, and every FOLD_INTERVAL_SECONDS.
 
-    It never waits for writers: it remembers how far it can fold once they are done.
+    It does not block on writers: it keeps a fold limit, and folds once their transactions have ended.
     """
 
     def __init__(self) -> None:
-        self.pause_seconds = FOLD_INTERVAL_SECONDS  # until the next step
+        self.pause_seconds = FOLD_INTERVAL_SECONDS  # before the next step
         self._recorded = 0
         self._due = threading.Event()
         self._thread: threading.Thread | None = None
@@ -35,21 +35,21 @@ class FoldScheduler:
         self._failing = False
 
     def start(self) -> None:
-        """Start the thread, unless it runs in this process. It keeps no process from exiting."""
+        """Start the thread if it does not run in this process yet. It is a daemon: the process may exit any time."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="fold", daemon=True)
             self._thread.start()
 
     def recorded(self, rows: int) -> None:
-        """Take note of rows that are committed. Never waits."""
-        self._recorded += rows  # two threads may lose a few rows here, and fold that much later
+        """Count committed rows, and wake the thread when a fold is due. Never blocks."""
+        self._recorded += rows  # not atomic: lost updates only delay a fold
         if self._recorded >= FOLD_EVERY_ROWS:
             self._recorded = 0
             self.start()
             self._due.set()
 
     def step(self) -> int:
-        """Fold what is settled by now, and return how many rows. A fold that fails is logged."""
+        """Fold the settled rows, and return how many. An error is logged, and 0 returned."""
         try:
             rows = self._fold_tail()
         except Exception as error:
@@ -58,8 +58,8 @@ class FoldScheduler:
             if isinstance(error, LogReplaced):
                 return 0
             metrics.folds.labels("failed").inc()
-            if not self._failing:  # once, if the database is down for long
-                log.exception("A fold failed. Counts stay exact; the next fold makes up for it.")
+            if not self._failing:  # log only once while the database is unavailable
+                log.exception("Fold failed, will be retried. Counts stay exact.")
             self._failing = True
             return 0
         self._failing = False
@@ -81,7 +81,7 @@ class FoldScheduler:
         while rows := _fold(newest):
             folded += rows
             if rows < folding.MAX_ROWS_PER_FOLD:
-                ranking.known_tail_rows = 0  # but for what came since
+                ranking.known_tail_rows = 0  # except for rows recorded since
                 break
             ranking.known_tail_rows = max(0, tail - folded)
         return folded
@@ -95,17 +95,17 @@ class FoldScheduler:
             self._due.clear()
             try:
                 self.step()
-                connection.close()  # back to the pool
+                connection.close()  # returns it to the pool
             except Exception:
-                log.exception("Folding failed in an unexpected way, and goes on")
+                log.exception("Unexpected error while folding, will be retried")
 
 
 def fold_when_settled(limit: FoldLimit) -> None:
-    """Fold up to the limit, for a command that appends many rows. Gives up after IMPORT_FOLD_TIMEOUT_SECONDS."""
+    """Fold up to the limit, so that the tail stays short during an import. Stop at IMPORT_FOLD_TIMEOUT_SECONDS."""
     deadline = time.monotonic() + IMPORT_FOLD_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         rows = _fold(limit.newest) if folding.is_settled(limit) else None
-        if rows is None:  # a writer is open, or another process folds
+        if rows is None:  # a writer is active, or another process folds
             time.sleep(0.01)
         elif rows < folding.MAX_ROWS_PER_FOLD:
             return

@@ -1,4 +1,4 @@
-"""Folds: pieces of the log's tail are added to the rollups.
+"""Folds: add rows of the log's tail to the rollups.
 
 docs/exactness.md proves that no row is missed or counted twice.
 """
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import psycopg
 from django.db import OperationalError, connection, transaction
@@ -17,12 +17,12 @@ from django.db.backends.utils import CursorWrapper
 
 from fizzbuzz.counts import minutes
 
-SETTLE_TIMEOUT_SECONDS = 0.03  # that `settle` waits for writers
-LOCK_TIMEOUT_SECONDS = 0.03  # that a fold waits for each lock
-DISTRIBUTED_LOCK_TIMEOUT_SECONDS = 0.2  # that writers to a distributed log may be held up
+SETTLE_TIMEOUT_SECONDS = 0.03  # maximum wait for concurrent writers
+FOLD_LOCK_TIMEOUT_SECONDS = 0.03  # maximum wait for each lock
+DISTRIBUTED_LOCK_TIMEOUT_SECONDS = 0.2  # maximum time that a fold blocks the writers of a distributed log
 MAX_ROWS_PER_FOLD = 50_000  # about half a second if they are all different
 
-# A prepared transaction has no pid, and lost the name that we may have known it by.
+# A prepared transaction has no pid, and its virtualtransaction changed when it was prepared: always include those.
 _WRITERS = """
     SELECT COALESCE(array_agg(virtualtransaction), '{}')
     FROM pg_locks
@@ -45,14 +45,14 @@ _MAKE_WATERMARK = """
 """
 _LOCK_WATERMARK = "SELECT through, minutes_through FROM fizzbuzz_watermark FOR UPDATE "
 
-# One piece for both rollups, which differ in how far they are only where older code has folded.
+# One batch of rows for both rollups. Their watermarks differ only after folds by a release without MinuteCount.
 _FOLD = """
-    WITH piece AS (
+    WITH batch AS (
         SELECT id, number, created_at FROM fizzbuzz_submission
-        WHERE id > LEAST(%(through)s, %(minutes_through)s) AND id <= %(newest)s ORDER BY id LIMIT %(most)s
+        WHERE id > LEAST(%(through)s, %(minutes_through)s) AND id <= %(newest)s ORDER BY id LIMIT %(max_rows)s
     ), rolled_up AS (
         INSERT INTO fizzbuzz_numbercount AS rolled_up (number, count)
-        SELECT number, count(*) FROM piece WHERE id > %(through)s GROUP BY number ORDER BY number
+        SELECT number, count(*) FROM batch WHERE id > %(through)s GROUP BY number ORDER BY number
         ON CONFLICT (number) DO UPDATE SET count = rolled_up.count + EXCLUDED.count
     ), minutes AS (
         INSERT INTO fizzbuzz_minutecount AS minutes (minute, fizz, buzz, fizzbuzz, number)
@@ -62,21 +62,21 @@ _FOLD = """
             fizzbuzz = minutes.fizzbuzz + EXCLUDED.fizzbuzz, number = minutes.number + EXCLUDED.number
     )
     UPDATE fizzbuzz_watermark SET
-        through = GREATEST(through, (SELECT max(id) FROM piece)),
-        minutes_through = GREATEST(minutes_through, (SELECT max(id) FROM piece)),
+        through = GREATEST(through, (SELECT max(id) FROM batch)),
+        minutes_through = GREATEST(minutes_through, (SELECT max(id) FROM batch)),
         folded_at = now()
-    RETURNING (SELECT count(*) FROM piece)
-""".format(  # noqa: S608 - with SQL of our own
-    minutes=minutes.counted("SELECT number, created_at FROM piece WHERE id > %(minutes_through)s")
+    RETURNING (SELECT count(*) FROM batch)
+""".format(  # noqa: S608 - built from constants
+    minutes=minutes.counted("SELECT number, created_at FROM batch WHERE id > %(minutes_through)s")
 )
 
 
 class LogReplaced(Exception):
-    """Ids that were seen are gone: the log was emptied or restored, or another server took over."""
+    """Known ids are gone: the log was emptied or restored, or another server took over."""
 
 
 class FoldLimit(NamedTuple):
-    """An id up to which all can be folded, once these transactions are over."""
+    """An id up to which the log can be folded once these transactions have ended."""
 
     newest: int
     writers: list[str]
@@ -84,17 +84,17 @@ class FoldLimit(NamedTuple):
 
 
 class Watermarks(NamedTuple):
-    """How far each rollup is."""
+    """The id up to which each rollup covers the log."""
 
     through: int
     minutes_through: int
 
 
 def find_fold_limit() -> FoldLimit:
-    """Return the newest id, and the transactions that may still add rows below it: see `is_settled`.
+    """Return the newest id and the transactions that may still commit rows below it; see `is_settled`.
 
-    An INSERT locks the table before it draws an id. So every transaction that drew one below the newest holds the lock
-    when we look, or is done: the newest id must be read before.
+    An INSERT locks the table before it takes an id from the sequence. So each transaction with an id below the newest
+    one still holds the lock when pg_locks is read, or has ended. The newest id must therefore be read first.
     """
     with connection.cursor() as cursor:
         cursor.execute(_NEWEST)
@@ -103,9 +103,9 @@ def find_fold_limit() -> FoldLimit:
 
 
 def is_settled(limit: FoldLimit) -> bool:
-    """Whether every row up to the limit is visible by now or never will be.
+    """Return whether no row at or below the limit can still become visible.
 
-    It may be asked however much later. Raises LogReplaced.
+    The limit may be arbitrarily old. Raise LogReplaced.
     """
     with connection.cursor() as cursor:
         if _is_distributed(cursor):
@@ -115,7 +115,7 @@ def is_settled(limit: FoldLimit) -> bool:
         writers = _writers(cursor, among=limit.writers)
         cursor.execute(_NEWEST)
         newest, server_started_at = cursor.fetchone()
-    # After a failover or TRUNCATE ids may be drawn again, by transactions that we have not seen.
+    # After a failover or TRUNCATE, ids may be used again by transactions that are not in `writers`.
     if newest < limit.newest or server_started_at != limit.server_started_at:
         raise LogReplaced
     return not writers
@@ -140,8 +140,8 @@ def _writers_have_finished() -> bool:
     return True
 
 
-def settle(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
-    """Return an id such that no row at or below it can still become visible; None if a writer stays for too long."""
+def wait_for_settled_id(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
+    """Return an id such that no row at or below it can still become visible; None if a writer exceeds the timeout."""
     deadline = time.monotonic() + timeout_seconds
     limit = find_fold_limit()
     while not is_settled(limit):
@@ -152,31 +152,32 @@ def settle(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
 
 
 def fold() -> int | None:
-    """Move a piece of the tail into the rollup; return how many rows.
+    """Add up to MAX_ROWS_PER_FOLD rows of the tail to the rollups; return how many.
 
-    None: skipped, for another process folds, or a writer or a lock is in the way. That is normal.
+    Return None if skipped, which is normal: another process folds, or a writer or a lock delays the fold.
     """
-    newest = settle()
+    newest = wait_for_settled_id()
     return None if newest is None else fold_settled(newest)
 
 
 def fold_settled(newest: int) -> int | None:
-    """As `fold`, up to an id that is settled."""
+    """Like `fold`, up to an id that is settled."""
     try:
         with _short_lock_waits() as cursor:
-            watermarks = hold_watermark(cursor, "SKIP LOCKED")
+            watermarks = lock_watermark(cursor, "SKIP LOCKED")
             if watermarks is None:
                 return None
             if newest <= min(watermarks):
                 return 0
-            rows: int = _value(cursor, _FOLD, {**watermarks._asdict(), "newest": newest, "most": MAX_ROWS_PER_FOLD})
+            params = {**watermarks._asdict(), "newest": newest, "max_rows": MAX_ROWS_PER_FOLD}
+            rows: int = _value(cursor, _FOLD, params)
             return rows
     except _Locked:
         return None
 
 
 def tail_length() -> int | None:
-    """Return how many ids lie above the watermark, gaps included; None while a lock is in the way."""
+    """Return the number of ids above the watermark, including gaps; None if a lock could not be acquired in time."""
     try:
         with _short_lock_waits() as cursor:
             rows: int = _value(cursor, _TAIL_LENGTH)
@@ -186,7 +187,7 @@ def tail_length() -> int | None:
 
 
 def _writers(cursor: CursorWrapper, among: list[str] | None = None) -> list[str]:
-    """The transactions that write to the log now, other than our own."""
+    """Return the transactions that currently write to the log, except this one."""
     writers: list[str] = _value(cursor, _WRITERS, {"among": among})
     return writers
 
@@ -196,8 +197,8 @@ class _Locked(Exception):
 
 
 @contextmanager
-def _short_lock_waits(seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[CursorWrapper]:
-    """A transaction that waits so long for each lock. Raises _Locked."""
+def _short_lock_waits(seconds: float = FOLD_LOCK_TIMEOUT_SECONDS) -> Iterator[CursorWrapper]:
+    """Run a transaction that waits at most so long for each lock. Raise _Locked."""
     try:
         with transaction.atomic(durable=True), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds * 1000:.0f}ms"])
@@ -208,10 +209,10 @@ def _short_lock_waits(seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[CursorW
         raise
 
 
-def hold_watermark(cursor: CursorWrapper, unless: str = "") -> Watermarks | None:
-    """The watermark, which stays ours until the transaction ends; None `unless` it can be had."""
+def lock_watermark(cursor: CursorWrapper, wait_policy: Literal["", "SKIP LOCKED"] = "") -> Watermarks | None:
+    """Lock and return the watermarks until the transaction ends; None if locked elsewhere and not waited for."""
     cursor.execute(_MAKE_WATERMARK)
-    cursor.execute(_LOCK_WATERMARK + unless)
+    cursor.execute(_LOCK_WATERMARK + wait_policy)
     row: tuple[int, int] | None = cursor.fetchone()
     return Watermarks(*row) if row else None
 

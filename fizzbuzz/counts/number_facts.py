@@ -1,4 +1,4 @@
-"""What is known of one number: how often it was submitted, its rank, when first and last."""
+"""Facts about one number: its count, its rank, and the times of its first and last submission."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from django.db import connection
 from fizzbuzz import rules
 from fizzbuzz.counts.ranking import MAX_RANK, require_short_tail
 
-# One statement, so one snapshot. The rank is 1 + how many numbers rank before this one: those that do so by the rollup
-# alone, and those that do so only together with their rows in the tail. The first are read off the index, and the
-# second are not looked at if there are MAX_RANK of the first. Two ranges instead of one with OR: behind the last that
-# ranks before it, a scan of the index would go on through all numbers that are as common. The planner doesn't know how
-# few rows they are: ORDER BY keeps it from scanning the whole rollup, and OFFSET 0 from looking up each count twice.
+# One statement, so one snapshot. The rank is 1 + the number of numbers that rank higher: by their rolled-up count alone
+# (`rolled_up`), or only with their rows in the tail (`risen`). The former are read from the index; the latter are not
+# computed if MAX_RANK of the former exist. `rolled_up` is two index ranges and not one condition with OR, for which the
+# index scan would continue through all numbers with the same count. The planner overestimates the rows: the ORDER BY
+# prevents a scan of the whole rollup, and OFFSET 0 a second lookup of each count.
 _FACTS = """
     WITH through AS (
         SELECT COALESCE((SELECT through FROM fizzbuzz_watermark), 0) AS id
@@ -26,10 +26,11 @@ _FACTS = """
     ), rolled_up AS (
         SELECT count(*) AS count FROM (
             (SELECT 1 FROM fizzbuzz_numbercount
-            WHERE count > (SELECT count FROM own) ORDER BY count DESC, number LIMIT %(places)s)
+            WHERE count > (SELECT count FROM own) ORDER BY count DESC, number LIMIT %(max_rank)s)
             UNION ALL
             (SELECT 1 FROM fizzbuzz_numbercount
-            WHERE count = (SELECT count FROM own) AND number < %(number)s ORDER BY count DESC, number LIMIT %(places)s)
+            WHERE count = (SELECT count FROM own) AND number < %(number)s
+            ORDER BY count DESC, number LIMIT %(max_rank)s)
         ) AS before
     ), tail AS (
         SELECT number, count(*) AS count
@@ -46,7 +47,7 @@ _FACTS = """
         AND (-of_rollup, number) > (-(SELECT count FROM own), %(number)s)
     )
     SELECT own.count,
-        CASE WHEN own.count > 0 AND rolled_up.count < %(places)s
+        CASE WHEN own.count > 0 AND rolled_up.count < %(max_rank)s
         THEN rolled_up.count + (SELECT count FROM risen) + 1 END,
         (SELECT created_at FROM fizzbuzz_submission WHERE number = %(number)s ORDER BY id LIMIT 1),
         (SELECT created_at FROM fizzbuzz_submission WHERE number = %(number)s ORDER BY id DESC LIMIT 1)
@@ -57,7 +58,7 @@ _FACTS = """
 class NumberFacts(NamedTuple):
     number: int
     count: int  # type: ignore[assignment]  # hides tuple.count, which has no use here
-    rank: int | None  # among the MAX_RANK most common numbers, from 1; None beyond them
+    rank: int | None  # 1 to MAX_RANK; None for less common numbers
     first: datetime | None  # None if it was never submitted
     last: datetime | None
 
@@ -71,10 +72,11 @@ class NumberFacts(NamedTuple):
 
 
 def facts_of(number: int) -> NumberFacts:
+    """Return the facts about a number, submitted or not. Raise CatchingUp."""
     require_short_tail()
     with connection.cursor() as cursor:
-        cursor.execute(_FACTS, {"number": number, "places": MAX_RANK})
+        cursor.execute(_FACTS, {"number": number, "max_rank": MAX_RANK})
         count, rank, *times = cursor.fetchone()
-    # An id is drawn before its row is committed, and two rows' times may be in the other order.
+    # Rows may get their ids in another order than their times.
     first, last = sorted(times) if count else (None, None)
     return NumberFacts(number, count, rank if rank and rank <= MAX_RANK else None, first, last)

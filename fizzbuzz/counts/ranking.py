@@ -1,6 +1,6 @@
-"""The most common numbers, and the count of one, exact at every moment: the rollup plus the tail.
+"""The most common numbers, and the count of one number. Both are always exact: the rollup plus the tail.
 
-docs/exactness.md proves it.
+docs/exactness.md has the proof.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from django.db import connection
 
 from fizzbuzz.models import NumberWithCount
 
-MAX_TAIL_ROWS = 200_000  # that a read of a served process adds up
-MAX_RANK = 100  # that are told
+MAX_TAIL_ROWS = 200_000  # counted per read in a web worker
+MAX_RANK = 100  # ranks shown to users
+MAX_NEAR_NUMBERS = 100  # numbers beyond the rolled-up top N that are compared without a lookup of each
 
-NEAR = 100  # numbers of the rollup, beside the first, that may be near enough to be compared at once
-
-# One statement, so one snapshot: between two a fold could move rows from the tail into the rollup.
-# Most numbers of a tail are in it once. Of these only those that are near the last of the first can come to stand among
-# them: the others' counts need not be looked up one by one, unless too many are near.
-# The scalar subquery keeps the planner from hashing the whole rollup, the inner ORDER BY from
-# scanning the whole log: it can't know how short the tail is.
+# One statement, so one snapshot: between two statements, a fold could move rows from the tail into the rollup.
+# A number seen once in the tail can enter the top N only if its rolled-up count is at least (Nth count - 1). These
+# numbers are `near`; skip the lookup for all others, unless there are more than MAX_NEAR_NUMBERS.
+# The planner does not know how short the tail is: the scalar subquery prevents hashing the whole rollup, and the inner
+# ORDER BY a scan of the whole log.
 _TOP = """
     WITH tail AS (
         SELECT number, count(*) AS count
@@ -33,7 +32,7 @@ _TOP = """
         ), 0) AS count
     ), near AS (
         SELECT number, count FROM fizzbuzz_numbercount WHERE count >= (SELECT count FROM last) - 1
-        ORDER BY count DESC, number LIMIT %(limit)s + %(near)s
+        ORDER BY count DESC, number LIMIT %(limit)s + %(max_near)s
     )
     SELECT number, max(count) AS count
     FROM (
@@ -43,7 +42,7 @@ _TOP = """
             (SELECT rolled_up.count FROM fizzbuzz_numbercount AS rolled_up WHERE rolled_up.number = tail.number), 0
         ) FROM tail
         WHERE tail.count > 1 OR tail.count >= (SELECT count FROM last)
-        OR (SELECT count(*) FROM near) = %(limit)s + %(near)s
+        OR (SELECT count(*) FROM near) = %(limit)s + %(max_near)s
     ) AS candidates
     GROUP BY number ORDER BY count DESC, number LIMIT %(limit)s
 """
@@ -57,33 +56,33 @@ _COUNT_OF = """
 
 
 class CatchingUp(Exception):
-    """The tail is too long to be added up in time; the folds shorten it."""
+    """The tail is too long to be counted in time. Folds are shortening it."""
 
     def __init__(self, rows: int) -> None:
-        super().__init__(f"The counts are catching up with the log: {rows:,} rows are left.")
+        super().__init__(f"The counts are catching up with the log: {rows:,} rows remain.")
 
 
-# Ids of the tail, as the folds of this process saw them last. Zero where nothing folds in the background, such as in a
-# command: its reads may take their time.
+# Rows of the tail at the last step of this process's FoldScheduler. Zero where none runs: reads in management commands
+# have no limit.
 known_tail_rows = 0
 
 
 def require_short_tail() -> None:
-    """Raise CatchingUp if a read would have to add up more than MAX_TAIL_ROWS."""
+    """Raise CatchingUp if a read would have to count more than MAX_TAIL_ROWS."""
     if known_tail_rows > MAX_TAIL_ROWS:
         raise CatchingUp(known_tail_rows)
 
 
 def top(limit: int) -> list[NumberWithCount]:
-    """The `limit` most common numbers; of equally common ones the smaller comes first."""
+    """Return the `limit` most common numbers; on a tie the smaller number comes first. Raise CatchingUp."""
     require_short_tail()
-    # A number in neither half is beaten by the `limit` of the first.
     with connection.cursor() as cursor:
-        cursor.execute(_TOP, {"limit": limit, "near": NEAR})
+        cursor.execute(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})
         return [NumberWithCount(*row) for row in cursor.fetchall()]
 
 
 def count_of(number: int) -> int:
+    """Return how often a number was submitted. Raise CatchingUp."""
     require_short_tail()
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_OF, {"number": number})

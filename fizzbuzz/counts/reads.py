@@ -1,7 +1,6 @@
-"""Reads of the counts, shared by the requests that ask for the same at the same time.
+"""Reads of the counts, shared by concurrent requests for the same result.
 
-Each result is a state of the log at or after the caller's arrival: it contains every write that was acknowledged
-before.
+Each result is read after the call began: it includes every write that was acknowledged before.
 """
 
 from __future__ import annotations

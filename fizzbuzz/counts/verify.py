@@ -1,4 +1,4 @@
-"""Compare the rollups with the log, and repair them."""
+"""Verify the rollups against the log, and repair them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fizzbuzz import rules
 from fizzbuzz.counts import folding, minutes
 from fizzbuzz.counts.folding import Watermarks
 
-SLICES = 20  # in which the numbers are gone through; the minutes are one more
+NUMBER_RANGES = 20  # processed one by one, so that memory is bounded and progress is visible
 
-_ROWS_OF_SLICE = "SELECT COALESCE(max(id), 0) / %(slices)s + 1 FROM fizzbuzz_submission"
-_SLICE_END = "SELECT number FROM fizzbuzz_submission WHERE number >= %(low)s ORDER BY number OFFSET %(rows)s LIMIT 1"
+_ROWS_PER_RANGE = "SELECT COALESCE(max(id), 0) / %(ranges)s + 1 FROM fizzbuzz_submission"
+_RANGE_END = "SELECT number FROM fizzbuzz_submission WHERE number >= %(low)s ORDER BY number OFFSET %(rows)s LIMIT 1"
 
 _NUMBERS = """
     WITH counted AS (
@@ -31,17 +31,17 @@ _NUMBERS = """
     )
 """
 _LIST_NUMBERS = "SELECT number::text, counted, rolled_up FROM difference ORDER BY number"
-_MEND_NUMBERS = """
+_REPAIR_NUMBERS = """
     , removed AS (
         DELETE FROM fizzbuzz_numbercount WHERE number IN (SELECT number FROM difference WHERE counted = 0)
-    ), mended AS (
+    ), repaired AS (
         INSERT INTO fizzbuzz_numbercount (number, count) SELECT number, counted FROM difference WHERE counted > 0
         ON CONFLICT (number) DO UPDATE SET count = EXCLUDED.count
     )
     SELECT count(*) FROM difference
 """
 
-# Both sides as rows of minute, kind and count, where there are any.
+# Both sides as rows of minute, kind and count; see minutes.BY_KIND.
 _MINUTES = """
     WITH counted AS ({counted}), difference AS (
         SELECT minute, kind, COALESCE(counted.count, 0) AS counted, COALESCE(rolled_up.count, 0) AS rolled_up
@@ -49,7 +49,7 @@ _MINUTES = """
         FULL JOIN (SELECT minute, kind, count FROM fizzbuzz_minutecount {by_kind}) AS rolled_up USING (minute, kind)
         WHERE counted.count IS DISTINCT FROM rolled_up.count
     )
-""".format(  # noqa: S608 - with SQL of our own
+""".format(  # noqa: S608 - built from constants
     counted=minutes.counted("SELECT number, created_at FROM fizzbuzz_submission WHERE id <= %(minutes_through)s"),
     by_kind=minutes.BY_KIND,
 )
@@ -57,11 +57,11 @@ _LIST_MINUTES = """
     SELECT to_char(minute AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC, "') || kind, counted, rolled_up
     FROM difference ORDER BY minute, kind
 """
-_MEND_MINUTES = """
+_REPAIR_MINUTES = """
     , removed AS (
         DELETE FROM fizzbuzz_minutecount
         WHERE minute IN (SELECT minute FROM difference) AND minute NOT IN (SELECT minute FROM counted)
-    ), mended AS (
+    ), repaired AS (
         INSERT INTO fizzbuzz_minutecount (minute, fizz, buzz, fizzbuzz, number)
         SELECT minute, fizz, buzz, fizzbuzz, number FROM counted WHERE minute IN (SELECT minute FROM difference)
         ON CONFLICT (minute) DO UPDATE SET
@@ -80,7 +80,7 @@ _SET_WATERMARKS = """
 
 
 class Difference(NamedTuple):
-    """A count of a rollup, and what the log says."""
+    """A count in a rollup that differs from the log."""
 
     what: str  # a number, or a minute and a kind
     counted: int
@@ -88,7 +88,7 @@ class Difference(NamedTuple):
 
 
 ProgressCallback = Callable[[float], None]
-"""Is told the share that is done, from 0 to 1."""
+"""Called with the share that is done, from 0 to 1."""
 
 
 def ignore_progress(share: float) -> None:
@@ -96,7 +96,7 @@ def ignore_progress(share: float) -> None:
 
 
 def verify(progress: ProgressCallback = ignore_progress) -> list[Difference]:
-    """Compares the rollups with the log, up to the watermark, in one snapshot."""
+    """Compare the rollups with the log up to the watermarks, in one snapshot."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute(_WATERMARKS)
@@ -105,53 +105,55 @@ def verify(progress: ProgressCallback = ignore_progress) -> list[Difference]:
 
 
 def rebuild(progress: ProgressCallback = ignore_progress) -> int:
-    """Counts the log anew and mends the rollups; says how many counts were wrong.
+    """Recount the log and repair the rollups; return how many counts were wrong.
 
-    Readers and writers go on; nobody folds meanwhile. All of it takes effect at once, at the end.
+    Readers and writers are not blocked; folds wait until the end, when all repairs are committed at once.
     """
-    settled = folding.settle()  # not in the transaction, which would keep the lock that this takes on Citus
+    settled = (
+        folding.wait_for_settled_id()
+    )  # not in the transaction, which would keep the lock that this takes on Citus
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        watermarks = folding.hold_watermark(cursor) or Watermarks(0, 0)
+        watermarks = folding.lock_watermark(cursor) or Watermarks(0, 0)
         cursor.execute("SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission")
         (highest,) = cursor.fetchone()
         if settled is not None:  # a rollup that was never folded, or whose log was emptied
             watermarks = Watermarks(*(through if 0 < through <= highest else settled for through in watermarks))
-        mended = _repair(cursor, *watermarks, progress)
+        repaired = _repair(cursor, *watermarks, progress)
         cursor.execute(_SET_WATERMARKS, watermarks._asdict())
-    return mended
+    return repaired
 
 
 def _find_differences(
     cursor: CursorWrapper, through: int, minutes_through: int, progress: ProgressCallback
 ) -> list[Difference]:
-    numbers = [Difference(*row) for row in _by_slices(cursor, _NUMBERS + _LIST_NUMBERS, through, progress)]
+    numbers = [Difference(*row) for row in _by_ranges(cursor, _NUMBERS + _LIST_NUMBERS, through, progress)]
     cursor.execute(_MINUTES + _LIST_MINUTES, {"minutes_through": minutes_through})
     progress(1)
     return numbers + [Difference(*row) for row in cursor.fetchall()]
 
 
 def _repair(cursor: CursorWrapper, through: int, minutes_through: int, progress: ProgressCallback) -> int:
-    """Says how many counts it mended."""
-    mended: int = sum(count for (count,) in _by_slices(cursor, _NUMBERS + _MEND_NUMBERS, through, progress))
-    cursor.execute(_MINUTES + _MEND_MINUTES, {"minutes_through": minutes_through})
-    mended += cursor.fetchone()[0]
+    """Repair the rollups up to these watermarks; return how many counts were wrong."""
+    repaired: int = sum(count for (count,) in _by_ranges(cursor, _NUMBERS + _REPAIR_NUMBERS, through, progress))
+    cursor.execute(_MINUTES + _REPAIR_MINUTES, {"minutes_through": minutes_through})
+    repaired += cursor.fetchone()[0]
     progress(1)
-    return mended
+    return repaired
 
 
-def _by_slices(
+def _by_ranges(
     cursor: CursorWrapper, statement: str, through: int, progress: ProgressCallback
 ) -> Iterator[tuple[Any, ...]]:
-    """The statement's rows for one range of numbers after another, each about as many rows of the log."""
-    cursor.execute(_ROWS_OF_SLICE, {"slices": SLICES})
+    """Yield the statement's rows for each range of numbers; the ranges cover about equally many rows of the log."""
+    cursor.execute(_ROWS_PER_RANGE, {"ranges": NUMBER_RANGES})
     (rows,) = cursor.fetchone()
     low = rules.SMALLEST
     for done in itertools.count(1):
-        cursor.execute(_SLICE_END, {"low": low, "rows": rows})
+        cursor.execute(_RANGE_END, {"low": low, "rows": rows})
         (high,) = cursor.fetchone() or (rules.LARGEST,)
         cursor.execute(statement, {"low": low, "high": high, "through": through})
         yield from cursor.fetchall()
-        progress(min(done, SLICES) / (SLICES + 1))
+        progress(min(done, NUMBER_RANGES) / (NUMBER_RANGES + 1))  # the minutes are the last step
         if high == rules.LARGEST:
             return
         low = high + 1

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-# Counts what an existing log holds, so that no submission has to. The code before this migration may go on
-# writing meanwhile: what it writes is left to the folds. Why one waits for the writers: docs/exactness.md.
+# Counts an existing log, so that no submission has to wait for that. The release before this migration may keep writing
+# concurrently; folds count its new rows. docs/exactness.md explains why this waits for the writers.
 BRING_OVER = """
     DO $$
     DECLARE
@@ -41,8 +41,8 @@ BRING_OVER = """
     END $$
 """
 
-# The planner takes the tail for a third of the log, and would start workers and compile for three rows.
-# Kept in the database, since a pooler may drop what a client asks for as it connects.
+# The planner overestimates the tail as a third of the log, and would use parallel workers and JIT for a few rows.
+# Stored on the role, because a connection pooler may ignore startup parameters.
 SET_PLANNER = """
     DO $$
     DECLARE

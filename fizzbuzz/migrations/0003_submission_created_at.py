@@ -6,14 +6,14 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    atomic = False  # for CONCURRENTLY: writers go on
+    atomic = False  # CONCURRENTLY does not block writers, and cannot run in a transaction
 
     dependencies = [("fizzbuzz", "0002_rollup")]
 
     operations = [
-        # A transaction that stays open would hold up CONCURRENTLY for as long, without a word.
+        # CONCURRENTLY waits for open transactions: fail with an error instead of waiting forever.
         migrations.RunSQL("SET lock_timeout = '60s'", migrations.RunSQL.noop),
-        # What a run that was killed may have left.
+        # A killed run may have left an invalid index.
         migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS submission_created_at", migrations.RunSQL.noop),
         AddIndexConcurrently(
             model_name="submission",

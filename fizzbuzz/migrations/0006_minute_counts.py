@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ("number", models.BigIntegerField()),
             ],
         ),
-        # Readers queue behind this lock while it waits for a transaction that stays open.
+        # Readers queue behind this lock while it waits for an open transaction.
         migrations.RunSQL("SET LOCAL lock_timeout = '5s'", migrations.RunSQL.noop),
         migrations.AddField(
             model_name="watermark",

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from django.db import migrations
 
-# Apart from the migration that adds the column, which nobody can read past. Below the watermark nothing changes any
-# more, so this holds up no fold: code from before it may go on folding, and what it folds meanwhile stays in the
-# tail of the minutes until a fold that knows them.
+# Separate from the migration that adds the column, whose lock blocks all readers. Rows below the watermark do not
+# change, so this blocks no fold. The release before may keep folding concurrently: for MinuteCount, the rows that it
+# folds stay in the tail until the first fold by this release.
 BRING_OVER = """
     DO $$
     DECLARE

@@ -41,10 +41,10 @@ def _render_stats(window: str) -> Rendered:
 
 
 def _render_most_common(format_: exporting.Format) -> Rendered:
-    columns = ("place", "number", "result", "kind", "count")
+    columns = ("rank", "number", "result", "kind", "count")
     rows = [
-        (place, each.number, each.result, each.kind, each.count)
-        for place, each in enumerate(ranking.top(ranking.MAX_RANK), start=1)
+        (rank, each.number, each.result, each.kind, each.count)
+        for rank, each in enumerate(ranking.top(ranking.MAX_RANK), start=1)
     ]
     return _download("most-common", format_, exporting.export_rows(columns, rows, format_))
 

@@ -1,4 +1,4 @@
-"""Submissions that a client may send again, and that count once."""
+"""Idempotency keys: a request that is repeated with the same key is recorded only once."""
 
 from __future__ import annotations
 
@@ -12,51 +12,55 @@ from fizzbuzz import metrics
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz.submissions import outcomes, record
 
-HOURS = 24  # that a key is remembered
-PATIENCE = 5.0  # seconds that who comes second waits for the first
-PRUNED = 2  # expired keys that each new one takes along, so that they shrink
+KEY_LIFETIME_HOURS = 24
+KEY_LOCK_TIMEOUT_SECONDS = 5.0  # maximum wait for a concurrent request with the same key
+MAX_PRUNED_PER_INSERT = 2  # expired keys deleted per insert: more than one, so that a backlog shrinks
 
 _KEY = re.compile(r'"?([!#-~]{1,255})"?', re.ASCII)
 
-_EXPIRED = f"created_at < now() - interval '{HOURS} hours'"
-# A key that expired, and wasn't pruned yet, is taken over.
+_EXPIRED = f"created_at < now() - interval '{KEY_LIFETIME_HOURS} hours'"
+# An expired key that was not pruned yet is reused.
 _TAKE = f"""
     WITH pruned AS (
         DELETE FROM fizzbuzz_idempotencykey WHERE key IN (
             SELECT key FROM fizzbuzz_idempotencykey WHERE {_EXPIRED} AND key <> %(key)s
-            ORDER BY created_at LIMIT {PRUNED} FOR UPDATE SKIP LOCKED
+            ORDER BY created_at LIMIT {MAX_PRUNED_PER_INSERT} FOR UPDATE SKIP LOCKED
         )
     )
     INSERT INTO fizzbuzz_idempotencykey AS kept (key, submissions) VALUES (%(key)s, '{{}}')
     ON CONFLICT (key) DO UPDATE SET created_at = EXCLUDED.created_at
     WHERE kept.{_EXPIRED}
     RETURNING true
-"""  # noqa: S608 - put together from constants
+"""  # noqa: S608 - built from constants
 
 
 class InvalidKey(ValueError):
     def __init__(self) -> None:
-        super().__init__("A key is 1 to 255 visible ASCII characters without quotes, such as a random UUID.")
+        super().__init__(
+            "An Idempotency-Key is 1 to 255 visible ASCII characters without quotes, such as a random UUID."
+        )
 
 
 class KeyReused(Exception):
     def __init__(self) -> None:
-        super().__init__("This key came before with something else. Nothing was recorded; take a new key for it.")
+        super().__init__(
+            "This Idempotency-Key was already used with a different body. Nothing was recorded; use a new key."
+        )
 
 
 class KeyInProgress(Exception):
     def __init__(self) -> None:
-        super().__init__("The request that came first with this key is still in progress. Send it again in a moment.")
+        super().__init__("Another request with this Idempotency-Key is still in progress. Try again in a moment.")
 
 
 class _Conflict(Exception):
-    """Who came first has committed meanwhile."""
+    """A concurrent request with this key committed first."""
 
 
 def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> tuple[list[Submission], bool]:
-    """As recording.record, but with a key that came before for the channel the submissions of then, and True.
+    """Record the numbers, or return the submissions recorded earlier with this key in this channel, and True.
 
-    The key is committed together with the rows. Raises InvalidKey, KeyReused, KeyInProgress, and what `record` raises.
+    The key is committed together with the rows. Raise InvalidKey, KeyReused, KeyInProgress, or any error of `record`.
     """
     if not (match := _KEY.fullmatch(key)):
         raise InvalidKey
@@ -71,14 +75,14 @@ def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> t
 
 
 def prune() -> int:
-    """Deletes the keys that expired; how many."""
+    """Delete expired keys, and return how many."""
     deleted, _ = IdempotencyKey.objects.extra(where=[_EXPIRED]).delete()  # noqa: S610 - a constant
     return deleted
 
 
 def _record(numbers: Sequence[int], channel: metrics.Channel, name: str) -> list[Submission]:
     with transaction.atomic():
-        # The key first: whoever waits for another's holds nothing of the log, which a fold would wait for.
+        # Insert the key first: while waiting for a concurrent request, hold no lock on the log, which delays folds.
         with outcomes.not_recorded_on_error():
             _take(name)
         submissions = record.record(numbers, channel)
@@ -89,7 +93,7 @@ def _record(numbers: Sequence[int], channel: metrics.Channel, name: str) -> list
 
 def _take(name: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE * 1000:.0f}ms"])
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{KEY_LOCK_TIMEOUT_SECONDS * 1000:.0f}ms"])
         try:
             cursor.execute(_TAKE, {"key": name})
         except OperationalError as error:
@@ -101,13 +105,13 @@ def _take(name: str) -> None:
 
 
 def _replay(name: str, numbers: Sequence[int]) -> list[Submission]:
-    """What was recorded with this key, or nothing."""
+    """Return the submissions recorded with this key, or an empty list. Raise KeyReused if they do not match."""
     with outcomes.not_recorded_on_error():
         kept = IdempotencyKey.objects.extra(where=[f"NOT {_EXPIRED}"]).filter(key=name).first()  # noqa: S610 - a constant
         if not kept:
             return []
         found = Submission.objects.in_bulk(kept.submissions)
-        if not found:  # the log was emptied since
+        if not found:  # the log has been emptied since
             IdempotencyKey.objects.filter(key=name, submissions=kept.submissions).delete()
             return []
     if len(found) < len(set(kept.submissions)):

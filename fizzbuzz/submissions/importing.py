@@ -1,4 +1,4 @@
-"""Files of numbers become rows of the log: a file whole and once, however often its import is interrupted."""
+"""Import of files of numbers: all of a file or nothing, exactly once, and resumable after an interruption."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fizzbuzz.counts import fold_scheduler, folding
 from fizzbuzz.models import Import
 from fizzbuzz.submissions import record
 
-CHUNK = 50_000  # rows in one transaction
-PIECE = 1 << 20  # bytes that are read at once; no line may be longer
-MAX_SHOWN_CHARS = 40  # characters of a bad line
+MAX_ROWS_PER_TRANSACTION = 50_000
+MAX_LINE_BYTES = 1 << 20  # also the size of a read
+MAX_SHOWN_CHARS = 40  # of an invalid line, in the error message
 
 _WIDTH = array("q").itemsize
 
 
 class BadLine(ValueError):
-    """What stands in this line is no number. Its text is ASCII and short, whatever the line is."""
+    """Invalid line in the input. The message is short and ASCII, whatever the line contains."""
 
     def __init__(self, line: int, found: str | bytes, problem: str = rules.EXPECTED) -> None:
         shown = ascii(found[:MAX_SHOWN_CHARS]) + ("..." if len(found) > MAX_SHOWN_CHARS else "")
@@ -34,7 +34,7 @@ class BadLine(ValueError):
 
 
 class ValidatedFile(NamedTuple):
-    """Numbers that were all found good, put aside: so what is recorded is what was checked."""
+    """The validated numbers of a file, copied to `spool`, so that exactly these are recorded."""
 
     digest: str
     rows: int
@@ -42,23 +42,23 @@ class ValidatedFile(NamedTuple):
 
     def chunk(self, start: int) -> array[int]:
         self.spool.seek(start * _WIDTH)
-        return array("q", self.spool.read(CHUNK * _WIDTH))
+        return array("q", self.spool.read(MAX_ROWS_PER_TRANSACTION * _WIDTH))
 
 
-def check(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Callable[[int], object]) -> ValidatedFile:
-    """Reads one number a line, or a column of a CSV, and tells `progress` how many bytes. Raises BadLine."""
+def validate(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Callable[[int], object]) -> ValidatedFile:
+    """Parse one number per line, or a column of a CSV. Call `progress` with the bytes of each read. Raise BadLine."""
     digest = hashlib.sha256()
 
-    def pieces() -> Iterator[bytes]:
-        while piece := file.read(PIECE) + file.readline(PIECE):
-            digest.update(piece)
-            progress(len(piece))
-            yield piece
+    def blocks() -> Iterator[bytes]:
+        while block := file.read(MAX_LINE_BYTES) + file.readline(MAX_LINE_BYTES):
+            digest.update(block)
+            progress(len(block))
+            yield block
 
-    lines = _lines(_utf8(pieces()))
-    numbers = _numbers(_plain(lines) if column is None else _column(lines, column))
+    lines = _decode_lines(_to_utf8(blocks()))
+    numbers = _parse_numbers(_plain_cells(lines) if column is None else _csv_cells(lines, column))
     rows = 0
-    while chunk := array("q", islice(numbers, CHUNK)):
+    while chunk := array("q", islice(numbers, MAX_ROWS_PER_TRANSACTION)):
         chunk.tofile(spool)
         rows += len(chunk)
     if column is not None:  # another column of the same file is another import
@@ -66,119 +66,120 @@ def check(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Calla
     return ValidatedFile(digest.hexdigest(), rows, spool)
 
 
-def find_previous_import(checked: ValidatedFile) -> Import | None:
-    """An earlier import of the same."""
-    return Import.objects.filter(digest=checked.digest).first()
+def find_previous_import(validated: ValidatedFile) -> Import | None:
+    """Return the complete or interrupted import of the same content, if there is one."""
+    return Import.objects.filter(digest=validated.digest).first()
 
 
-def load(checked: ValidatedFile) -> Iterator[int]:
-    """Record what is not yet recorded; yield after each chunk how many of the numbers are by now.
+def load(validated: ValidatedFile) -> Iterator[int]:
+    """Record the numbers that are not recorded yet; after each chunk, yield how many of the file are recorded.
 
-    A chunk is folded while the next is loaded. How far it can be folded is found before: the next one is a writer, too.
+    A chunk is folded while the next one is loaded. Its fold limit is taken before, as the next chunk is a writer, too.
     """
     done = 0
-    folded: Future[None] | None = None
-    with ThreadPoolExecutor(1) as beside:
-        while done < checked.rows:
-            done = _load_chunk(checked)
-            if folded:
-                folded.result()
-            folded = beside.submit(_fold, folding.find_fold_limit())
+    fold: Future[None] | None = None
+    with ThreadPoolExecutor(1) as executor:
+        while done < validated.rows:
+            done = _load_chunk(validated)
+            if fold:
+                fold.result()
+            fold = executor.submit(_fold, folding.find_fold_limit())
             yield done
-        if folded:
-            folded.result()
+        if fold:
+            fold.result()
 
 
 def _fold(limit: folding.FoldLimit) -> None:
     try:
         fold_scheduler.fold_when_settled(limit)
     except folding.LogReplaced:
-        pass  # the next chunk's fold begins anew
+        pass  # the fold of the next chunk starts over
     finally:
-        connection.close()  # this thread's own
+        connection.close()  # belongs to this thread
 
 
-def _load_chunk(checked: ValidatedFile) -> int:
+def _load_chunk(validated: ValidatedFile) -> int:
     with transaction.atomic(durable=True):
-        Import.objects.bulk_create([Import(digest=checked.digest, rows=0)], ignore_conflicts=True)
-        # Another process may be at the same file: who gets the row goes on where the other stopped.
-        held = Import.objects.select_for_update().get(digest=checked.digest)
-        chunk = checked.chunk(held.rows)
+        Import.objects.bulk_create([Import(digest=validated.digest, rows=0)], ignore_conflicts=True)
+        # Another process may import the same file: whichever locks the row continues where the other stopped.
+        progress = Import.objects.select_for_update().get(digest=validated.digest)
+        chunk = validated.chunk(progress.rows)
         record.load(chunk)
-        held.rows += len(chunk)
-        held.save(update_fields=["rows"])
-    return held.rows
+        progress.rows += len(chunk)
+        progress.save(update_fields=["rows"])
+    return progress.rows
 
 
-def _utf8(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the pieces; those of a file in UTF-16 with a byte order mark, as spreadsheets write it, in UTF-8."""
-    first = next(pieces, b"")
+def _to_utf8(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the blocks, converted to UTF-8 if the file is UTF-16 with a byte order mark, as spreadsheets write it."""
+    first = next(blocks, b"")
     if not first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         yield first
-        yield from pieces
+        yield from blocks
         return
     decoder = codecs.getincrementaldecoder("utf-16")()
     line, rest = 1, ""
-    for piece in chain([first], pieces, [b""]):
+    for block in chain([first], blocks, [b""]):
         try:
-            text = rest + decoder.decode(piece, final=not piece)
+            text = rest + decoder.decode(block, final=not block)
         except UnicodeDecodeError:
-            raise BadLine(line, rest, "Here or below, this is not UTF-16.") from None
-        end = len(text) if not piece else text.rfind("\n") + 1
+            raise BadLine(line, rest, "This line or a later one is not valid UTF-16.") from None
+        end = len(text) if not block else text.rfind("\n") + 1
         whole, rest = text[:end], text[end:]
         line += whole.count("\n")
-        if len(rest) > PIECE:
-            raise BadLine(line, rest, f"No line may be over {PIECE} bytes.")
+        if len(rest) > MAX_LINE_BYTES:
+            raise BadLine(line, rest, f"The line is longer than {MAX_LINE_BYTES} bytes.")
         yield whole.encode()
 
 
-def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The lines of these pieces, without their ends. Each piece but the last must end a line."""
-    first = 1  # line of the piece
-    for piece in pieces:
+def _decode_lines(blocks: Iterable[bytes]) -> Iterator[str]:
+    """Yield the lines without their line ends. Each block but the last must end with a line end."""
+    first = 1  # number of the block's first line
+    for block in blocks:
         if first == 1:
-            piece = piece.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
-        start = piece.rfind(b"\n", 0, -1) + 1
-        if len(piece) - start > PIECE:
-            raise BadLine(first + piece.count(b"\n", 0, start), piece[start:], f"No line may be over {PIECE} bytes.")
+            block = block.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
+        start = block.rfind(b"\n", 0, -1) + 1
+        if len(block) - start > MAX_LINE_BYTES:
+            line = first + block.count(b"\n", 0, start)
+            raise BadLine(line, block[start:], f"The line is longer than {MAX_LINE_BYTES} bytes.")
         try:
-            text = piece.decode()
+            text = block.decode()
         except UnicodeDecodeError as error:
-            start = piece.rfind(b"\n", 0, error.start) + 1
-            line = first + piece.count(b"\n", 0, start)
-            raise BadLine(line, piece[start:].partition(b"\n")[0], "This is not UTF-8.") from None
+            start = block.rfind(b"\n", 0, error.start) + 1
+            line = first + block.count(b"\n", 0, start)
+            raise BadLine(line, block[start:].partition(b"\n")[0], "This line is not valid UTF-8.") from None
         lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
         yield from lines
         first += len(lines)
 
 
-# Where a number is looked for: the line, and its text there, or None in a blank line.
+# A line number, and the text that should be a number, or None for a blank line.
 _Cells = Iterable[tuple[int, str | None]]
 
 
-def _plain(lines: Iterable[str]) -> _Cells:
+def _plain_cells(lines: Iterable[str]) -> _Cells:
     return ((line, text or None) for line, text in enumerate(lines, 1))
 
 
-def _column(lines: Iterator[str], column: str) -> _Cells:
+def _csv_cells(lines: Iterator[str], column: str) -> _Cells:
     first = next(lines, "")
     try:
-        # Spreadsheets write one of these; it is the one that parts the column from the others.
-        parted = (each for each in ",;\t" if column in next(csv.reader([first], delimiter=each), []))
-        rows = csv.reader((line + "\n" for line in chain([first], lines)), strict=True, delimiter=next(parted, ","))
+        # Spreadsheets use one of these delimiters: take the one that yields the wanted column.
+        found = (each for each in ",;\t" if column in next(csv.reader([first], delimiter=each), []))
+        rows = csv.reader((line + "\n" for line in chain([first], lines)), strict=True, delimiter=next(found, ","))
         header = next(rows, [])
         if header.count(column) != 1:
-            raise BadLine(1, ",".join(header), f"The header must name the column {column!a} once.")
+            raise BadLine(1, ",".join(header), f"The header must contain the column {column!a} once.")
         index = header.index(column)
         for row in rows:
             text = row[index] if index < len(row) else ""
-            yield rows.line_num, text if any(map(str.strip, row)) else None  # spreadsheets add rows of delimiters alone
+            yield rows.line_num, text if any(map(str.strip, row)) else None  # spreadsheets append rows of delimiters
     except csv.Error as error:
-        raise BadLine(rows.line_num, "", f"This is no CSV: {error}.") from None
+        raise BadLine(rows.line_num, "", f"Invalid CSV: {error}.") from None
 
 
-def _numbers(cells: _Cells) -> Iterator[int]:
-    """Blank lines may stand at the end alone."""
+def _parse_numbers(cells: _Cells) -> Iterator[int]:
+    """Yield the numbers. Blank lines are allowed only at the end. Raise BadLine."""
     blank = 0
     for line, text in cells:
         if text is None:

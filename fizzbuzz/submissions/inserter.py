@@ -1,4 +1,4 @@
-"""The connection that inserts single submissions for the whole process, and the one statement that inserts any."""
+"""The INSERT statement for submissions, and the connection on which each process inserts single ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATEMENT_TIMEOUT_SECONDS = 5.0
 
 _INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[]) RETURNING id, number, created_at"
 
-# Counted as Django's statements are.
+# The same metrics as for Django's own statements.
 _labels = {"alias": connection.alias, "vendor": connection.vendor}
 _executed = execute_total.labels(**_labels)
 _duration = query_duration_seconds.labels(**_labels)
@@ -32,18 +32,18 @@ log = logging.getLogger(__name__)
 
 
 class Cursor(Protocol):
-    """Django's cursor, or psycopg's."""
+    """A cursor of Django or psycopg."""
 
     def execute(self, query: str, params: Sequence[Any], /) -> Any: ...
     def fetchall(self) -> list[Any]: ...
 
 
 def insert(cursor: Cursor, numbers: Sequence[int]) -> list[Submission]:
-    """Insert these numbers by one statement, and return their submissions in the same order."""
-    # As text: psycopg would look at each number of a list to find the type of the array.
+    """Insert the numbers in one statement, and return their submissions in the same order."""
+    # Passed as text, because psycopg would inspect each number of a list to find the array's type.
     cursor.execute(_INSERT, [f"{{{','.join(map(str, numbers))}}}"])
     rows: list[tuple[int, int, datetime]] = cursor.fetchall()
-    # RETURNING promises no order. Rows of the same number can't be told apart, so any of them will do.
+    # RETURNING guarantees no order. Rows of the same number are interchangeable.
     by_number = defaultdict(list)
     for id_, number, created_at in sorted(rows, reverse=True):
         by_number[number].append(Submission(id=id_, number=number, created_at=created_at.astimezone(UTC)))
@@ -51,13 +51,13 @@ def insert(cursor: Cursor, numbers: Sequence[int]) -> list[Submission]:
 
 
 class SubmissionInserter:
-    """Inserts on a connection of its own, which is opened again after any fault. For one caller at a time."""
+    """Inserts on a private connection, which is reopened after any error. Not thread-safe."""
 
     _connection: DeadlineConnection | None = None
     _cursor: psycopg.Cursor[Any]
 
     def insert(self, numbers: Sequence[int]) -> list[Submission]:
-        """Return the submissions of these numbers, in their order, once they are committed; all or none."""
+        """Insert all numbers or none, and return their submissions in the same order once they are committed."""
         try:
             with outcomes.not_recorded_on_error():
                 self._connect()
@@ -65,7 +65,7 @@ class SubmissionInserter:
             with outcomes.classify_write_error():
                 submissions = insert(self._cursor, numbers)
         except BaseException as error:
-            self.close()  # its state is unknown
+            self.close()  # the connection's state is unknown
             kind = type(error.__cause__ or error).__name__
             _count(lambda: errors_total.labels(type=kind, **_labels).inc())
             raise
@@ -79,8 +79,7 @@ class SubmissionInserter:
 
     def _connect(self) -> DeadlineConnection:
         if self._connection:
-            # Detect a closed connection without a round trip: the first read gets the FATAL message, the second
-            # the end of the stream.
+            # Detect a closed connection without a round trip: the first read gets the FATAL message, the second EOF.
             with suppress(psycopg.OperationalError):
                 self._connection.pgconn.consume_input()
                 self._connection.pgconn.consume_input()
@@ -88,18 +87,18 @@ class SubmissionInserter:
                 self.close()
         if not self._connection:
             self._connection = connect_with_deadline(STATEMENT_TIMEOUT_SECONDS, autocommit=True)
-            # PgBouncer may run each statement on another server connection, which knows no statement of this one.
+            # PgBouncer may run each statement on another server connection, where it was not prepared.
             self._connection.prepare_threshold = None if settings.TRANSACTION_POOLING else 0
-            # One cursor, used again: it takes half of the CPU time of a new one for each statement.
+            # Reusing one cursor takes half the CPU time of creating one per statement.
             self._cursor = psycopg.Cursor(self._connection)
             self._cursor.format = psycopg.pq.Format.BINARY
         return self._connection
 
 
 def _count(count: Callable[[], object]) -> None:
-    """Count a statement. It may be committed, so a failure here must not become its own."""
+    """Update the metrics. The statement may be committed, so an error here must not fail the request."""
     try:
         _executed.inc()
         count()
     except Exception:
-        log.exception("A statement could not be counted in the metrics")
+        log.exception("Could not count a statement in the metrics")

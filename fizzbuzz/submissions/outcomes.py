@@ -10,16 +10,16 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 
 class NotRecorded(OperationalError):
-    """Nothing was recorded: it was never sent, or the server rejected it."""
+    """Nothing was recorded: the statement was not sent, or the server rejected it."""
 
 
 class OutcomeUnknown(OperationalError):
-    """It was sent, and no answer came: it is recorded, or not."""
+    """The statement was sent and no response was received: it may or may not be committed."""
 
 
 @contextmanager
 def not_recorded_on_error() -> Iterator[None]:
-    """Map a database error to NotRecorded: nothing was sent yet that could record."""
+    """Map a database error to NotRecorded. For statements before the one that commits."""
     try:
         yield
     except (psycopg.Error, DatabaseError, InterfaceError) as error:
@@ -28,13 +28,13 @@ def not_recorded_on_error() -> Iterator[None]:
 
 @contextmanager
 def classify_write_error() -> Iterator[None]:
-    """Map any error of a statement or commit that was sent to NotRecorded or OutcomeUnknown."""
+    """Map a database error of a statement or commit that was sent to NotRecorded or OutcomeUnknown."""
     try:
         yield
     except (NotRecorded, OutcomeUnknown):
         raise
     except (psycopg.Error, DatabaseError, InterfaceError) as error:
-        # An error that leaves the session alive undid the statement; what ends the session may come after its commit.
+        # Severity ERROR means that the statement was rolled back. FATAL and lost connections may follow its commit.
         cause = error if isinstance(error, psycopg.Error) else error.__cause__
         rejected = isinstance(cause, psycopg.Error) and cause.diag.severity_nonlocalized == "ERROR"
         raise (NotRecorded if rejected else OutcomeUnknown)(str(error)) from error

@@ -14,16 +14,16 @@ from fizzbuzz.submissions import outcomes
 from fizzbuzz.submissions.group_commit import GroupCommit
 from fizzbuzz.submissions.inserter import SubmissionInserter, insert
 
-TURN_TIMEOUT_SECONDS = 5.0  # until a statement has taken a submission
+QUEUE_TIMEOUT_SECONDS = 5.0  # maximum wait until a group commit takes the submission
 
 log = logging.getLogger(__name__)
 
 
 def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]:
-    """Return the submissions of these numbers, in their order, once they are committed; all or none.
+    """Record all numbers or none, and return their submissions in the same order once they are committed.
 
-    Inside a transaction of the caller's they are committed, and counted in the metrics, with it.
-    Raises outcomes.NotRecorded or outcomes.OutcomeUnknown.
+    Inside the caller's transaction, they are committed and counted in the metrics together with it.
+    Raise outcomes.NotRecorded or outcomes.OutcomeUnknown.
     """
     if len(numbers) == 1 and not connection.in_atomic_block:
         submissions = [_group_commit.insert(numbers[0])]
@@ -39,9 +39,9 @@ def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]
 
 
 def load(numbers: Iterable[int]) -> None:
-    """Append numbers by COPY, as many as fit into memory; the caller commits, and folds.
+    """Append numbers by COPY, within the caller's transaction; the caller folds. All must fit into memory.
 
-    They are not counted in the metrics: nobody reads those of a command.
+    They are not counted in the metrics, which are not exported from a command.
     """
     statement = "COPY fizzbuzz_submission (number) FROM STDIN"
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
@@ -49,13 +49,13 @@ def load(numbers: Iterable[int]) -> None:
 
 
 def _after_commit(numbers: Sequence[int], channel: metrics.Channel) -> None:
-    """The rows are recorded: nothing here may change the answer, nor hold it up."""
+    """Trigger folds and count the rows. They are recorded: this must neither fail nor delay the response."""
     try:
         fold_scheduler.scheduler.recorded(len(numbers))
         metrics.count_submissions(numbers, channel)
     except Exception:
-        log.exception("%s submissions are recorded, but could not be counted in the metrics", len(numbers))
+        log.exception("%s submissions were recorded, but could not be counted in the metrics", len(numbers))
 
 
 inserter = SubmissionInserter()
-_group_commit = GroupCommit(inserter.insert, TURN_TIMEOUT_SECONDS)
+_group_commit = GroupCommit(inserter.insert, QUEUE_TIMEOUT_SECONDS)

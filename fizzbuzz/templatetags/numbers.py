@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Template filters that format numbers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ register = template.Library()
 
 @register.filter
 def grouped(number: int) -> SafeString | str:
-    """In groups of three digits that the style sheet parts: what is copied, found or read aloud has no gaps."""
-    if abs(number) < 10_000:  # noqa: PLR2004 - read at a glance
+    """Group the digits by three; only CSS adds the gaps, so copying, searching and screen readers see none."""
+    if abs(number) < 10_000:  # noqa: PLR2004 - readable without groups
         return str(number)
     groups = ((group,) for group in f"{number:,}".split(","))
     spans = format_html_join(mark_safe("<wbr>"), "<span>{}</span>", groups)

@@ -1,4 +1,4 @@
-"""What goes wrong outside of DRF's views: problem details under /api/, a page elsewhere."""
+"""Error responses outside of DRF's views: problem details under /api/, an HTML page elsewhere."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReuse
 from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
 
 BAD_REQUESTS: dict[type[Exception], str] = {
-    DisallowedHost: "The service doesn't go by this name. Who runs it can add it to ALLOWED_HOSTS.",
-    TooManyFieldsSent: "That is too many fields or parameters. Nothing was recorded; send fewer.",
+    DisallowedHost: "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.",
+    TooManyFieldsSent: "Too many fields or parameters. Nothing was recorded; send fewer.",
 }
 TOO_LARGE = (
-    f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. Nothing was recorded; send less at once."
+    f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. "
+    "Nothing was recorded; split it into smaller requests."
 )
 INVALID_HOST = (
-    "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Reach the service "
-    "by another name or by its IP address; ALLOWED_HOSTS can't help."
+    "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Use another name "
+    "or the IP address of the service; ALLOWED_HOSTS cannot allow this one."
 )
-UNREADABLE = "What was sent did not arrive whole and in time. Nothing was recorded; send it again."
+UNREADABLE = "The request body was incomplete or arrived too slowly. Nothing was recorded; send it again."
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 NOT_RECORDED = "Nothing was recorded."
 OUTCOME_UNKNOWN = (
-    "The connection to the database was lost: the submission may have been recorded or not. "
+    "The connection to the database was lost: the submission may or may not have been recorded. "
     "Check before you send it again."
 )
 OUTCOMES: dict[type[Exception], str] = {NotRecorded: "not-recorded", OutcomeUnknown: "outcome-unknown"}
-# Of exceptions that say themselves what is wrong.
+# For exceptions whose message is meant for the client.
 STATUSES: dict[type[Exception], int] = {InvalidKey: 400, KeyInProgress: 409, KeyReused: 422, Busy: 429}
 
 log = logging.getLogger(__name__)
@@ -54,26 +55,28 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         return _error(request, 413, TOO_LARGE)
     if isinstance(exception, DisallowedHost) and not split_domain_port(request.META.get("HTTP_HOST", ""))[0]:
         return _error(request, 400, INVALID_HOST)
-    if isinstance(exception, BadRequest):  # says itself what is wrong
+    if isinstance(exception, BadRequest):  # raised by our views with a message for the client
         return _error(request, 400, str(exception))
-    return _error(request, 400, BAD_REQUESTS.get(type(exception), "The request can't be understood."))
+    return _error(request, 400, BAD_REQUESTS.get(type(exception), "The request is malformed."))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, CrossOrigin):
         return _error(request, 403, str(exception))
-    return _error(request, 403, "Your account may not do this. Sign in with another, or ask who runs this service.")
+    return _error(request, 403, "Your account may not do this. Sign in with another account, or contact the operator.")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    if getattr(request.META.get("wsgi.input"), "failed", False):  # Django goes on without the form
+    if getattr(
+        request.META.get("wsgi.input"), "failed", False
+    ):  # Django ignores the read error, and then misses the token
         return _error(request, 408, UNREADABLE)
     if reason == REASON_NO_CSRF_COOKIE:
-        detail = "This came without the cookie of its page. Allow cookies, go to the first page, and send it again."
+        detail = "CSRF check failed: enable cookies, reload the page and send the form again."
     elif "checking failed" in reason:  # of Origin or Referer
         detail = (
-            "By its Origin or Referer header, this form is not from this site. Allow the browser to send them. If this "
-            "site is served by https, its operator must set HTTPS=1."
+            "CSRF check failed: the Origin or Referer header does not match this site. Allow the browser to send these "
+            "headers. If the site is served over HTTPS, its operator must set HTTPS=1."
         )
     else:
         detail = (
@@ -84,23 +87,23 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
-    detail = f"That is more than one client may send. Nothing was recorded; send it again in {seconds} s."
+    detail = f"Rate limit exceeded. Nothing was recorded. Try again in {seconds} s."
     return _error(request, 429, detail, {"Retry-After": str(seconds)})
 
 
 def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any]) -> HttpResponse:
-    """In place of axes' answer to whoever guessed too often."""
+    """Return the response of django-axes for a locked-out client."""
     minutes = settings.AXES_COOLOFF_TIME // timedelta(minutes=1)
     detail = f"Too many failed logins from your IP address. Try again in {minutes} minutes."
     return _error(request, 429, detail, {"Retry-After": str(minutes * 60)})
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _error(request, 404, "There is nothing at this address.")
+    return _error(request, 404, "Not found: there is nothing at this URL.")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _error(request, 500, "Something broke on our side. Try again; if it stays, tell who runs this service.")
+    return _error(request, 500, "Internal server error. Try again; if it persists, contact the operator.")
 
 
 class UnavailableMiddleware:
@@ -110,12 +113,12 @@ class UnavailableMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "HTTP_TRANSFER_ENCODING" in request.META:  # slow_clients.take_chunks did not take the body
+        if "HTTP_TRANSFER_ENCODING" in request.META:  # still set if slow_clients.take_chunks rejected the body
             return _chunks_rejected(request)
         response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
             allowed = response.headers["Allow"]
-            return _error(request, 405, f"This address takes nothing but {allowed}.", {"Allow": allowed})
+            return _error(request, 405, f"Method not allowed; use {allowed}.", {"Allow": allowed})
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -137,7 +140,7 @@ def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse 
     fault = fault_of(exception)
     outcome = OUTCOMES.get(type(exception))
     if fault is Fault.OURS and not outcome:
-        return None  # Django logs it, and answers 500
+        return None  # Django logs it and returns 500
     log.error("Database error (%s): %s", fault.name.lower(), exception, exc_info=fault is not Fault.UNAVAILABLE)
     if fault is Fault.OURS:
         return _error(request, 500, f"{NOT_RECORDED} {fault.value}", outcome="not-recorded")
@@ -152,8 +155,10 @@ def _chunks_rejected(request: HttpRequest) -> HttpResponse:
     if getattr(request.META["wsgi.input"], "failed", False):
         return _error(request, 408, UNREADABLE)
     if "CONTENT_LENGTH" in request.META:
-        return _error(request, 413, "A body in chunks may have 1 MiB. Nothing was recorded; send less at once.")
-    return _error(request, 411, "This server reads a body only with its Content-Length. Nothing was recorded.")
+        return _error(
+            request, 413, "A chunked body may have 1 MiB. Nothing was recorded; split it into smaller requests."
+        )
+    return _error(request, 411, "This request needs a Content-Length header. Nothing was recorded.")
 
 
 def _error(
@@ -164,9 +169,9 @@ def _error(
     context = {"status": status, "detail": detail, "request_id": request_id.get()}
     kind = "html"
     try:
-        # Without the request, whose session and account may be what is broken.
+        # Rendered without the request: its session or account may have caused the error.
         body: str = render_to_string("error.html", {**context, "feedback_url": settings.FEEDBACK_URL})
     except Exception:
-        log.exception("The error page is broken")
+        log.exception("Could not render the error page")
         kind, body = "plain", "{status}: {detail}\n\nRequest {request_id}\n".format(**context)
     return HttpResponse(body, f"text/{kind}; charset=utf-8", status, headers=headers)

@@ -1,4 +1,4 @@
-"""The endpoint /metrics: what all workers counted, and gauges that are read from the database."""
+"""The endpoint /metrics: metrics of all workers, and gauges read from the database."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from core.db.deadline import connect_with_deadline
 from core.shared_calls import SharedCalls
 
 READ_TIMEOUT_SECONDS = 0.8
-MAX_AGE_SECONDS = 1  # of the gauges
+MAX_GAUGE_AGE_SECONDS = 1
 
 
 @require_safe
 def metrics_view(request: HttpRequest) -> HttpResponse:
-    """What all workers counted, and how far the folds are behind."""
+    """Return the metrics of all workers, and how far the folds are behind the log."""
     if settings.METRICS_TOKEN:
         if not constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {settings.METRICS_TOKEN}"):
-            text = "Send the header Authorization: Bearer, and METRICS_TOKEN.\n"
+            text = 'Send "Authorization: Bearer <METRICS_TOKEN>".\n'
             return HttpResponse(text, "text/plain", 401, headers={"WWW-Authenticate": "Bearer"})
     elif not settings.METRICS_PUBLIC:
-        return HttpResponse("Who runs this service must set METRICS_TOKEN, or METRICS_PUBLIC=1.\n", "text/plain", 403)
+        return HttpResponse("Metrics are disabled. Set METRICS_TOKEN or METRICS_PUBLIC=1.\n", "text/plain", 403)
     collectors = (worker_metrics.registry(), _Instance(), _Database())
     return HttpResponse(b"".join(map(generate_latest, collectors)), CONTENT_TYPE_LATEST)
 
@@ -58,19 +58,19 @@ def _read_gauges(_: None) -> _Gauges | None:
     return _Gauges(*row)
 
 
-# Each read opens a connection: one at a time, and one a second, per process.
-gauges = SharedCalls(_read_gauges, MAX_AGE_SECONDS)
+# Each read opens a connection, so each process reads at most once per second, one at a time.
+gauges = SharedCalls(_read_gauges, MAX_GAUGE_AGE_SECONDS)
 
 
 class _Instance(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         if started := settings.STARTED_AT:
-            yield GaugeMetricFamily("fizzbuzz_start_time_seconds", "Unix time at which it started.", started)
-        yield GaugeMetricFamily("fizzbuzz_workers", "Worker processes that it is set to run.", settings.WEB_CONCURRENCY)
+            yield GaugeMetricFamily("fizzbuzz_start_time_seconds", "Unix time at which the service started.", started)
+        yield GaugeMetricFamily("fizzbuzz_workers", "Configured number of worker processes.", settings.WEB_CONCURRENCY)
 
 
 class _Database(Collector):
-    """Read from the database; nothing while it is unavailable."""
+    """Gauges read from the database. Empty while it is unavailable."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
@@ -79,8 +79,8 @@ class _Database(Collector):
             return
         if read is None:
             return
-        yield GaugeMetricFamily("fizzbuzz_tail_rows", "Rows above the watermark; gaps count too.", read.tail)
+        yield GaugeMetricFamily("fizzbuzz_tail_rows", "Rows above the watermark, including gaps in the ids.", read.tail)
         if read.fold_age is not None:
-            yield GaugeMetricFamily("fizzbuzz_last_fold_age_seconds", "How long ago the last fold was.", read.fold_age)
+            yield GaugeMetricFamily("fizzbuzz_last_fold_age_seconds", "Seconds since the last fold.", read.fold_age)
         yield GaugeMetricFamily("fizzbuzz_database_connections", "Open connections of all clients.", read.connections)
         yield GaugeMetricFamily("fizzbuzz_database_max_connections", "Connections allowed.", read.max_connections)

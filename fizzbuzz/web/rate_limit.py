@@ -19,8 +19,8 @@ from core import client_ip
 from fizzbuzz import metrics
 from fizzbuzz.web import errors
 
-STEP_TIMEOUT_SECONDS = 1.0  # of each step of Redis: connecting, sending, reading
-BREAK_SECONDS = 5.0  # circuit breaker: how long a process does not ask Redis after a failure
+REDIS_TIMEOUT_SECONDS = 1.0  # of each step: connecting, sending, reading
+BREAK_SECONDS = 5.0  # circuit breaker: seconds without Redis calls after a failure, per process
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,12 @@ class RateLimitMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self.limit: RateLimitItem = settings.RATE_LIMIT  # type: ignore[assignment]  # it is set
+        self.limit: RateLimitItem = settings.RATE_LIMIT  # type: ignore[assignment]  # not None here
         self.window = self.limit.get_expiry()  # seconds
         pool = ConnectionPool.from_url(
             settings.REDIS_URL,
-            socket_timeout=STEP_TIMEOUT_SECONDS,
-            socket_connect_timeout=STEP_TIMEOUT_SECONDS,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
         self.storage = RedisStorage(settings.REDIS_URL, pool, key_prefix="fizzbuzz")
@@ -55,21 +55,24 @@ class RateLimitMiddleware:
             metrics.unlimited.inc()
             return None
         used, seconds = counted
-        request.rate_limit = {  # type: ignore[attr-defined]  # ours, for whatever answer there will be
+        request.rate_limit = {  # type: ignore[attr-defined]  # read in __call__, for every response
             "RateLimit-Policy": f'"default";q={self.limit.amount};w={self.window}',
             "RateLimit": f'"default";r={max(0, self.limit.amount - used)};t={seconds}',
         }
         return errors.too_many_requests(request, seconds) if used > self.limit.amount else None
 
     def _count(self, client: str) -> tuple[int, int] | None:
-        """Count one request; return how many the client's window has, and the seconds until it ends. None: unknown."""
+        """Count one request; return the requests in the client's window, and the seconds until the window ends.
+
+        Return None if Redis is unavailable.
+        """
         if self._broken_until:
             if monotonic() < self._broken_until:
                 return None
             self._broken_until = monotonic() + BREAK_SECONDS  # one request tries Redis, the others do not wait for it
         key = self.limit.key_for(client)
         try:
-            # Not the library's FixedWindowRateLimiter: it asks Redis a third time.
+            # The library's FixedWindowRateLimiter would need a third call of Redis.
             used = self.storage.incr(key, self.window)
             ends = self.storage.get_expiry(key)
         except RedisError as error:
@@ -77,5 +80,5 @@ class RateLimitMiddleware:
             self._broken_until = monotonic() + BREAK_SECONDS
             return None
         self._broken_until = 0.0
-        # Redis rounds to the nearest second: one more, so that no client comes back too early.
+        # Redis rounds to the nearest second: add one, so that no client retries too early.
         return used, min(round(ends - time()) + 1, self.window)

@@ -1,4 +1,4 @@
-"""`manage.py distribute`: spread the log over the workers of a Citus cluster."""
+"""`manage.py distribute`: distribute the log over the workers of a Citus cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db import OperationalError, ProgrammingError, connection, transactio
 from django.db.backends.utils import CursorWrapper
 
 LOG = "fizzbuzz_submission"
-DEFAULT_SHARDS = 8  # a batch is one statement for each shard it meets; see docs/scaling.md
+DEFAULT_SHARDS = 8  # a batch insert costs one statement per shard; see docs/scaling.md
 LOCK_TIMEOUT_SECONDS = 10
 
 _WORKERS = "SELECT node_name || ':' || node_port FROM citus_get_active_worker_nodes() ORDER BY 1"
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             metavar="N",
             help=f"parts of the log; cannot be changed later (default: {DEFAULT_SHARDS})",
         )
-        parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
+        parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be done")
 
     def handle(self, *, shards: int | None, dry_run: bool, **options: Any) -> None:
         with connection.cursor() as cursor:
@@ -59,7 +59,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Distributed {plan}. Writers waited for {seconds:.1f} s.")
 
     def _workers(self, cursor: CursorWrapper) -> list[str]:
-        """Return the addresses of the active workers. Raise CommandError if this is no cluster to distribute over."""
+        """Return host:port of the active workers. Raise CommandError if this database cannot be distributed."""
         cursor.execute("SELECT to_regclass(%s), to_regclass('pg_dist_local_group')", [LOG])
         log, citus = cursor.fetchone()
         if citus is None:
@@ -95,7 +95,7 @@ class Command(BaseCommand):
         return True
 
     def _distribute(self, cursor: CursorWrapper, shards: int) -> float:
-        """Return how long writers had to wait, in seconds."""
+        """Distribute the log, and return how long writers had to wait, in seconds."""
         begin = time.monotonic()
         try:
             with transaction.atomic(durable=True):
@@ -107,13 +107,13 @@ class Command(BaseCommand):
         except OperationalError as error:
             if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                 raise CommandError(
-                    f"Writers did not let go of the log within {LOCK_TIMEOUT_SECONDS} s. Nothing was changed; "
+                    f"Could not lock the log within {LOCK_TIMEOUT_SECONDS} s. Nothing was changed; "
                     "try again when no import or other long transaction is running."
                 ) from error
             raise CommandError(f"The log was not distributed: {error}".strip()) from error
         except ProgrammingError as error:
             raise CommandError(f"The log was not distributed: {error}".strip()) from error
         seconds = time.monotonic() - begin
-        # The rows that the coordinator still holds are hidden; this gives their space back.
+        # The coordinator still stores its hidden copy of the rows: free the space.
         cursor.execute("SELECT truncate_local_data_after_distributing_table(%s)", [LOG])
         return seconds

@@ -1,4 +1,4 @@
-"""`manage.py export_submissions`: the log as a file."""
+"""`manage.py export_submissions`: print the log as CSV or JSON Lines."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ class Command(BaseCommand):
                     self.stdout.write(block.decode(), ending="")
                 self.stdout.flush()
         except BrokenPipeError:
-            # The reader has seen enough. Python flushes once more at its end.
+            # The reader closed the pipe. Python flushes stdout again at exit, which must not fail.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

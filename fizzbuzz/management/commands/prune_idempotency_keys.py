@@ -1,4 +1,4 @@
-"""`manage.py prune_idempotency_keys`: forgets the keys that expired."""
+"""`manage.py prune_idempotency_keys`: delete expired idempotency keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from fizzbuzz.submissions import idempotency
 
 
 class Command(BaseCommand):
-    help = f"Deletes idempotency keys older than {idempotency.HOURS} hours. New ones take old ones along, too."
+    help = (
+        f"Deletes idempotency keys older than {idempotency.KEY_LIFETIME_HOURS} hours. "
+        "Each new key also deletes a few expired ones."
+    )
 
     def handle(self, **options: Any) -> None:
         self.stdout.write(f"{idempotency.prune()} deleted")

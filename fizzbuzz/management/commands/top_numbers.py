@@ -1,4 +1,4 @@
-"""`manage.py top_numbers`: the most common numbers."""
+"""`manage.py top_numbers`: print the most common numbers, and verify or rebuild the counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("number", "result", "count")
 
 
 def limit(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number >= 1."""
     try:
         value = rules.parse_number(text)
     except rules.InvalidNumber:
@@ -28,7 +28,7 @@ def limit(text: str) -> int:
 
 
 def moment(text: str) -> datetime:
-    """A time as ISO 8601; UTC unless it says otherwise."""
+    """Parse a time in ISO 8601; without an offset it is UTC."""
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
@@ -45,7 +45,7 @@ def as_table(rows: list[tuple[int, str, int]]) -> str:
 
 
 class Command(BaseCommand):
-    help = "Prints the most common numbers, most common first; of equally common ones the smaller comes first."
+    help = "Prints the most common numbers, most common first; on a tie the smaller number comes first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--limit", type=limit, default=3, metavar="N", help="how many numbers (default: 3)")
@@ -54,13 +54,15 @@ class Command(BaseCommand):
             parser.add_argument(name, type=moment, metavar="TIME", help=f"only submissions {which} (ISO 8601, UTC)")
         checks = parser.add_mutually_exclusive_group()
         checks.add_argument(
-            "--verify", action="store_true", help="compare the kept counts with the log; exit code 1 if any differs"
+            "--verify", action="store_true", help="compare the stored counts with the log; exit code 1 if any differ"
         )
         checks.add_argument(
-            "--rebuild", action="store_true", help="count the log anew and mend the kept counts, while all goes on"
+            "--rebuild",
+            action="store_true",
+            help="recount the log and repair the stored counts; the service may keep running",
         )
 
-    def handle(  # noqa: PLR0913 - one for each option
+    def handle(  # noqa: PLR0913 - one parameter per option
         self,
         *,
         limit: int,
@@ -76,9 +78,9 @@ class Command(BaseCommand):
         elif rebuild:
             self._rebuild()
         else:
-            # A window is counted however long it takes: nobody else waits for it.
-            window = Submission.objects.between(since, until)
-            top = window.most_common(limit) if since or until else ranking.top(limit)
+            # Unlike in the API, counting a time range has no time limit here: it blocks no other reader.
+            in_range = Submission.objects.between(since, until)
+            top = in_range.most_common(limit) if since or until else ranking.top(limit)
             rows = [(each.number, each.result, each.count) for each in top]
             text = as_table(rows) if format == "table" else export_rows(COLUMNS, rows, format).decode()
             self.stdout.write(text, ending="")
@@ -86,16 +88,16 @@ class Command(BaseCommand):
     def _verify(self) -> None:
         differences = verify.verify(self._progress)
         for what, counted, rolled_up in differences:
-            self.stdout.write(f"{what}: the log has {counted}, the kept count is {rolled_up}")
+            self.stdout.write(f"{what}: the log has {counted}, the stored count is {rolled_up}")
         if differences:
-            raise CommandError(f"{len(differences)} counts differ: mend them with top_numbers --rebuild")
-        self.stdout.write("Every count is what the log says.")
+            raise CommandError(f"{len(differences)} counts differ. Repair them with top_numbers --rebuild.")
+        self.stdout.write("All counts match the log.")
 
     def _rebuild(self) -> None:
-        mended = verify.rebuild(self._progress)
+        repaired = verify.rebuild(self._progress)
         while folding.fold() == folding.MAX_ROWS_PER_FOLD:
-            pass  # what came in meanwhile
-        self.stdout.write(f"{mended} counts mended.")
+            pass  # fold the rows recorded during the rebuild
+        self.stdout.write(f"{repaired} counts repaired.")
 
     def _progress(self, share: float) -> None:
         if self.stderr.isatty():
