@@ -90,7 +90,9 @@ class Ledger:
 class Client(threading.Thread):
     """Sends one submission after another, each until it is acknowledged, on a connection that it keeps for a while."""
 
-    def __init__(self, ledger: Ledger, address: Callable[[], str], seed: str, *, form: int = 1, without_key: int = 2) -> None:
+    def __init__(
+        self, ledger: Ledger, address: Callable[[], str], seed: str, *, form: int = 1, without_key: int = 2
+    ) -> None:
         super().__init__(daemon=True)
         self._ledger = ledger
         self._address = address
