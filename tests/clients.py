@@ -90,12 +90,14 @@ class Ledger:
 class Client(threading.Thread):
     """Thread that sends submissions, each until it is acknowledged, on a connection that is sometimes replaced."""
 
-    def __init__(self, ledger: Ledger, address: Callable[[], str], seed: str, without_key: int = 2) -> None:
+    def __init__(
+        self, ledger: Ledger, address: Callable[[], str], seed: str, *, form: int = 1, without_key: int = 2
+    ) -> None:
         super().__init__(daemon=True)
         self._ledger = ledger
         self._address = address
         self._random = Random(seed)  # noqa: S311 - a plan, no secret
-        self._weights = (5, 1, 1, without_key)
+        self._weights = (5, 1, form, without_key)
         self._connection: HTTPConnection | None = None
 
     def run(self) -> None:

@@ -106,6 +106,7 @@ def start(
         env=inherited | environment,
         stdout=subprocess.PIPE,
         stderr=stderr,
+        pipesize=1024 * 1024,  # its log, which some tests read only at the end
         text=True,
         start_new_session=True,
     )

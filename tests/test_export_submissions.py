@@ -138,4 +138,4 @@ def test_broken_pipe_exits_without_an_error(data_dir: Path) -> None:
         assert (export.wait(), export.stderr.read()) == (0, "")
 
 
-FILL = "from fizzbuzz.submissions import record; recording.record(range(50_000), 'batch')"
+FILL = "from fizzbuzz.submissions import record; record.load(range(50_000))"

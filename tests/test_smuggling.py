@@ -98,10 +98,6 @@ REJECTED: dict[int, list[bytes]] = {
         post(b"Content-Length: 14", line=b"PO\x00ST /api/fizzbuzz HTTP/1.1") + BODY,
         post(b"Content-Length: 14", line=b"p(st /api/fizzbuzz HTTP/1.1") + BODY,
         post(b"Content-Length: 14").replace(b"\r\n", b"\n") + BODY,
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ],
-    411: [
         post(b"Transfer-Encoding: gzip, chunked") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(ZIPPED), ZIPPED),
         post(b"Transfer-Encoding: chunked") + b"0x0e\r\n" + BODY + b"\r\n0\r\n\r\n",
         post(b"Transfer-Encoding: chunked") + b"-e\r\n" + BODY + b"\r\n0\r\n\r\n",
@@ -109,8 +105,12 @@ REJECTED: dict[int, list[bytes]] = {
         post(b"Transfer-Encoding: chunked") + b"e e\r\n" + BODY + b"\r\n0\r\n\r\n",
         post(b"Transfer-Encoding: chunked") + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
         post(b"Transfer-Encoding: chunked") + b"g\r\n" + BODY + b"\r\n0\r\n\r\n",
-        post(b"Transfer-Encoding: chunked") + b"f" * 40 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
         post(b"Transfer-Encoding: chunked") + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    408: [  # a chunk that long never comes whole
+        post(b"Transfer-Encoding: chunked") + b"f" * 40 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
     ],
     413: [
         post(b"Content-Length: " + b"9" * 40) + BODY,
@@ -237,7 +237,6 @@ def test_incomplete_chunks_are_not_recorded(service: Service, sent: bytes, statu
 def test_incomplete_body_is_not_recorded(service: Service, path: bytes, content_type: bytes, sent: bytes) -> None:
     before = recorded(service, 15)
     headers = [b"Host: localhost", b"Content-Type: " + content_type, b"Content-Length: %d" % (len(sent) + 2)]
-    headers.append(b"Cookie: csrftoken=" + b"x" * 32)
 
     received = exchange(service, b"\r\n".join([b"POST " + path + b" HTTP/1.1", *headers, b"", sent]))
 

@@ -91,6 +91,7 @@ def test_rows_glide_to_their_places_unless_motion_is_unwelcome(visit: Visit, ser
     page = visit(reduced_motion=motion)
     page.add_init_script(NOTE_GLIDES)
     service.request("/api/fizzbuzz/batch", {"numbers": [number] * times + [other] * (times + 1)})
+    let_pass()
     page.goto("/")
     first = page.locator(".top li").first
     expect(first).to_contain_text(str(other))
