@@ -18,7 +18,7 @@ from environs import validate
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from core import log_config, worker_metrics
+from core import log_config, openapi, worker_metrics
 from core.db.deadline import DeadlineConnection
 from embedded.secret_key import load_or_create_secret_key
 from embedded.server import DATABASE, USER, Server
@@ -110,7 +110,7 @@ REDIS_URL: str = env.str("REDIS_URL", "")
 CORS_ORIGINS = _origins(env.list("CORS_ORIGINS", []))
 # info: a line for each request; warning and error: none.
 LOG_LEVEL: str = env.str("LOG_LEVEL", "info", validate=validate.OneOf(["info", "warning", "error"]))
-# Where people report a problem; error pages link to it.
+# Where people report a problem; every page and the OpenAPI document link to it.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 VERSION = __version__
 # What was deployed, such as a commit; shown by /info.
@@ -324,6 +324,15 @@ SPECTACULAR_SETTINGS = {
     ),
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "VERSION": VERSION,
+    "CONTACT": {"name": "Feedback", "url": FEEDBACK_URL} if FEEDBACK_URL else {},
+    "SERVERS": [{"url": "/", "description": "This service"}],
+    "TAGS": [
+        {"name": "fizzbuzz", "description": "Submit numbers, and read the log of submissions"},
+        {"name": "most_common", "description": "The most common numbers"},
+        {"name": "numbers", "description": "Classify a number, and read its count"},
+        {"name": "service", "description": "Versions and health, for operators and load balancers"},
+    ],
+    "APPEND_PATHS": openapi.PATHS,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

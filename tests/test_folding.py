@@ -175,7 +175,12 @@ def test_reads_of_a_tail_that_is_too_long_are_refused_until_it_is_folded(
         (503, "5", "The counts are catching up with the log: 6 rows are left. Try again in a moment.")
     ] * 2
     assert [client.get(path).status_code for path in reads] == [200, 200]
-    assert client.get("/api/most_common").json()[0] == {"number": 15, "result": "FizzBuzz", "count": 6}
+    assert client.get("/api/most_common").json()[0] == {
+        "number": 15,
+        "result": "FizzBuzz",
+        "kind": "FizzBuzz",
+        "count": 6,
+    }
 
 
 def test_activity_of_a_tail_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

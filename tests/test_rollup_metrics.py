@@ -79,7 +79,7 @@ def test_idle_service_folds_its_tail_to_nothing_whoever_wrote_it(data_dir: Path)
         page = service.request("/metrics").body
         server.leave()
 
-    assert last.json() == [{"number": 15, "result": "FizzBuzz", "count": 10 + rows // 1000}]
+    assert last.json() == [{"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": 10 + rows // 1000}]
     assert {answer.body for answer in answers if answer.status == 200} <= {last.body}
     assert {
         re.sub(r"[0-9,]+ rows", "N rows", answer.json()["detail"]) for answer in answers if answer.status != 200
