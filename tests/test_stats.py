@@ -96,7 +96,7 @@ def test_another_window_is_refused_in_words(client: Client, path: str, window: s
     response = client.get(path, {"window": window})
 
     assert response.status_code == 400
-    assert "There is no such window. Choose one of: hour, day, week, month." in response.text
+    assert "Unknown window. Choose one of: hour, day, week, month." in response.text
 
 
 def test_the_table_tells_what_the_chart_shows(client: Client) -> None:
@@ -161,7 +161,7 @@ def test_downloads_tell_the_figures(client: Client) -> None:
 
     assert rollup_csv["Content-Disposition"] == 'attachment; filename="most-common.csv"'
     assert rollup_csv["Content-Type"] == "text/csv; charset=utf-8"
-    assert rollup_csv.text == "place,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
+    assert rollup_csv.text == "rank,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
     assert activity_json["Content-Disposition"] == 'attachment; filename="activity-month.jsonl"'
     assert activity_json["Content-Type"] == "application/x-ndjson"
     rows = [json.loads(line) for line in activity_json.text.splitlines()]

@@ -165,7 +165,7 @@ def _error(
     kind = "html"
     try:
         # Without the request, whose session and account may be what is broken.
-        body: str = render_to_string("error.html", {**context, "feedback_url": settings.FEEDBACK_URL})
+        body: str = render_to_string("error.html", context)
     except Exception:
         log.exception("The error page is broken")
         kind, body = "plain", "{status}: {detail}\n\nRequest {request_id}\n".format(**context)

@@ -6,11 +6,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.first_page import AWAY, answer, count, field, let_pass, newest, stop_clock, submit
+from tests.browser.first_page import UNREACHABLE, answer, count, field, let_pass, newest, stop_clock, submit
 from tests.service import SHORT_SHUTDOWN, Service, serving
 
 SECOND = 1_000  # milliseconds
-OLD = "These figures are not fresh: the service can't be reached. They catch up by themselves once it is back."
+STALE = "Live data is out of date: the service is unreachable. It updates automatically when the service is back."
 HIDE = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -127,16 +127,16 @@ def test_service_goes_away_and_comes_back(visit: Visit, faults: list[str], data_
         port = service.address.rpartition(":")[2]
     addresses = asked(page)
     page.clock.fast_forward(10 * SECOND)
-    expect(page.get_by_text(OLD)).to_be_visible()
+    expect(page.get_by_text(STALE)).to_be_visible()
     submit(page, "21")
-    expect(page.get_by_role("alert")).to_have_text(AWAY)
+    expect(page.get_by_role("alert")).to_have_text(UNREACHABLE)
     assert addresses == [f"{service.address}{path}" for path in ("/live", "/")]
     page.clock.fast_forward(19 * SECOND)
     assert len(addresses) == 2
 
     with serving(DATA_DIR=str(data_dir), PORT=port, **SHORT_SHUTDOWN) as service:
         page.clock.fast_forward(5 * SECOND)
-        expect(page.get_by_text(OLD)).to_be_hidden()
+        expect(page.get_by_text(STALE)).to_be_hidden()
         submit(page, "21")
         expect(answer(page)).to_have_text("Fizz")
         expect(page.get_by_role("alert")).to_be_hidden()

@@ -26,7 +26,7 @@ def page(visit: Visit, request: pytest.FixtureRequest) -> Page:
 
 def test_statistics_bar_nobody(page: Page) -> None:
     page.goto("/stats")
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
 
     assert [violation["id"] for violation in Axe().run(page).response["violations"]] == []
     expect(page.get_by_role("img")).to_have_accessible_name("Submissions of the last hour, by kind")
@@ -39,7 +39,7 @@ def test_statistics_bar_nobody(page: Page) -> None:
 def test_statistics_fit(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 640})
     page.goto("/stats?window=month")
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
 
     assert page.locator("body").evaluate("body => body.scrollWidth <= document.documentElement.clientWidth")
 

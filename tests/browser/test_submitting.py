@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from fizzbuzz import rules
-from tests.browser.first_page import AWAY, answer, count, field, let_pass, newest, stop_clock, submit
+from tests.browser.first_page import UNREACHABLE, answer, count, field, let_pass, newest, stop_clock, submit
 from tests.inputs import REFUSED_BY_FORM
 from tests.service import Service
 
@@ -139,7 +139,7 @@ def test_submission_that_is_sent_again_after_an_error_counts_once(
     if fault == "unknown":
         expect(page.get_by_text("The outcome is unknown.")).to_be_visible()
     else:
-        expect(page.get_by_role("alert")).to_have_text(AWAY)
+        expect(page.get_by_role("alert")).to_have_text(UNREACHABLE)
     submit(page, number)
     expect(answer(page)).to_have_text(number)
     again = count(service, int(number))

@@ -31,8 +31,10 @@ def test_first_page_is_light(page: Page, service: Service) -> None:
     assert sorted(".".join(path.split(".")[:: len(path.split(".")) - 1 or 1]) for path in paths) == [
         "",
         "chart.css",
+        "copy-link.js",
         "elements.css",
         "favicon.svg",
+        "home.css",
         "htmx-2.js",
         "live.js",
         "tokens.css",
