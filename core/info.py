@@ -11,15 +11,25 @@ from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from core.shared_calls import SharedCalls
+
 STARTED_AT = timezone.now()
+MAX_AGE_SECONDS = 60  # of the server's version, which changes only when the server restarts
+
+
+def _read_server_version(_: None) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        return str(cursor.fetchone()[0])
+
+
+# /info is open to anyone: one statement a minute, per process.
+server_version = SharedCalls(_read_server_version, MAX_AGE_SECONDS)
 
 
 @require_safe
 def info(request: HttpRequest) -> JsonResponse:
-    """Return the versions of the service and its main dependencies, and when this worker process started."""
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW server_version")
-        (database,) = cursor.fetchone()
+    """Versions of the service and its main dependencies; `started_at` is the start of the worker process."""
     return JsonResponse(
         {
             "name": "fizzbuzz",
@@ -27,7 +37,7 @@ def info(request: HttpRequest) -> JsonResponse:
             "revision": settings.REVISION,
             "python": platform.python_version(),
             "django": django.get_version(),
-            "database": f"PostgreSQL {database}",
+            "database": f"PostgreSQL {server_version(None)}",
             "started_at": STARTED_AT.isoformat(),
         }
     )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from environs import validate
 
-from core import log_config, worker_metrics
+from core import log_config, openapi, worker_metrics
 from core.db.deadline import DeadlineConnection
 from embedded.secret_key import load_or_create_secret_key
 from embedded.server import DATABASE, USER, Server
@@ -47,7 +47,7 @@ REDIS_URL: str = env.str("REDIS_URL", "")
 CORS_ORIGINS = environment.origins(env.list("CORS_ORIGINS", []))
 # info logs a line per request; warning and error do not.
 LOG_LEVEL: str = env.str("LOG_LEVEL", "info", validate=validate.OneOf(["info", "warning", "error"]))
-# Where users can report a problem.
+# Where people report a problem; every page and the OpenAPI document link to it.
 FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 VERSION = __version__
 # The deployed revision, such as a commit; shown by /info.
@@ -258,6 +258,15 @@ SPECTACULAR_SETTINGS = {
     ),
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "VERSION": VERSION,
+    "CONTACT": {"name": "Feedback", "url": FEEDBACK_URL} if FEEDBACK_URL else {},
+    "SERVERS": [{"url": "/", "description": "This service"}],
+    "TAGS": [
+        {"name": "fizzbuzz", "description": "Submit numbers, and read the log of submissions"},
+        {"name": "most_common", "description": "The most common numbers"},
+        {"name": "numbers", "description": "Classify a number, and read its count"},
+        {"name": "service", "description": "Versions and health, for operators and load balancers"},
+    ],
+    "APPEND_PATHS": openapi.PATHS,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

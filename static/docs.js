@@ -1,10 +1,10 @@
-// Swagger UI reads answers by JSON.parse, which rounds integers past 2^53; this shows them as they came.
+// Swagger UI parses responses with JSON.parse, which rounds integers past 2^53. This shows them unchanged.
 const exact = (text) => {
   try {
     const keep = (_, value, { source }) => (typeof value === "number" ? JSON.rawJSON(source) : value);
     return JSON.stringify(JSON.parse(text, keep), null, 2);
   } catch {
-    return text; // no JSON, or a browser without rawJSON
+    return text; // not JSON, or a browser without rawJSON
   }
 };
 
@@ -15,7 +15,7 @@ const ExactResponses = (system) => ({
   },
 });
 
-// Its addresses are links within buttons, its headings leave a level out, and its beginning belongs to no landmark.
+// Accessibility: Swagger UI puts links into buttons, skips a heading level, and has content outside of landmarks.
 const Accessible = ({ React: { createElement } }) => ({
   wrapComponents: {
     DeepLink: () => ({ text }) => text,
@@ -25,6 +25,12 @@ const Accessible = ({ React: { createElement } }) => ({
       createElement("div", null, createElement("h2", null, "Operations"), createElement(Original, props)),
   },
 });
+
+// Swagger UI has a dark theme, and leaves it to the page to switch it on.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const followScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", followScheme);
+followScheme();
 
 SwaggerUIBundle({
   url: document.getElementById("docs").dataset.schema,

@@ -1,52 +1,56 @@
-// The first page: figures that refresh themselves, and a form that is answered in place.
-const OFTEN = 10_000; // milliseconds
-const SOON = 1_200; // after an answer: by then the figures, which are made once a second, contain it
-const SELDOM = 120_000;
-const SLOW = 2_000;
-const FAULTS = ["htmx:sendError", "htmx:timeout"];
+// The first page: live data that refreshes itself, and a form whose answer appears in place.
+
+// Milliseconds.
+const REFRESH_INTERVAL = 10_000;
+const MAX_REFRESH_INTERVAL = 120_000;
+const REFRESH_AFTER_ANSWER = 1_200; // the live data, which is rendered once a second, contains the submission by then
+const SLOW_RESPONSE = 2_000;
+
+const FAILURES = ["htmx:sendError", "htmx:timeout"];
 
 const live = document.getElementById("live");
 const form = document.querySelector("form");
-const field = () => form.elements.number; // each answer brings a new one
-const show = (id, shown) => (document.getElementById(id).hidden = !shown);
+const field = () => form.elements.number; // each answer replaces it
+const show = (id, visible) => (document.getElementById(id).hidden = !visible);
 
-// Seldom while the service is slow or away; never while nobody looks.
-let pause = OFTEN;
+// Refreshes back off while the service is slow or unreachable, and stop while the page is hidden.
+let interval = REFRESH_INTERVAL;
 let timer;
-let asked;
-let seen;
+let requestedAt;
+let shown;
 
-const ask = () => htmx.trigger(live, "refresh");
+const refresh = () => htmx.trigger(live, "refresh");
 
-const later = (milliseconds = pause) => {
+const schedule = (milliseconds = interval) => {
   clearTimeout(timer);
-  if (!document.hidden) timer = setTimeout(ask, milliseconds);
+  if (!document.hidden) timer = setTimeout(refresh, milliseconds);
 };
 
-const heard = (well) => {
-  pause = well && performance.now() - asked < SLOW ? OFTEN : Math.min(2 * pause, SELDOM);
-  show("old", !well);
-  later();
+const refreshed = (ok) => {
+  const fast = performance.now() - requestedAt < SLOW_RESPONSE;
+  interval = ok && fast ? REFRESH_INTERVAL : Math.min(2 * interval, MAX_REFRESH_INTERVAL);
+  show("stale", !ok);
+  schedule();
 };
 
-live.addEventListener("htmx:beforeRequest", () => (asked = performance.now()));
+live.addEventListener("htmx:beforeRequest", () => (requestedAt = performance.now()));
 live.addEventListener("htmx:beforeSwap", ({ detail }) => {
-  detail.shouldSwap = detail.xhr.status === 200 && detail.xhr.response !== seen;
-  if (detail.shouldSwap) seen = detail.xhr.response;
+  detail.shouldSwap = detail.xhr.status === 200 && detail.xhr.response !== shown;
+  if (detail.shouldSwap) shown = detail.xhr.response;
 });
-live.addEventListener("htmx:afterOnLoad", ({ detail }) => heard(detail.xhr.status === 200));
-for (const fault of FAULTS) live.addEventListener(fault, () => heard(false));
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
-// After a step back, a browser shows the page as it was, from one of its caches.
-if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") ask();
-else later();
+live.addEventListener("htmx:afterOnLoad", ({ detail }) => refreshed(detail.xhr.status === 200));
+for (const failure of FAILURES) live.addEventListener(failure, () => refreshed(false));
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refresh()));
+// After Back, the browser shows an old state of the page, from one of its caches.
+if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") refresh();
+else schedule();
 
-// A double click is one submission, and so is an Enter that is held.
+// A double click is one submission, and so is holding Enter down.
 form.addEventListener("click", (event) => event.detail > 1 && event.target.matches("button") && event.preventDefault());
 form.addEventListener("keydown", (event) => event.repeat && event.key === "Enter" && event.preventDefault());
 
-// Each submission has a key, by which it counts once. It is sent again with the same key as long as it is not known
-// whether it was recorded. (crypto.randomUUID does not exist on pages that come by plain http.)
+// Each submission has an idempotency key. A retry uses the same key until the page knows whether the submission was
+// recorded. (crypto.randomUUID does not exist on pages served over plain http.)
 let key;
 form.addEventListener("htmx:configRequest", ({ detail }) => {
   key ??= Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -56,34 +60,34 @@ form.addEventListener("htmx:configRequest", ({ detail }) => {
 let sent;
 form.addEventListener("htmx:beforeRequest", () => {
   sent = field().value;
-  htmx.trigger(live, "htmx:abort"); // what is on its way will be older than the answer
-  later();
+  htmx.trigger(live, "htmx:abort"); // its response would be older than the answer
+  schedule();
 });
 form.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
-  detail.shouldSwap = field().value === sent; // else the next number is being typed
+  detail.shouldSwap = field().value === sent; // otherwise the user is typing the next number
 });
 form.addEventListener("htmx:afterOnLoad", ({ detail: { xhr } }) => {
   if (xhr.status < 500 && xhr.status !== 409) key = null;
-  seen = null;
-  show("away", false);
+  shown = null;
+  show("unreachable", false);
   field().focus();
   if (field().value === sent) field().select();
-  later(SOON);
+  schedule(REFRESH_AFTER_ANSWER);
 });
-for (const fault of FAULTS) form.addEventListener(fault, () => show("away", true));
+for (const failure of FAILURES) form.addEventListener(failure, () => show("unreachable", true));
 
-// Rows that change places glide there.
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-const places = () => new Map([...live.querySelectorAll(".top li")].map((row) => [row.id, row.offsetTop]));
-let before = places();
-document.body.addEventListener("htmx:beforeSwap", () => (before = places()));
+// Rows whose rank changes move there in an animation.
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+const positions = () => new Map([...live.querySelectorAll(".top li")].map((row) => [row.id, row.offsetTop]));
+let before = positions();
+document.body.addEventListener("htmx:beforeSwap", () => (before = positions()));
 document.body.addEventListener("htmx:afterSwap", () => {
-  for (const [id, top] of places()) {
-    const way = before.get(id) - top;
-    if (way && !still.matches) {
-      const steps = [{ transform: `translateY(${way}px)` }, { transform: "none" }];
+  for (const [id, top] of positions()) {
+    const distance = before.get(id) - top;
+    if (distance && !reducedMotion.matches) {
+      const steps = [{ transform: `translateY(${distance}px)` }, { transform: "none" }];
       document.getElementById(id).animate(steps, { duration: 400, easing: "ease-out" });
     }
   }
-  before = places();
+  before = positions();
 });

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core import probes
+from core import info, probes
 from fizzbuzz.pages import stats, views
 from fizzbuzz.web import metrics_endpoint
 
@@ -11,6 +11,7 @@ def a_second_later() -> None:
     """Expire the kept results, as a wait of a second would."""
     for calls in (
         metrics_endpoint.gauges,
+        info.server_version,
         probes.checks,
         views.first_page,
         stats.page,

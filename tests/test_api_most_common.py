@@ -25,11 +25,11 @@ def test_most_common_come_first_and_ties_are_ordered_by_number(client: Client) -
     assert response.status_code == 200
     assert response["Content-Type"] == "application/json"
     assert response.json() == [
-        {"number": 5, "result": "Buzz", "count": 3},
-        {"number": -3, "result": "Fizz", "count": 2},
-        {"number": 15, "result": "FizzBuzz", "count": 2},
-        {"number": rules.SMALLEST, "result": str(rules.SMALLEST), "count": 1},
-        {"number": 7, "result": "7", "count": 1},
+        {"number": 5, "result": "Buzz", "kind": "Buzz", "count": 3},
+        {"number": -3, "result": "Fizz", "kind": "Fizz", "count": 2},
+        {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": 2},
+        {"number": rules.SMALLEST, "result": str(rules.SMALLEST), "kind": "Number", "count": 1},
+        {"number": 7, "result": "7", "kind": "Number", "count": 1},
     ]
 
 
@@ -40,8 +40,12 @@ def test_most_common_takes_one_query(client: Client, django_assert_num_queries: 
     with django_assert_num_queries(1):
         response = client.get("/api/most_common")
 
-    expected = [(1, "1"), (2, "2"), (3, "Fizz")]
-    assert response.json() == [{"number": number, "result": text, "count": 1} for number, text in expected[:rows]]
+    expected = [
+        {"number": 1, "result": "1", "kind": "Number", "count": 1},
+        {"number": 2, "result": "2", "kind": "Number", "count": 1},
+        {"number": 3, "result": "Fizz", "kind": "Fizz", "count": 1},
+    ]
+    assert response.json() == expected[:rows]
 
 
 def test_matching_etag_returns_304(client: Client) -> None:

@@ -48,8 +48,11 @@ def log(transactional_db: None) -> None:
 def test_time_range_is_half_open_and_utc(client: Client, window: dict[str, str], counts: dict[int, int]) -> None:
     response = client.get("/api/most_common", window)
 
-    results = {15: "FizzBuzz", 7: "7"}
-    assert response.json() == [{"number": each, "result": results[each], "count": n} for each, n in counts.items()]
+    numbers = {
+        15: {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz"},
+        7: {"number": 7, "result": "7", "kind": "Number"},
+    }
+    assert response.json() == [{**numbers[number], "count": count} for number, count in counts.items()]
 
 
 @pytest.mark.parametrize("parameter", ["since", "until"])
@@ -148,7 +151,7 @@ def test_time_range_uses_no_connection_of_the_pool(client: Client, django_assert
     with django_assert_num_queries(0):
         response = client.get("/api/most_common", {"since": "2026-01-31", "limit": "1"})
 
-    assert response.json() == [{"number": 15, "result": "FizzBuzz", "count": 3}]
+    assert response.json() == [{"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": 3}]
 
 
 def test_other_database_errors_of_a_time_range_return_503(client: Client) -> None:

@@ -254,3 +254,9 @@ def test_disabled_rate_limit_is_not_imported() -> None:
 
     assert run("-c", LOADED, **SERVER).stdout == "False False False\n"
     assert run("-c", LOADED, **SERVER, **limit).stdout == "True True True\n"
+
+
+def test_feedback_url_is_the_contact_of_the_openapi_document() -> None:
+    document = run("manage.py", "spectacular", "--format", "openapi-json", FEEDBACK_URL="https://example.com", **SERVER)
+
+    assert json.loads(document.stdout)["info"]["contact"] == {"name": "Feedback", "url": "https://example.com"}

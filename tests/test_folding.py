@@ -173,7 +173,12 @@ def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypat
         (503, "5", "The counts are catching up with the log: 6 rows remain. Try again in a moment.")
     ] * 2
     assert [client.get(path).status_code for path in reads] == [200, 200]
-    assert client.get("/api/most_common").json()[0] == {"number": 15, "result": "FizzBuzz", "count": 6}
+    assert client.get("/api/most_common").json()[0] == {
+        "number": 15,
+        "result": "FizzBuzz",
+        "kind": "FizzBuzz",
+        "count": 6,
+    }
 
 
 def test_activity_is_rejected_while_the_tail_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:

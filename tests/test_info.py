@@ -15,7 +15,7 @@ from fizzbuzz_site import __version__
 pytestmark = pytest.mark.django_db
 
 
-def test_info_reports_versions(client: Client, settings: Any) -> None:
+def test_info_returns_versions(client: Client, settings: Any) -> None:
     settings.REVISION = "0123abc"
     major, minor = divmod(connection.cursor().connection.info.server_version, 10_000)
 
@@ -37,7 +37,16 @@ def test_info_reports_versions(client: Client, settings: Any) -> None:
     assert datetime.fromisoformat(body["started_at"]).tzinfo
 
 
-def test_probes_return_200(client: Client) -> None:
+def test_info_reads_the_database_once_a_minute(client: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        first = client.get("/info")
+    with django_assert_num_queries(0):
+        second = client.get("/info")
+
+    assert second.json() == first.json()
+
+
+def test_probes_answer(client: Client) -> None:
     ready, live = client.get("/health"), client.get("/health/live")
 
     assert (ready.status_code, ready["Cache-Control"]) == (200, "no-store")
@@ -47,6 +56,6 @@ def test_probes_return_200(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/info", "/health", "/health/live"])
-def test_post_is_not_allowed(client: Client, path: str) -> None:
+def test_only_get_and_head_are_allowed(client: Client, path: str) -> None:
     assert client.post(path).status_code == 405
     assert client.head(path).content == b""

@@ -46,11 +46,12 @@ def test_number_page_shows_all_facts(client: Client) -> None:
         <p>15 is divisible by 3 and 5.</p>
         <dl class="facts">
           <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>3 times</dd></div>
-          <div><dt>Place</dt><dd>1</dd></div>
+          <div><dt>Rank</dt><dd>1</dd></div>
           <div><dt>First</dt><dd><time datetime="2026-01-01T12:03:04+00:00">1 Jan 2026, 12:03 UTC</time> </dd></div>
           <div><dt>Last</dt><dd><time datetime="2026-01-31T12:03:04+00:00">31 Jan 2026, 12:03 UTC</time> </dd></div>
         </dl>
-        <p class="share">Share it: <a href="/numbers/15" rel="bookmark">testserver/numbers/15</a></p>
+        <p class="share">Share it: <a href="/numbers/15" rel="bookmark">testserver/numbers/15</a>
+          <copy-link></copy-link></p>
         <p><a href="/">Try another number</a></p>
         <nav class="neighbours" aria-label="Neighbours">
           <a href="/numbers/14" rel="prev">&larr; 14</a> <a href="/numbers/16" rel="next">16 &rarr;</a>

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis import Case, checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
+from core import probes
 from fizzbuzz.api.examples import BATCH, MOST_COMMON, NUMBER, SUBMISSION, SUBMIT
 from fizzbuzz.models import IdempotencyKey
 from fizzbuzz_site.wsgi import application
@@ -40,7 +41,7 @@ served = schemathesis.openapi.from_wsgi("/api/schema?format=json", application, 
 
 @served.hook
 def filter_body(context: Any, body: Any) -> bool:
-    # To JSON Schema 15.0 is an integer; the service refuses it, as its document says in words.
+    # To JSON Schema 15.0 is an integer; the service rejects it, as its document says.
     return not _has_whole_float(body)
 
 
@@ -65,7 +66,7 @@ def one_connection() -> Iterator[None]:
         signal.connect(close_old_connections)
 
 
-# Of each of the six operations.
+# Of each operation.
 EXAMPLES = settings(
     max_examples=30,
     derandomize=True,
@@ -90,7 +91,7 @@ def test_service_conforms_to_the_document_in_many_examples(case: Case) -> None:
 
 
 def check(case: Case) -> None:
-    IdempotencyKey.objects.all().delete()  # or a key that comes twice, with another body, is refused
+    IdempotencyKey.objects.all().delete()  # a key that is used again with another body is rejected
     case.call_and_validate(checks=CHECKS, headers={"Host": "localhost"})
 
 
@@ -118,7 +119,36 @@ def test_document_lists_every_operation_and_its_statuses(document: Any) -> None:
         "POST /api/fizzbuzz/batch": ["201", "400", "406", "408", "409", "411", "413", "415", "422", "429", "503"],
         "GET /api/most_common": ["200", "304", "400", "406", "429", "503"],
         "GET /api/numbers/{number}": ["200", "404", "406", "503"],
+        "GET /info": ["200", "503"],
+        "GET /health": ["200", "503"],
+        "GET /health/live": ["200"],
     }
+
+
+def test_document_names_its_server_and_every_tag(document: Any) -> None:
+    used = {tag for path in document["paths"].values() for operation in path.values() for tag in operation["tags"]}
+
+    assert document["servers"] == [{"url": "/", "description": "This service"}]
+    assert {each["name"] for each in document["tags"]} == used
+    assert "contact" not in document["info"]  # without FEEDBACK_URL
+
+
+@pytest.mark.parametrize("path", ["/info", "/health", "/health/live"])
+def test_operational_endpoints_match_their_schemas(client: Client, document: Any, path: str) -> None:
+    response = client.get(path)
+
+    content = document["paths"][path]["get"]["responses"]["200"]["content"]
+    jsonschema.validate(response.json(), content[response["Content-Type"]]["schema"])
+
+
+def test_failed_health_check_matches_its_schema(client: Client, document: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(probes.checks_of_apps, "sequence", lambda database: "behind the log")
+
+    response = client.get("/health")
+
+    content = document["paths"]["/health"]["get"]["responses"]["503"]["content"]
+    assert response.status_code == 503
+    jsonschema.validate(response.json(), content[response["Content-Type"]]["schema"])
 
 
 def test_examples_fit_their_schemas(document: Any) -> None:

@@ -136,9 +136,10 @@ def test_htmx_gets_the_answer(client: Client, django_assert_num_queries: Any) ->
         <p class="answer" data-kind="FizzBuzz">FizzBuzz </p>
         <dl class="facts">
           <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>1 time</dd></div>
-          <div><dt>Place</dt><dd>1</dd></div>
+          <div><dt>Rank</dt><dd>1</dd></div>
         </dl>
-        <p class="share">Share it: <a href="/numbers/15" rel="bookmark">testserver/numbers/15</a></p>
+        <p class="share">Share it: <a href="/numbers/15" rel="bookmark">testserver/numbers/15</a>
+          <copy-link></copy-link></p>
     """
     assert answer.split() == expected.split()
     assert 'value=" +015"' in response.text
@@ -232,10 +233,12 @@ def test_error_pages_link_to_the_feedback_url(client: Client, settings: Any) -> 
     assert "Report a problem" not in client.get("/nowhere").text
 
     settings.FEEDBACK_URL = "https://example.com/?a=1&b=2"
+    response = client.get("/nowhere")
 
     assertInHTML(
-        '<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a>, and name this request:</p>',
-        client.get("/nowhere").text,
+        '<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a>, and give this ID: '
+        f"Request <code>{response['X-Request-ID']}</code></p>",
+        response.text,
     )
 
 

@@ -81,7 +81,7 @@ def test_idle_service_folds_rows_of_other_processes(data_dir: Path) -> None:
         page = service.request("/metrics").body
         server.release()
 
-    assert last.json() == [{"number": 15, "result": "FizzBuzz", "count": 10 + rows // 1000}]
+    assert last.json() == [{"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": 10 + rows // 1000}]
     assert {answer.body for answer in answers if answer.status == 200} <= {last.body}
     assert {
         re.sub(r"[0-9,]+ rows", "N rows", answer.json()["detail"]) for answer in answers if answer.status != 200

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pytest
 from django.test import Client
+from django.utils.html import escape
 from pytest_django.asserts import assertInHTML
 
 from fizzbuzz.models import Submission
 
 pytestmark = pytest.mark.django_db
 
-REFUSED = (
-    "This form was sent by a page of another site. Nothing was recorded. Go to the first page, and submit the number"
-    " there."
-)
+DETAIL = "Cross-site submission rejected. Nothing was recorded. Submit the number on this site's first page."
 
 
 @pytest.fixture
@@ -72,7 +70,7 @@ def test_form_of_another_site_is_rejected(client: Client, headers: dict[str, str
     response = client.post("/", {"number": "15"}, headers=headers)
 
     assert response.status_code == 403
-    assertInHTML(f"<p>{REFUSED}</p>", response.text)
+    assertInHTML(f"<p>{escape(DETAIL)}</p>", response.text)
     assert not Submission.objects.exists()
 
 

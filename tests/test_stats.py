@@ -96,7 +96,7 @@ def test_unknown_window_is_rejected(client: Client, path: str, window: str) -> N
     response = client.get(path, {"window": window})
 
     assert response.status_code == 400
-    assert "There is no such window. Choose one of: hour, day, week, month." in response.text
+    assert "Unknown window. Choose one of: hour, day, week, month." in response.text
 
 
 def test_table_has_the_values_of_the_chart(client: Client) -> None:

@@ -109,6 +109,7 @@ class BatchSerializer(serializers.Serializer):
 class MostCommonSerializer(AttributesSerializer):
     number = IntegerField()
     result = serializers.CharField(read_only=True)
+    kind = KindField()
     count = IntegerField()
 
 

@@ -1,4 +1,4 @@
-"""The activity of a window as stacked bars, in shares of the plot: templates/_chart.html draws them."""
+"""Submissions over time as a stacked bar chart. templates/_chart.html draws it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from django.utils.safestring import mark_safe
 from fizzbuzz.counts.activity import Bucket
 from fizzbuzz.rules import Kind
 
-# From the bottom up: what most are lies on the axis.
+# From the bottom up; the most frequent kind first.
 STACK = (Kind.NUMBER, Kind.FIZZ, Kind.BUZZ, Kind.FIZZBUZZ)
-GAP = 0.25  # of a bar's place
+GAP = 0.25  # between bars, as a share of a bar's slot
 
 
 class Axis(NamedTuple):
-    """How a window is labelled; the formats are those of Django's templates."""
+    """Labels of a chart. `label` and `row` are formats of Django's `date` template filter."""
 
     span: str
     step: str
-    every: int  # bars that one label stands for
+    every: int  # bars per label
     label: str
     row: str
 
@@ -35,7 +35,7 @@ AXES = {
 
 
 class Rect(NamedTuple):
-    """A part of a bar, in percent of the plot."""
+    """One segment of a bar, in percent of the plot."""
 
     x: str
     y: str
@@ -50,22 +50,22 @@ class Series(NamedTuple):
 
     @property
     def bars(self) -> str:
-        """Made here, for a chart has hundreds: a loop in its template took most of the page's time."""
+        """The segments as SVG. Made here, because a template loop over hundreds took most of the page's time."""
         bars = (f'<rect x="{x}%" y="{y}%" width="{width}%" height="{height}%"/>' for x, y, width, height in self.rects)
-        return mark_safe("".join(bars))  # noqa: S308 - numbers of ours
+        return mark_safe("".join(bars))  # noqa: S308 - built from numbers only
 
 
 class Chart(NamedTuple):
     axis: Axis
     total: int
     series: list[Series]
-    most: int  # that any bar holds
-    top: int  # what the top of the plot stands for
+    most: int  # total of the highest bar
+    top: int  # value at the top of the plot
     labels: list[datetime]
 
 
 def chart(window: str, buckets: list[Bucket]) -> Chart:
-    """The chart of what `activity(window)` gave."""
+    """Return the chart of `activity(window)`."""
     most = max(bucket.total for bucket in buckets)
     top = _round_up(most)
     axis = AXES[window]
@@ -85,15 +85,15 @@ def chart(window: str, buckets: list[Bucket]) -> Chart:
 def _rects(kind: Kind, buckets: list[Bucket], top: int) -> Iterator[Rect]:
     below = STACK[: STACK.index(kind)]
     width = _percent((1 - GAP) / len(buckets))
-    for place, bucket in enumerate(buckets):
+    for index, bucket in enumerate(buckets):
         if height := bucket.counts[kind]:
             end = height + sum(bucket.counts[each] for each in below)
-            x = _percent((place + GAP / 2) / len(buckets))
+            x = _percent((index + GAP / 2) / len(buckets))
             yield Rect(x, _percent(1 - end / top), width, _percent(height / top))
 
 
 def _round_up(number: int) -> int:
-    """To an even digit with zeros behind it."""
+    """Return the next number that is an even digit, or 10, followed by zeros."""
     power: int = 10 ** (len(str(number)) - 1)
     return next(digit * power for digit in (2, 4, 6, 8, 10) if number <= digit * power)
 

@@ -1,4 +1,4 @@
-"""Response bodies that many requests share, with their ETag, and compressed once."""
+"""Response bodies shared by many requests, with an ETag, compressed once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from django.utils.cache import get_conditional_response
 
 HTML = "text/html; charset=utf-8"
 
-# For browsers: ask each time, and get a 304 if it is still the same. Shared caches may answer for 2 s.
+# Browsers revalidate by ETag on each request; shared caches may keep it for 2 s.
 CACHE_CONTROL = "public, max-age=0, s-maxage=2"
 
 _ACCEPTS_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))")
 
 
 class Rendered:
-    """A body without anything of the request that it was made for. It must hold no secret: BREACH would read it."""
+    """Response body that depends on no request. It must contain no secret, which compression would leak (BREACH)."""
 
     def __init__(self, body: bytes, content_type: str = HTML, headers: dict[str, str] | None = None) -> None:
         self.body = body
@@ -36,7 +36,7 @@ class Rendered:
             }
 
     def response(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer to this request: compressed if the client takes that, 304 if it has the same already."""
+        """Return the response: compressed if the client accepts gzip, 304 if its ETag matches."""
         if self._gzipped is not None and _ACCEPTS_GZIP.search(request.META.get("HTTP_ACCEPT_ENCODING", "")):
             response = HttpResponse(self._gzipped, headers=self._gzip_headers)
         else:

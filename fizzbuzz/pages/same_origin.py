@@ -1,7 +1,7 @@
-"""Protection of a form that needs no account: it counts only when one of our own pages sends it.
+"""CSRF protection without a cookie or token: accept the form only from a page of the same origin.
 
-There is no session to abuse, so nothing has to be secret: the browser's own word on where a request comes from is
-enough. It needs no cookie and no token, and so the page with the form is the same for everyone.
+The form needs no account, so there is no session to abuse, and the origin that browsers send is enough. Without a
+token, the page with the form is the same for everyone.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from django.http import HttpRequest
 class CrossOrigin(PermissionDenied):
     def __init__(self) -> None:
         super().__init__(
-            "This form was sent by a page of another site. Nothing was recorded. Go to the first page, and submit the "
-            "number there."
+            "Cross-site submission rejected. Nothing was recorded. Submit the number on this site's first page."
         )
 
 
 def require_same_origin(request: HttpRequest) -> None:
-    """Raise CrossOrigin if a browser says that a page of another origin made it send this request."""
+    """Raise CrossOrigin if the request comes from a page of another origin, according to the browser's headers."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    if site is not None:  # sent by every browser since 2023, over https and to localhost
+    if site is not None:  # sent by every browser since 2023, over https or to localhost
         ours = site in {"same-origin", "none"}  # none: the user reloads a page, for example
-    else:  # neither header: no browser, or one from before 2020
+    else:  # without either header: not a browser, or one from before 2020
         ours = origin is None or origin == f"{request.scheme}://{request.get_host()}"
     if not ours:
         raise CrossOrigin

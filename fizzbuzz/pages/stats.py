@@ -1,4 +1,4 @@
-"""The page of statistics, and what can be downloaded there: each made at most once a second per process."""
+"""The statistics page and its downloads. Each is rendered at most once a second per process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fizzbuzz.pages import charts
 from fizzbuzz.pages.rendered import Rendered
 from fizzbuzz.rules import Kind
 
-MAX_DOWNLOAD_ROWS = 10_000  # of the log in one download, which is made and sent as a whole
-STATS_SECONDS = 1
+MAX_DOWNLOAD_ROWS = 10_000  # submissions in one download, which is rendered in memory
+MAX_AGE_SECONDS = 1
 
 
 class _Download(NamedTuple):
@@ -34,8 +34,8 @@ def _render_stats(window: str) -> Rendered:
         "chart": charts.chart(window, buckets),
         "buckets": buckets,
         "top": ranking.top(ranking.MAX_RANK),
-        "places": ranking.MAX_RANK,
-        "most_rows": MAX_DOWNLOAD_ROWS,
+        "max_rank": ranking.MAX_RANK,
+        "max_rows": MAX_DOWNLOAD_ROWS,
     }
     return Rendered(render_to_string("stats.html", context).encode())
 
@@ -50,7 +50,7 @@ def _render_most_common(format_: exporting.Format) -> Rendered:
 
 
 def _render_activity(download: _Download) -> Rendered:
-    """What the chart shows."""
+    """The data of the chart."""
     window, format_ = download
     columns = ("start", *Kind)
     rows = [
@@ -61,11 +61,11 @@ def _render_activity(download: _Download) -> Rendered:
 
 
 def _render_submissions(download: _Download) -> Rendered:
-    """The newest of the window."""
+    """The newest submissions of the window."""
     window, format_ = download
     since = activity.activity(window)[0].start
     newest = Submission.objects.newest(MAX_DOWNLOAD_ROWS).between(since, None)
-    # As a whole: a reader that is slow holds no connection to the database.
+    # In memory, not streamed: a slow client must not hold a database connection.
     return _download(f"submissions-{window}", format_, b"".join(exporting.export_submissions(newest, format_)))
 
 
@@ -74,10 +74,10 @@ def _download(name: str, format_: exporting.Format, body: bytes) -> Rendered:
     return Rendered(body, exporting.CONTENT_TYPES[format_], headers)
 
 
-page = SharedCalls(_render_stats, STATS_SECONDS)
-most_common_file = SharedCalls(_render_most_common, STATS_SECONDS)
-activity_file = SharedCalls(_render_activity, STATS_SECONDS)
-submissions_file = SharedCalls(_render_submissions, STATS_SECONDS)
+page = SharedCalls(_render_stats, MAX_AGE_SECONDS)
+most_common_file = SharedCalls(_render_most_common, MAX_AGE_SECONDS)
+activity_file = SharedCalls(_render_activity, MAX_AGE_SECONDS)
+submissions_file = SharedCalls(_render_submissions, MAX_AGE_SECONDS)
 
 
 @require_safe
@@ -103,5 +103,5 @@ def download_submissions(request: HttpRequest, format_: exporting.Format) -> Htt
 def _window(request: HttpRequest) -> str:
     window = request.GET.get("window", "hour")
     if window not in activity.PERIODS:
-        raise BadRequest(f"There is no such window. Choose one of: {', '.join(activity.PERIODS)}.")
+        raise BadRequest(f"Unknown window. Choose one of: {', '.join(activity.PERIODS)}.")
     return window

@@ -1,4 +1,4 @@
-"""HTML pages: the first page with its form, what refreshes on it, and a page for each number."""
+"""HTML pages: the first page with its form, its live data, and a page for each number."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fizzbuzz.submissions import idempotency, record
 
 TOP = 3
 LATEST = 7
-LIVE_SECONDS = 1
+MAX_AGE_SECONDS = 1
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +39,18 @@ class _FirstPage(NamedTuple):
 
 
 def _render_first_page(_: None) -> _FirstPage:
-    figures = {
+    data = {
         "top": ranking.top(TOP),
         "latest": activity.latest(LATEST),
         "chart": chart("hour", activity.activity("hour")),
     }
-    live = render_to_string("_live.html", figures)
+    live = render_to_string("_live.html", data)
     page = render_to_string("home.html", {"form": SubmissionForm(), "live": live})
     return _FirstPage(Rendered(page.encode()), Rendered(live.encode()), live)
 
 
 # Rendered without the request, so that it is the same for everyone.
-first_page = SharedCalls(_render_first_page, LIVE_SECONDS)
+first_page = SharedCalls(_render_first_page, MAX_AGE_SECONDS)
 
 
 @csrf_exempt  # see same_origin.py
@@ -62,7 +62,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 def submit(request: HttpRequest) -> HttpResponse:
-    """Record the number of the form. htmx gets the answer; others are redirected to the number's page."""
+    """Record the submitted number. Render the answer for htmx; redirect other clients to the number's page."""
     require_same_origin(request)
     by_htmx = "HX-Request" in request.headers
     template = "answer.html" if by_htmx else "home.html"
@@ -71,7 +71,7 @@ def submit(request: HttpRequest) -> HttpResponse:
         return render(request, template, {"form": form, "live": first_page(None).live_html}, status=422)
     number, key = form.cleaned_data["number"], form.cleaned_data["key"]
     if key:
-        # With another number it is another submission.
+        # The number is part of the key: the form with another number is another submission.
         idempotency.record_once([number], "form", f"{key}:{number}")
     else:
         record.record([number], "form")
@@ -83,21 +83,21 @@ def submit(request: HttpRequest) -> HttpResponse:
     }
     try:
         context |= {"number": reads.facts(number), "live": first_page(None).live_html}
-    except Exception:  # the number is recorded, so the answer must not be an error
-        log.exception("The counts of a number that was recorded cannot be read")
+    except Exception:  # the number is recorded, so the response must not be an error
+        log.exception("Cannot read the counts of a recorded number")
         context["number"] = NumberFacts(number, 0, None, None, None)
     return render(request, template, context)
 
 
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
-    """What changes by itself on the first page."""
+    """Live data of the first page, as an HTML fragment."""
     return first_page(None).live.response(request)
 
 
 @require_safe
 def number(request: HttpRequest, text: str) -> HttpResponse:
-    """What one number is, and how often it was submitted; looking records nothing."""
+    """Page of one number: its result, and how often it was submitted. Records nothing."""
     try:
         value = rules.parse_number(text)
     except rules.InvalidNumber as error:
@@ -108,7 +108,7 @@ def number(request: HttpRequest, text: str) -> HttpResponse:
     return page.response(request)
 
 
-@lru_cache(64)  # of numbers that many look at while nobody submits them
+@lru_cache(64)  # for numbers that are viewed more often than they are submitted
 def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
     value = facts.number
     context = {
@@ -121,5 +121,5 @@ def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
         "host": host,
     }
     page = render_to_string("number.html", context).encode()
-    # No cache may answer without asking: after a submission without JavaScript, this page is its answer.
+    # Caches must revalidate: without JavaScript, this page is the answer to a submission.
     return Rendered(page, headers={"Cache-Control": "no-cache"})

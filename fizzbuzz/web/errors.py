@@ -170,7 +170,7 @@ def _error(
     kind = "html"
     try:
         # Rendered without the request: its session or account may have caused the error.
-        body: str = render_to_string("error.html", {**context, "feedback_url": settings.FEEDBACK_URL})
+        body: str = render_to_string("error.html", context)
     except Exception:
         log.exception("Could not render the error page")
         kind, body = "plain", "{status}: {detail}\n\nRequest {request_id}\n".format(**context)

@@ -1,4 +1,4 @@
-"""Debian's Chromium, at the real gunicorn."""
+"""Fixtures for tests in Debian's Chromium against the real gunicorn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ expect.set_options(timeout=TIMEOUT_SECONDS * 500)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-# The browser itself says this of each answer that is no success.
+# The browser logs this for each response with an error status.
 STATUS = re.compile(r"Failed to load resource: the server responded with a status of \d+ .*")
 
 
@@ -30,7 +30,7 @@ def service(shared_data_dir: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Browser]]:
-    """Starts a browser, with Playwright's options for one."""
+    """Start a browser. Takes the options of Playwright's `launch`."""
     if CHROMIUM is None:
         pytest.skip("needs a browser: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -46,7 +46,7 @@ def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
 
 @pytest.fixture
 def faults() -> Iterator[list[str]]:
-    """What the pages' consoles complain of; a test that expects it takes it out."""
+    """Errors and warnings in the pages' consoles. Tests that expect some remove them."""
     faults: list[str] = []
     yield faults
     assert faults == []
@@ -57,17 +57,17 @@ Visit = Callable[..., Page]
 
 @pytest.fixture
 def visit(browser: Browser, service: Service, faults: list[str]) -> Iterator[Visit]:
-    """A page of a new visitor, by Playwright's options for one."""
+    """Open a page in a new browser context. Takes the options of Playwright's `new_context`."""
     visitors: list[BrowserContext] = []
 
-    def hear(message: ConsoleMessage) -> None:
+    def collect(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not STATUS.fullmatch(message.text):
             faults.append(message.text)
 
     def visit(**options: Any) -> Page:
         visitors.append(browser.new_context(**{"base_url": service.address, **options}))
         page = visitors[-1].new_page()
-        page.on("console", hear)
+        page.on("console", collect)
         page.on("pageerror", lambda error: faults.append(str(error)))
         return page
 
@@ -88,5 +88,5 @@ def either(visit: Visit, request: pytest.FixtureRequest) -> Page:
 
 @pytest.fixture
 def plain(visit: Visit) -> Page:
-    """Without JavaScript."""
+    """A page without JavaScript."""
     return visit(java_script_enabled=False)

@@ -1,4 +1,4 @@
-"""The first page, as its visitors use it."""
+"""Steps on the first page."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 from playwright.sync_api import Locator, Page
 
-from fizzbuzz.pages.views import LIVE_SECONDS
+from fizzbuzz.pages.views import MAX_AGE_SECONDS
 from tests.service import Service
 
-AWAY = "The service can't be reached. Submit it again in a moment: it counts once."
+UNREACHABLE = "The service is unreachable. Submit the number again in a moment; it will be counted once."
 
 
 def field(page: Page) -> Locator:
@@ -35,11 +35,11 @@ def newest(page: Page) -> Locator:
 
 
 def let_pass() -> None:
-    """The moment in which a process answers what it has made already."""
-    time.sleep(LIVE_SECONDS + 0.1)
+    """Wait until the rendered first page is too old to be served again."""
+    time.sleep(MAX_AGE_SECONDS + 0.1)
 
 
 def stop_clock(page: Page) -> None:
-    """Until the test moves it on, however long a busy machine takes."""
+    """Stop the page's clock, so that timers run only when the test advances it."""
     page.clock.install(time=0)
     page.clock.pause_at(1)

@@ -46,9 +46,9 @@ def test_axe_finds_nothing_in_answers(visit: Visit, scheme: str) -> None:
     page = visit(color_scheme=scheme)
     page.goto("/")
 
-    for text, said in {"9": "Fizz", "20": "Buzz", "15": "FizzBuzz", str(rules.SMALLEST): str(rules.SMALLEST)}.items():
+    for text, result in {"9": "Fizz", "20": "Buzz", "15": "FizzBuzz", str(rules.SMALLEST): str(rules.SMALLEST)}.items():
         submit(page, text)
-        expect(answer(page)).to_have_text(said)
+        expect(answer(page)).to_have_text(result)
         assert_accessible(page)
     submit(page, "15.5")
     expect(field(page)).to_have_attribute("aria-invalid", "true")
@@ -87,7 +87,7 @@ def test_copied_number_has_no_gaps(page: Page) -> None:
     assert page.evaluate("getSelection().toString().trim()") == str(rules.SMALLEST)
 
 
-def test_kinds_differ_without_colour(page: Page) -> None:
+def test_kinds_differ_without_color(page: Page) -> None:
     looks = set()
     for number in (9, 20, 15, 7):
         page.goto(f"/numbers/{number}")

@@ -11,9 +11,7 @@ FETCH = """([address, options]) =>
     fetch(address, options).then(response => response.json()).catch(error => error.name)"""
 
 
-def test_page_of_elsewhere_may_read_and_no_more(
-    page: Page, service: Service, faults: list[str], data_dir: Path
-) -> None:
+def test_page_of_another_origin_can_only_read(page: Page, service: Service, faults: list[str], data_dir: Path) -> None:
     json = {"method": "POST", "body": '{"number": 15}', "headers": {"Content-Type": "application/json"}}
     form = {"method": "POST", "body": "number=7", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}
 
@@ -21,7 +19,9 @@ def test_page_of_elsewhere_may_read_and_no_more(
         return page.evaluate(FETCH, [shared.address + path, options or {}])
 
     with serving(DATA_DIR=str(data_dir), CORS_ORIGINS=service.address, **SHORT_SHUTDOWN) as shared:
-        page.goto("/api/numbers/15?format=json")  # of another port, so of another origin; what is no page has no policy
+        page.goto(
+            "/api/numbers/15?format=json"
+        )  # another port, so another origin; only HTML pages have a content security policy
         read = fetch("/api/numbers/15")
         posted = [fetch("/api/fizzbuzz", json), fetch("/api/fizzbuzz", form)]
         counts = [shared.request(f"/api/numbers/{number}").json()["count"] for number in (15, 7)]
@@ -29,6 +29,6 @@ def test_page_of_elsewhere_may_read_and_no_more(
 
     assert read == {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": 0}
     assert posted == ["TypeError", "TypeError"]
-    assert counts == [0, 1]  # a form of elsewhere arrives, as it always did; its answer stays unread
+    assert counts == [0, 1]  # CORS does not stop another origin's form, only reading its response
     assert elsewhere == "TypeError"
-    faults.clear()  # the browser says why
+    faults.clear()  # the browser logs the blocked requests

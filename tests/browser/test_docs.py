@@ -6,7 +6,7 @@ from playwright.sync_api import Page, expect
 from tests.service import Service
 
 
-def test_docs_show_numbers_past_2_to_the_53_exactly(page: Page) -> None:
+def test_docs_show_64_bit_integers_exactly(page: Page) -> None:
     page.goto("/docs")
     operation = page.locator("#operations-numbers-numbers_retrieve")
     operation.click()
@@ -19,7 +19,7 @@ def test_docs_show_numbers_past_2_to_the_53_exactly(page: Page) -> None:
     )
 
 
-def test_documented_javascript_reads_numbers_exactly(page: Page, service: Service) -> None:
+def test_documented_javascript_parses_64_bit_integers(page: Page, service: Service) -> None:
     page.goto("/docs")
 
     code = service.request("/api/schema?format=json").json()["info"]["description"].split("```")[1].removeprefix("js")
@@ -32,7 +32,7 @@ def test_documented_javascript_reads_numbers_exactly(page: Page, service: Servic
     assert read == ["9223372036854775807", 0, "Number"]
 
 
-def test_browsable_api_takes_a_form(page: Page) -> None:
+def test_browsable_api_accepts_a_form(page: Page) -> None:
     page.goto("/api/fizzbuzz")
 
     page.locator("form:visible input[name=number]").fill("9007199254740993")
@@ -57,5 +57,17 @@ def test_browsable_api_takes_a_form(page: Page) -> None:
         "/api/most_common",
     ],
 )
-def test_pages_keep_to_their_content_security_policy(page: Page, path: str) -> None:
+def test_pages_comply_with_their_content_security_policy(page: Page, path: str) -> None:
     page.goto(path, wait_until="networkidle")
+
+
+def test_docs_follow_the_color_scheme(page: Page) -> None:
+    page.goto("/docs")
+    colors = {"light": ("rgb(253, 252, 250)", "rgb(59, 65, 81)"), "dark": ("rgb(23, 22, 20)", "rgb(228, 230, 230)")}
+
+    for scheme in ("dark", "light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+
+        background, text = colors[scheme]
+        expect(page.locator("body")).to_have_css("background-color", background)
+        expect(page.locator(".opblock-summary-description").first).to_have_css("color", text)

@@ -6,35 +6,35 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.first_page import AWAY, answer, count, field, let_pass, newest, stop_clock, submit
+from tests.browser.first_page import UNREACHABLE, answer, count, field, let_pass, newest, stop_clock, submit
 from tests.service import SHORT_SHUTDOWN, Service, serving
 
 SECOND = 1_000  # milliseconds
-OLD = "These figures are not fresh: the service can't be reached. They catch up by themselves once it is back."
-HIDE = """hidden => {
+STALE = "Live data is out of date: the service is unreachable. It updates automatically when the service is back."
+SET_HIDDEN = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
 REFRESH = "document.getElementById('live').dispatchEvent(new Event('refresh'))"
-# Each animation that a row is given.
-NOTE_GLIDES = """
-    window.glides = [];
+# Records the id of each element that is animated.
+RECORD_ANIMATIONS = """
+    window.animated = [];
     const animate = Element.prototype.animate;
     Element.prototype.animate = function (...way) {
-        window.glides.push(this.id);
+        window.animated.push(this.id);
         return animate.apply(this, way);
     };
 """
 
 
-def asked(page: Page) -> list[str]:
-    """The addresses that the page's script asks for from now on."""
-    addresses: list[str] = []
-    page.on("request", lambda each: addresses.extend([each.url] if each.resource_type == "xhr" else []))
-    return addresses
+def xhr_urls(page: Page) -> list[str]:
+    """Return a list that collects the URLs of the page's XHR requests from now on."""
+    urls: list[str] = []
+    page.on("request", lambda each: urls.extend([each.url] if each.resource_type == "xhr" else []))
+    return urls
 
 
-def test_others_numbers_arrive(visit: Visit, service: Service) -> None:
+def test_submissions_of_others_appear(visit: Visit, service: Service) -> None:
     one, other = visit(), visit()
     one.clock.install()
     one.goto("/")
@@ -49,25 +49,25 @@ def test_others_numbers_arrive(visit: Visit, service: Service) -> None:
     expect(field(one)).to_be_focused()
 
 
-def test_nothing_is_asked_while_nobody_looks(page: Page, service: Service) -> None:
+def test_hidden_page_sends_no_requests(page: Page, service: Service) -> None:
     stop_clock(page)
     page.goto("/")
-    addresses = asked(page)
+    urls = xhr_urls(page)
 
-    page.evaluate(HIDE, True)  # noqa: FBT003 - the function's argument
+    page.evaluate(SET_HIDDEN, True)  # noqa: FBT003 - the function's argument
     page.clock.fast_forward(3600 * SECOND)
-    assert addresses == []
+    assert urls == []
     service.request("/api/fizzbuzz", {"number": 32})
     let_pass()
-    page.evaluate(HIDE, False)  # noqa: FBT003 - the function's argument
+    page.evaluate(SET_HIDDEN, False)  # noqa: FBT003 - the function's argument
 
     expect(newest(page)).to_contain_text("32")
-    assert addresses == [f"{service.address}/live"]
+    assert urls == [f"{service.address}/live"]
 
 
-def test_what_did_not_change_is_left_alone(page: Page, service: Service) -> None:
+def test_unchanged_live_data_is_not_swapped(page: Page, service: Service) -> None:
     page.goto("/")
-    for _ in range(2):  # the first one is compared with nothing
+    for _ in range(2):  # the first response has nothing to be compared with
         with page.expect_response("/live"):
             page.evaluate(REFRESH)
     expect(page.locator("#live.htmx-request")).to_have_count(0)
@@ -86,10 +86,10 @@ def test_what_did_not_change_is_left_alone(page: Page, service: Service) -> None
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
-def test_rows_glide_to_their_places_unless_motion_is_unwelcome(visit: Visit, service: Service, motion: str) -> None:
+def test_rows_animate_to_their_rank_unless_motion_is_reduced(visit: Visit, service: Service, motion: str) -> None:
     number, other, times = (1009, 1019, 100) if motion == "reduce" else (1021, 1031, 50)
     page = visit(reduced_motion=motion)
-    page.add_init_script(NOTE_GLIDES)
+    page.add_init_script(RECORD_ANIMATIONS)
     service.request("/api/fizzbuzz/batch", {"numbers": [number] * times + [other] * (times + 1)})
     let_pass()
     page.goto("/")
@@ -101,11 +101,11 @@ def test_rows_glide_to_their_places_unless_motion_is_unwelcome(visit: Visit, ser
     page.evaluate(REFRESH)
 
     expect(first).to_contain_text(str(number))
-    glides = page.evaluate("window.glides")
-    assert set(glides) == (set() if motion == "reduce" else {f"top{number}", f"top{other}"})
+    animated = page.evaluate("window.animated")
+    assert set(animated) == (set() if motion == "reduce" else {f"top{number}", f"top{other}"})
 
 
-def test_focus_stays_on_a_row_that_is_refreshed(page: Page, service: Service) -> None:
+def test_refresh_keeps_the_focus(page: Page, service: Service) -> None:
     service.request("/api/fizzbuzz", {"number": 35})
     page.goto("/")
     row = page.locator(".top a").first
@@ -120,24 +120,24 @@ def test_focus_stays_on_a_row_that_is_refreshed(page: Page, service: Service) ->
     assert page.evaluate("document.activeElement.textContent") == number
 
 
-def test_service_goes_away_and_comes_back(visit: Visit, faults: list[str], data_dir: Path) -> None:
+def test_page_recovers_after_an_outage(visit: Visit, faults: list[str], data_dir: Path) -> None:
     with serving(DATA_DIR=str(data_dir), **SHORT_SHUTDOWN) as service:
         page = visit(base_url=service.address)
         stop_clock(page)
         page.goto("/")
         port = service.address.rpartition(":")[2]
-    addresses = asked(page)
+    urls = xhr_urls(page)
     page.clock.fast_forward(10 * SECOND)
-    expect(page.get_by_text(OLD)).to_be_visible()
+    expect(page.get_by_text(STALE)).to_be_visible()
     submit(page, "21")
-    expect(page.get_by_role("alert")).to_have_text(AWAY)
-    assert addresses == [f"{service.address}{path}" for path in ("/live", "/")]
+    expect(page.get_by_role("alert")).to_have_text(UNREACHABLE)
+    assert urls == [f"{service.address}{path}" for path in ("/live", "/")]
     page.clock.fast_forward(19 * SECOND)
-    assert len(addresses) == 2
+    assert len(urls) == 2
 
     with serving(DATA_DIR=str(data_dir), PORT=port, **SHORT_SHUTDOWN) as service:
         page.clock.fast_forward(5 * SECOND)
-        expect(page.get_by_text(OLD)).to_be_hidden()
+        expect(page.get_by_text(STALE)).to_be_hidden()
         submit(page, "21")
         expect(answer(page)).to_have_text("Fizz")
         expect(page.get_by_role("alert")).to_be_hidden()

@@ -24,9 +24,9 @@ def page(visit: Visit, request: pytest.FixtureRequest) -> Page:
     return visit(color_scheme=request.param)
 
 
-def test_statistics_bar_nobody(page: Page) -> None:
+def test_statistics_are_accessible(page: Page) -> None:
     page.goto("/stats")
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
 
     assert [violation["id"] for violation in Axe().run(page).response["violations"]] == []
     expect(page.get_by_role("img")).to_have_accessible_name("Submissions of the last hour, by kind")
@@ -36,15 +36,15 @@ def test_statistics_bar_nobody(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 3840])
-def test_statistics_fit(page: Page, width: int) -> None:
+def test_statistics_are_no_wider_than_the_screen(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 640})
     page.goto("/stats?window=month")
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
 
     assert page.locator("body").evaluate("body => body.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_the_window_is_chosen_by_keyboard(page: Page) -> None:
+def test_window_is_selected_by_keyboard(page: Page) -> None:
     page.goto("/stats")
 
     page.get_by_role("link", name="Week").focus()
@@ -53,7 +53,7 @@ def test_the_window_is_chosen_by_keyboard(page: Page) -> None:
     expect(page.get_by_role("heading", level=2).first).to_have_text("Activity in the last week")
 
 
-def test_figures_are_downloaded(page: Page) -> None:
+def test_submissions_are_downloaded(page: Page) -> None:
     page.goto("/stats?window=day")
 
     with page.expect_download() as download:

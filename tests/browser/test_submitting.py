@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from fizzbuzz import rules
-from tests.browser.first_page import AWAY, answer, count, field, let_pass, newest, stop_clock, submit
+from tests.browser.first_page import UNREACHABLE, answer, count, field, let_pass, newest, stop_clock, submit
 from tests.inputs import REFUSED_BY_FORM
 from tests.service import Service
 
@@ -25,7 +25,7 @@ def test_answer_appears_in_place(page: Page, service: Service) -> None:
     assert count(service, 45) == 1
 
 
-def test_own_submission_is_among_the_latest_within_about_a_second(page: Page) -> None:
+def test_own_submission_appears_in_latest_within_about_a_second(page: Page) -> None:
     stop_clock(page)
     page.goto("/")
 
@@ -37,7 +37,7 @@ def test_own_submission_is_among_the_latest_within_about_a_second(page: Page) ->
     expect(newest(page)).to_contain_text("1000005 FizzBuzz")
 
 
-def test_next_number_is_typed_at_once(page: Page, service: Service) -> None:
+def test_next_number_can_be_typed_without_clearing_the_field(page: Page, service: Service) -> None:
     page.goto("/")
     submit(page, "46")
     expect(answer(page)).to_have_text("46")
@@ -49,7 +49,7 @@ def test_next_number_is_typed_at_once(page: Page, service: Service) -> None:
     assert (count(service, 46), count(service, 48)) == (1, 1)
 
 
-def test_what_is_typed_before_the_answer_stays(page: Page) -> None:
+def test_answer_keeps_what_was_typed_in_the_meantime(page: Page) -> None:
     page.goto("/")
 
     def slowly(route: Route) -> None:
@@ -74,7 +74,7 @@ def test_same_number_again_counts_again(page: Page, service: Service) -> None:
     assert count(service, 50) == 2
 
 
-def test_without_javascript_the_answer_is_the_numbers_page(plain: Page, service: Service) -> None:
+def test_form_without_javascript_redirects_to_the_number_page(plain: Page, service: Service) -> None:
     plain.goto("/")
 
     submit(plain, "60")
@@ -83,7 +83,7 @@ def test_without_javascript_the_answer_is_the_numbers_page(plain: Page, service:
     expect(plain.get_by_role("heading")).to_have_text("FizzBuzz")
 
 
-def test_invalid_numbers_are_told_beside_the_field(either: Page, service: Service) -> None:
+def test_invalid_number_shows_an_error_at_the_field(either: Page, service: Service) -> None:
     either.goto("/")
     before = service.request("/api/fizzbuzz").json()["results"]
 
@@ -114,9 +114,7 @@ def test_double_click_counts_once(page: Page, service: Service) -> None:
 
 
 @pytest.mark.parametrize("fault", ["lost on the way", "lost on the way back", "unknown"])
-def test_submission_that_is_sent_again_after_an_error_counts_once(
-    page: Page, service: Service, faults: list[str], fault: str
-) -> None:
+def test_retried_submission_counts_once(page: Page, service: Service, faults: list[str], fault: str) -> None:
     number = {"lost on the way": "82", "lost on the way back": "86", "unknown": "88"}[fault]
     keys: list[str] = []
 
@@ -139,7 +137,7 @@ def test_submission_that_is_sent_again_after_an_error_counts_once(
     if fault == "unknown":
         expect(page.get_by_text("The outcome is unknown.")).to_be_visible()
     else:
-        expect(page.get_by_role("alert")).to_have_text(AWAY)
+        expect(page.get_by_role("alert")).to_have_text(UNREACHABLE)
     submit(page, number)
     expect(answer(page)).to_have_text(number)
     again = count(service, int(number))
@@ -148,10 +146,10 @@ def test_submission_that_is_sent_again_after_an_error_counts_once(
 
     assert again == 1
     assert (keys[0] == keys[1], keys[1] == keys[2]) == (True, False)
-    faults.clear()  # htmx and the browser say what failed
+    faults.clear()  # htmx and the browser log the failure
 
 
-def test_first_page_holds_nothing_of_its_visitor(page: Page) -> None:
+def test_first_page_has_no_key_and_no_cookie(page: Page) -> None:
     page.goto("/")
 
     names = page.locator("form input").evaluate_all("inputs => inputs.map(input => input.name)")
@@ -176,18 +174,18 @@ def test_double_click_slower_than_the_answer_counts_once(page: Page, service: Se
     assert count(service, 78) == 1
 
 
-def test_enter_that_is_held_counts_once(page: Page, service: Service) -> None:
+def test_holding_enter_counts_once(page: Page, service: Service) -> None:
     page.goto("/")
     field(page).fill("76")
 
-    for _ in range(5):  # without a release the browser takes them for repeated ones
+    for _ in range(5):  # without keyup in between, the browser marks them as repeats
         page.keyboard.down("Enter")
 
     expect(answer(page)).to_have_text("76")
     assert count(service, 76) == 1
 
 
-def test_refresh_counts_nothing(either: Page, service: Service) -> None:
+def test_reload_counts_nothing(either: Page, service: Service) -> None:
     before = count(service, 90)
     either.goto("/")
     submit(either, "90")
@@ -199,13 +197,11 @@ def test_refresh_counts_nothing(either: Page, service: Service) -> None:
     assert count(service, 90) == before + 1
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["with the page as it was left", "with the page loaded again"])
-def test_step_back_and_the_same_number_again_counts(
-    launch: Callable[..., Browser], service: Service, kept: bool
-) -> None:
-    number = 105 if kept else 135
-    # Playwright turns off the back/forward cache, which people have.
-    browser = launch(ignore_default_args=["--disable-back-forward-cache"] if kept else [])
+@pytest.mark.parametrize("cached", [True, False], ids=["with back/forward cache", "without back/forward cache"])
+def test_same_number_counts_again_after_back(launch: Callable[..., Browser], service: Service, cached: bool) -> None:
+    number = 105 if cached else 135
+    # Playwright turns off the back/forward cache by default.
+    browser = launch(ignore_default_args=["--disable-back-forward-cache"] if cached else [])
     page = browser.new_page(base_url=service.address, java_script_enabled=False)
 
     page.goto("/")
@@ -213,16 +209,14 @@ def test_step_back_and_the_same_number_again_counts(
         submit(page, str(number))
         expect(page).to_have_url(f"{service.address}/numbers/{number}")
         assert count(service, number) == times
-        page.go_back(wait_until="commit")  # no load follows that Playwright would see
+        page.go_back(wait_until="commit")  # a page from the cache fires no load event
         expect(field(page)).to_be_visible()
 
     assert count(service, number) == 3
     browser.close()
 
 
-def test_page_that_the_back_button_brings_back_counts_and_refreshes(
-    launch: Callable[..., Browser], service: Service
-) -> None:
+def test_page_restored_by_back_refreshes_and_counts(launch: Callable[..., Browser], service: Service) -> None:
     browser = launch(ignore_default_args=["--disable-back-forward-cache"])
     page = browser.new_page(base_url=service.address)
     page.goto("/")
@@ -241,7 +235,7 @@ def test_page_that_the_back_button_brings_back_counts_and_refreshes(
     browser.close()
 
 
-def test_step_back_and_another_number_counts(either: Page, service: Service) -> None:
+def test_another_number_counts_after_back(either: Page, service: Service) -> None:
     before = count(service, 61)
     either.goto("/")
     submit(either, "120")
@@ -257,13 +251,14 @@ def test_step_back_and_another_number_counts(either: Page, service: Service) -> 
     assert count(service, 61) == before + 1
 
 
-def test_keyboard_alone_is_enough(page: Page, service: Service) -> None:
+def test_page_is_usable_by_keyboard(page: Page, service: Service) -> None:
     page.goto("/")
     page.keyboard.type("20")
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Submit")).to_be_focused()
     page.keyboard.press("Space")
     expect(answer(page)).to_have_text("Buzz")
+    expect(page.locator(".htmx-added")).to_have_count(0)  # htmx focuses the field once more when it settles
     expect(field(page)).to_be_focused()
 
     page.keyboard.press("Tab")
