@@ -88,7 +88,7 @@ def test_exceeded_limit_is_a_problem_and_not_recorded(limited: Client) -> None:
         "type": "/docs/problems#too-many-requests",
         "title": "Too Many Requests",
         "status": 429,
-        "detail": f"That is more than one client may send. Nothing was recorded; send it again in {seconds} s.",
+        "detail": f"Rate limit exceeded. Nothing was recorded. Try again in {seconds} s.",
         "instance": "/api/fizzbuzz",
         "request_id": rejected["X-Request-ID"],
     }
