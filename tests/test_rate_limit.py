@@ -101,7 +101,7 @@ def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
 
     assert (rejected.status_code, rejected["Content-Type"]) == (429, "text/html; charset=utf-8")
     assert '<h1 class="answer">429</h1>' in rejected.text
-    assert f"Nothing was recorded; send it again in {rejected['Retry-After']} s." in rejected.text
+    assert f"Nothing was recorded. Try again in {rejected['Retry-After']} s." in rejected.text
     assert Submission.objects.count() == 3
 
 
