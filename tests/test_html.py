@@ -97,6 +97,15 @@ def test_every_page_links_to_statistics_docs_and_feedback(pages: dict[str, str])
         )
 
 
+def test_browsable_api_links_to_statistics_docs_and_feedback(client: Client, settings: Any) -> None:
+    settings.FEEDBACK_URL = "https://example.com/"
+
+    html = client.get("/api/most_common", headers={"accept": "text/html"}).text
+
+    for url, text in {"/stats": "Statistics", "/docs": "API docs", "https://example.com/": "Feedback"}.items():
+        assertInHTML(f'<li><a href="{url}">{text}</a></li>', html)
+
+
 def test_feedback_link_needs_its_setting(client: Client) -> None:
     assertInHTML('<footer><a href="/stats">Statistics</a> <a href="/docs">API docs</a></footer>', client.get("/").text)
 

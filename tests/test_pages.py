@@ -29,7 +29,7 @@ def assert_error(response: Any, status: int, detail: str) -> None:
     assert (response.status_code, response["Content-Type"]) == (status, HTML)
     assertInHTML(
         f'<div id="problem"><h1 class="answer">{status}</h1><p>{escape(detail)}</p>{BACK}'
-        f"<p>Request <code>{response['X-Request-ID']}</code></p></div>",
+        f"<p>Request ID: <code>{response['X-Request-ID']}</code></p></div>",
         response.text,
     )
 
@@ -236,8 +236,7 @@ def test_error_pages_link_to_the_feedback_url(client: Client, settings: Any) -> 
     response = client.get("/nowhere")
 
     assertInHTML(
-        '<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a>, and give this ID: '
-        f"Request <code>{response['X-Request-ID']}</code></p>",
+        '<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a>, and include the request ID.</p>',
         response.text,
     )
 
