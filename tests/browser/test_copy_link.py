@@ -7,6 +7,7 @@ from tests.browser.first_page import answer, submit
 from tests.service import Service
 
 NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
+DENIED_CLIPBOARD = "navigator.clipboard.writeText = () => Promise.reject(new DOMException('', 'NotAllowedError'))"
 ALLOWED = {"permissions": ["clipboard-read", "clipboard-write"]}
 
 
@@ -42,8 +43,8 @@ def test_button_of_an_answer_copies_its_link(visit: Visit, service: Service) -> 
 
 
 def test_button_says_if_the_browser_denies_the_clipboard(page: Page) -> None:
+    page.add_init_script(DENIED_CLIPBOARD)
     page.goto("/numbers/15")
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new DOMException('', 'NotAllowedError'))")
 
     copy(page)
 
