@@ -180,7 +180,8 @@ def test_secret_key_is_durable_before_it_is_used(tmp_path: Path) -> None:
     subprocess.run(
         ["strace", *trace, sys.executable, "-c", code],
         cwd=ROOT,
-        env=os.environ | {"DATA_DIR": str(tmp_path / "var"), "DATABASE_URL": "", "SECRET_KEY": ""},
+        env=os.environ
+        | {"DATA_DIR": str(tmp_path / "var"), "DATABASE_URL": "", "SECRET_KEY": "", "PYTHONDONTWRITEBYTECODE": "1"},
         check=True,
     )
 

@@ -109,7 +109,7 @@ def test_facts_equal_a_count_of_the_whole_log(folded: list[int], tail: list[int]
 
 
 def fold_here() -> None:
-    """As rollup.fold, of all there is, in the transaction of who asks."""
+    """As folding.fold, but of the whole log, and in the transaction of the caller."""
     with transaction.get_connection().cursor() as cursor:
         cursor.execute(
             "INSERT INTO fizzbuzz_numbercount (number, count)"
