@@ -60,7 +60,10 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
         self.execute("SELECT set_config('statement_timeout', %s, %s)", [f"{milliseconds:.0f}ms", local])
 
     def _cancel(self) -> None:
-        """Ask the server to cancel the statement, in a thread, because the server may be hung."""
+        """Ask the server to cancel the statement, in a thread, because the server may be hung.
+
+        The public `cancel_safe` would need a connection that is not closed yet, hence psycopg's undocumented parts of it.
+        """
         with suppress(psycopg.Error):
             Thread(target=_send_cancel, args=[self.pgconn.cancel_conn()], daemon=True).start()
 
@@ -69,7 +72,7 @@ def connect_with_deadline(seconds: float, *, autocommit: bool = False) -> Deadli
     """Return a connection outside the pool, which may be exhausted or wait for a dead server.
 
     Each step takes `seconds` at most. Without `autocommit`, the connection is for one transaction, because its
-    statement timeout ends there. Raises psycopg.Error.
+    statement timeout ends with it. Raises psycopg.Error.
     """
     params = connection.get_connection_params() | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     database = DeadlineConnection.connect(**params, autocommit=autocommit)
