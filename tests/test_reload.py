@@ -19,7 +19,7 @@ def copy(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Copy the project's code to a folder that services start from."""
     folder = data_dir.parent / "project"
     folder.mkdir()
-    for name in ("fizzbuzz", "fizzbuzz_site", "templates", "static", "staticfiles"):
+    for name in ("core", "embedded", "fizzbuzz", "fizzbuzz_site", "templates", "static", "staticfiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "manage.py", folder)
     monkeypatch.setattr(Service, "code", folder)

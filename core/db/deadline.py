@@ -62,7 +62,7 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
     def _cancel(self) -> None:
         """Ask the server to cancel the statement, in a thread, because the server may be hung.
 
-        The public `cancel_safe` would need a connection that is not closed yet, hence psycopg's undocumented parts of it.
+        Not by the public `cancel_safe`, because it needs a connection that is still open.
         """
         with suppress(psycopg.Error):
             Thread(target=_send_cancel, args=[self.pgconn.cancel_conn()], daemon=True).start()
@@ -78,9 +78,8 @@ def connect_with_deadline(seconds: float, *, autocommit: bool = False) -> Deadli
     database = DeadlineConnection.connect(**params, autocommit=autocommit)
     database.deadline_seconds = seconds
     try:
-        if not (
-            autocommit and settings.TRANSACTION_POOLING
-        ):  # a setting of the session would reach other clients there
+        # Through a transaction pooler, other clients would inherit a setting of the session.
+        if not (autocommit and settings.TRANSACTION_POOLING):
             database.set_statement_timeout(local=not autocommit)
     except BaseException:
         database.close()
