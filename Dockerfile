@@ -11,7 +11,7 @@ COPY fizzbuzz fizzbuzz/
 COPY fizzbuzz_site fizzbuzz_site/
 COPY static static/
 COPY templates templates/
-# The settings ask for both; collecting uses neither.
+# The settings require both, but collectstatic uses neither.
 RUN DATABASE_URL=postgresql://unused SECRET_KEY=unused python manage.py collectstatic --noinput
 
 FROM python:3.13-slim
@@ -20,9 +20,9 @@ COPY --from=build /venv /venv
 COPY --from=build /app ./
 ARG REVISION=unknown
 ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 REVISION=$REVISION
-# By number, so that orchestrators can see that it isn't root. It may write nowhere but in /tmp.
+# A number, so that orchestrators can verify that it isn't root. It can only write to /tmp.
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --start-period=30s --timeout=5s CMD ["python", "-c", "import http.client, os, sys; web = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8080), timeout=4); web.request('GET', '/health/live'); sys.exit(web.getresponse().status != 200)"]
-# Becomes gunicorn by exec, which takes the signals as the first process.
+# It replaces itself by gunicorn (exec), so gunicorn is process 1 and gets the signals.
 CMD ["python", "manage.py", "serve"]

@@ -1,4 +1,4 @@
-# Each recipe is a line or two that can be typed by hand; README.md shows them for machines without make.
+# Each recipe is a line or two that can be run by hand; README.md shows them for machines without make.
 # --no-deps: the pinned lists are complete, and some versions of pip would look for newer releases of their extras.
 PYTHON ?= python3
 VENV_DIR = .venv
@@ -22,10 +22,10 @@ $(VENV_DIR)/dev: requirements-dev.txt | $(VENV_DIR)
 staticfiles/staticfiles.json: $(VENV_DIR)/embedded $(wildcard static/*)
 	@$(VENV) manage.py collectstatic --noinput --verbosity 0
 
-run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; PORT, HOST and DATA_DIR can be given
+run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; settings: PORT, HOST and DATA_DIR
 	@exec $(VENV) manage.py serve --migrate
 
-test: $(VENV_DIR)/dev ## run the fast tests: all but those that start real processes, and a few smoke tests of these
+test: $(VENV_DIR)/dev ## run the fast tests, which start no real processes except for a few smoke tests
 	$(VENV) -m pytest -n auto --dist loadfile -m "not slow"
 
 test-pythons: ## run the fast tests under each supported Python that is installed
@@ -37,7 +37,7 @@ test-all: $(VENV_DIR)/dev ## run all tests, with coverage
 chaos: $(VENV_DIR)/dev ## kill every part at random under load, then check the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
 
-# ServiceMonitor is a custom resource, and kustomization.yaml none: no package carries their schemas.
+# No package has schemas for ServiceMonitor, which is a custom resource, and kustomization.yaml, which is none.
 KUBERNETES = $(filter-out %/kustomization.yaml %/servicemonitor.yaml, $(wildcard deploy/kubernetes/*.yaml))
 
 lint: $(VENV_DIR)/dev ## check style, types, import contracts, settings, container files
@@ -67,7 +67,7 @@ lock: $(VENV_DIR)/dev ## pin the requirements; UPGRADE=--upgrade takes the newes
 	$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt
 	@touch $@
 
-bench: staticfiles/staticfiles.json .venv-bench ## measure against the peers; BENCH=--quick to try it
+bench: staticfiles/staticfiles.json .venv-bench ## compare the speed with peers; BENCH=--quick for a short run
 	$(VENV) -m benchmarks $(BENCH)
 
 screenshots: $(VENV_DIR)/dev ## update the README's screenshots, with Debian's chromium

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from core.shared_calls import SharedCalls
 
 STARTED_AT = timezone.now()
-MAX_AGE_SECONDS = 60  # of the server's version, which changes only when the server restarts
+MAX_VERSION_AGE_SECONDS = 60  # it only changes when the database server restarts
 
 
 def _read_server_version(_: None) -> str:
@@ -23,13 +23,13 @@ def _read_server_version(_: None) -> str:
         return str(cursor.fetchone()[0])
 
 
-# /info is open to anyone: one statement a minute, per process.
-server_version = SharedCalls(_read_server_version, MAX_AGE_SECONDS)
+# Anyone can call /info, so a process runs one statement per minute at most.
+server_version = SharedCalls(_read_server_version, MAX_VERSION_AGE_SECONDS)
 
 
 @require_safe
 def info(request: HttpRequest) -> JsonResponse:
-    """Versions of the service and its main dependencies; `started_at` is the start of the worker process."""
+    """Return the versions of the service and its main dependencies, and when this worker process started."""
     return JsonResponse(
         {
             "name": "fizzbuzz",

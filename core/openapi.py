@@ -1,4 +1,4 @@
-"""OpenAPI description of /info and the probes, which are no DRF views."""
+"""OpenAPI description of /info and the probes, which are not DRF views."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def _get(operation_id: str, summary: str, responses: dict[str, Any]) -> dict[str
 INFO = _object(
     name={"const": "fizzbuzz"},
     version=TEXT,
-    revision=TEXT | {"description": "What was deployed, such as a commit."},
+    revision=TEXT | {"description": "The deployed revision, such as a commit."},
     python=TEXT,
     django=TEXT,
     database=TEXT,
-    started_at=TEXT | {"format": "date-time", "description": "Start of the worker process that answered."},
+    started_at=TEXT | {"format": "date-time", "description": "Start of the worker process that responded."},
 )
 LIVE = _object(status={"const": "ok"})
 READY = _object(
     status={"enum": ["ok", "unavailable"]},
     checks=_object(database=TEXT, migrations=TEXT)
-    | {"additionalProperties": TEXT, "description": 'The outcome of each check: "ok", or what is wrong.'},
+    | {"additionalProperties": TEXT, "description": 'The outcome of each check: "ok", or the fault.'},
 )
 
 PATHS = {
@@ -54,7 +54,7 @@ PATHS = {
     ),
     "/health/live": _get(
         "health_live",
-        "Liveness: whether this process answers, whatever the state of the database",
+        "Liveness: whether this process responds, independent of the database",
         {"200": _json("Alive", LIVE)},
     ),
 }

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes one service by deploy/prometheus/, but every second and without Docker's DNS."""
+"""A real Prometheus with the configuration in deploy/prometheus/, scraping every second, without Docker's DNS."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Prometheus:
         assert eventually(self._ready)
 
     def query(self, expression: str) -> list[float]:
-        """Return the values of all series that the expression gives; raise HTTPError if it is wrong."""
+        """Return the values of the expression's series. Raise HTTPError if it is invalid."""
         result = self._get("query", query=expression)["result"]
         return [float(series["value"][1]) for series in result]
 
     def alerts(self) -> dict[str, tuple[str, str]]:
-        """Return the health and the state of each alert's rule."""
+        """Return health and state of each alerting rule."""
         groups = self._get("rules")["groups"]
         return {rule["name"]: (rule["health"], rule["state"]) for group in groups for rule in group["rules"]}
 

@@ -1,4 +1,4 @@
-"""A real nginx that runs deploy/nginx.conf as it is, on ports of its own."""
+"""A real nginx with deploy/nginx.conf, on free ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs a 
 
 
 class Proxy:
-    """One nginx in front of the instances at these ports; with TLS on a second port if asked for."""
+    """A running nginx in front of the instances at these ports; with `tls`, it has a second port for https."""
 
     def __init__(self, folder: Path, *instances: int, tls: bool = False) -> None:
         self.port = free_port()
@@ -41,7 +41,7 @@ class Proxy:
         assert eventually(lambda: _listens(self.port))
 
     def lead_to(self, *instances: int) -> None:
-        """Lead requests to these instances alone; return when nothing is on its way to others any more."""
+        """Route requests only to these instances; return when no request to others is in progress."""
         self._write(instances)
         reload(self.process)
 
@@ -65,7 +65,7 @@ def proxying(*instances: int, tls: bool = False) -> Iterator[Proxy]:
 
 
 def reload(master: subprocess.Popen[Any]) -> None:
-    """Have nginx or gunicorn replace its workers; return when all of them are new."""
+    """Make nginx or gunicorn replace its workers; return when all old ones have ended."""
     before = set(children(master.pid))
     master.send_signal(signal.SIGHUP)
     assert eventually(lambda: bool(now := set(children(master.pid))) and not before & now)

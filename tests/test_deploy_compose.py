@@ -1,4 +1,4 @@
-"""docker-compose.yml and what it mounts, as far as that can be checked without Docker."""
+"""Checks of docker-compose.yml and the files that it mounts, without Docker."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.test_configuration import declared
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 GIVEN_BY_THE_OPERATOR = {"tls_certificate", "tls_key"}
-# Images that run as a user without privileges by themselves.
+# Images whose default user is unprivileged.
 UNPRIVILEGED = {"fizzbuzz", "prom/prometheus:v3.4.0", "grafana/grafana:12.0.0", "grafana/loki:3.5.0"}
 
 
 def names(value: Any) -> set[str]:
-    """The names in a list of secrets, or of dependencies."""
+    """Return the names in a list of secrets or dependencies."""
     return {each["source"] if isinstance(each, dict) else each for each in value}
 
 
@@ -47,7 +47,7 @@ def test_no_service_depends_on_one_of_another_profile() -> None:
             assert SERVICES[dependency].get("profiles", service.get("profiles")) == service.get("profiles"), name
 
 
-def test_each_container_is_closed_limited_and_restarted() -> None:
+def test_each_container_is_unprivileged_limited_and_restarted() -> None:
     privileged = set()
     for name, service in SERVICES.items():
         assert service["read_only"] is True
@@ -60,11 +60,11 @@ def test_each_container_is_closed_limited_and_restarted() -> None:
         if service.get("user", "root") == "root" and service.get("image") not in UNPRIVILEGED:
             privileged.add(name)
 
-    assert privileged == {"pgbouncer", "alloy"}  # the one's Dockerfile names a user; the other needs Docker's socket
+    assert privileged == {"pgbouncer", "alloy"}  # pgbouncer's Dockerfile sets a user; alloy needs Docker's socket
     assert "USER 10001:10001" in (ROOT / "deploy/pgbouncer/Dockerfile").read_text()
 
 
-def test_secrets_are_files_that_the_script_or_the_operator_makes(tmp_path: Path) -> None:
+def test_secrets_are_created_by_the_script_or_the_operator(tmp_path: Path) -> None:
     (tmp_path / "deploy").mkdir()
     script = shutil.copy(ROOT / "deploy/make-secrets.sh", tmp_path / "deploy")
     subprocess.run(["sh", script], check=True)

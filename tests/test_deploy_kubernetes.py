@@ -1,4 +1,4 @@
-"""deploy/kubernetes: that its parts fit together. `make lint` checks each against Kubernetes' published schemas."""
+"""References between the manifests of deploy/kubernetes. `make lint` validates each with Kubernetes' schemas."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_selectors_find_the_pods() -> None:
     assert spec["ServiceMonitor"]["endpoints"][0]["port"] == spec["Service"]["ports"][0]["name"]
 
 
-def test_environment_is_made_of_settings_and_secret_files() -> None:
+def test_environment_has_only_settings_and_secret_files() -> None:
     environment = RESOURCES["ConfigMap"]["data"]
     files = {name: path for name, path in environment.items() if name.endswith("_FILE")}
 
@@ -73,7 +73,7 @@ def test_probes_are_answered(client: Client) -> None:
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, for its kustomize")
 @pytest.mark.parametrize("vault", [False, True], ids=["Secret", "Vault"])
-def test_kustomize_builds_what_the_schemas_accept(tmp_path: Path, *, vault: bool) -> None:
+def test_kustomize_output_matches_the_schemas(tmp_path: Path, *, vault: bool) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
     if vault:
         file = folder / "kustomization.yaml"
@@ -86,7 +86,7 @@ def test_kustomize_builds_what_the_schemas_accept(tmp_path: Path, *, vault: bool
     assert {resource["kind"] for resource in resources} == kinds
     assert {resource["metadata"].get("namespace", "fizzbuzz") for resource in resources} == {"fizzbuzz"}
     for resource in resources:
-        if resource["kind"] != "ServiceMonitor":  # a custom resource, which has no schema of Kubernetes'
+        if resource["kind"] != "ServiceMonitor":  # a custom resource, without a schema in Kubernetes
             validate(resource, "1.37", strict=True)
     for resource in resources:
         if resource["kind"] in {"Deployment", "Job"}:

@@ -1,4 +1,4 @@
-"""deploy/nginx.conf in front of the real service: its cache, its headers, its limits, and what it keeps closed."""
+"""deploy/nginx.conf with a real service: cache, headers, limits and forbidden paths."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Site(NamedTuple):
             connection.close()
 
     def requests(self, view: str) -> int:
-        """How many requests the service itself has answered by this view."""
+        """Return how many requests reached this view of the service."""
         page = self.service.request("/metrics", Host=HOST).body
         pattern = rf'^django_http_requests_total_by_view_transport_method_total{{.*view="{view}".*}} (\S+)$'
         return int(sum(float(count) for count in re.findall(pattern, page, re.MULTILINE)))
@@ -75,7 +75,7 @@ def site(shared_data_dir: Path) -> Iterator[Site]:
 @pytest.mark.parametrize(
     ("path", "view"), [("/", "home"), ("/live", "live"), ("/stats", "stats"), ("/stats?window=day", "stats")]
 )
-def test_crowd_of_visitors_reaches_the_service_a_handful_of_times(site: Site, path: str, view: str) -> None:
+def test_many_visitors_cause_few_requests_to_the_service(site: Site, path: str, view: str) -> None:
     def visit(client: int) -> Counter[int]:
         connection = site.connect()
         urls = [f"{path}{'&' if '?' in path else '?'}{client}={each}" for each in range(VISITS // CLIENTS)]
@@ -93,10 +93,10 @@ def test_crowd_of_visitors_reaches_the_service_a_handful_of_times(site: Site, pa
 
     assert statuses == {200: VISITS}
     assert 1 <= site.requests(view) - before <= renewals
-    assert len(ids) == VISITS  # each visit has an id of its own, answered from the cache or not
+    assert len(ids) == VISITS  # request IDs are unique, also for cached responses
 
 
-def test_submission_is_never_answered_from_the_cache(site: Site) -> None:
+def test_submissions_are_never_cached(site: Site) -> None:
     def submit(_: int) -> Answer:
         assert site.send("GET", "/live").status == 200
         return site.send("POST", "/api/fizzbuzz", json.dumps({"number": 4711}), **JSON)
@@ -121,7 +121,7 @@ def test_post_to_a_cached_path_reaches_the_service(site: Site, path: str, view: 
     assert site.requests(view) == before + 2
 
 
-def test_cached_page_is_the_same_for_all_and_compressed_for_those_who_take_it(site: Site) -> None:
+def test_cached_page_is_the_same_for_all_and_compressed_on_request(site: Site) -> None:
     plain = site.send("GET", "/live", **{"Accept-Encoding": "gzip;q=0, br", "Cookie": "csrftoken=a"})
     connection = site.connect()
     connection.request("GET", "/live", headers={"Host": HOST, "Accept-Encoding": "deflate, gzip;q=0.5"})
@@ -137,7 +137,7 @@ def test_cached_page_is_the_same_for_all_and_compressed_for_those_who_take_it(si
     assert again.status in {200, 304}  # 200 if the page was renewed in between
 
 
-def test_only_the_window_tells_shared_pages_apart(site: Site) -> None:
+def test_cache_key_has_no_parameter_but_window(site: Site) -> None:
     paths = ("/stats", "/stats?WINDOW=day&x=1", "/stats?window=day", "/stats?window=week")
 
     hour, also_hour_or_day, day, week = (site.send("GET", path).body for path in paths)
@@ -174,11 +174,11 @@ def test_static_files_are_kept_for_years_and_cached(site: Site) -> None:
         "/live/../admin/login/",
     ],
 )
-def test_metrics_and_admin_are_closed(site: Site, path: str) -> None:
+def test_metrics_and_admin_are_forbidden(site: Site, path: str) -> None:
     assert site.send("GET", path).status == 403
 
 
-def test_headers_about_the_client_are_the_proxys_own(site: Site) -> None:
+def test_forwarded_headers_of_clients_are_replaced(site: Site) -> None:
     spoofed = {
         "X-Forwarded-For": "203.0.113.9",
         "X-Forwarded-Host": "evil.example",
@@ -210,7 +210,7 @@ def test_headers_about_the_client_are_the_proxys_own(site: Site) -> None:
     assert problem.json()["request_id"] == problem.headers["X-Request-ID"]
 
 
-def test_admin_is_opened_to_the_networks_that_admin_conf_allows() -> None:
+def test_admin_is_allowed_for_networks_in_admin_conf() -> None:
     with echoing() as port, proxying(port) as proxy:
         (proxy.parts / "admin.conf").write_text("allow 127.0.0.0/8;\n")
         proxy.lead_to(port)
@@ -221,7 +221,7 @@ def test_admin_is_opened_to_the_networks_that_admin_conf_allows() -> None:
     assert statuses == [200, 403]
 
 
-def test_documented_commands_take_an_instance_out_and_put_it_back(tmp_path: Path) -> None:
+def test_documented_commands_remove_and_add_an_instance(tmp_path: Path) -> None:
     commands = re.findall(r"sed -i .*upstream\.conf$", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
     file = tmp_path / "deploy/nginx/upstream.conf"
     file.parent.mkdir(parents=True)
@@ -238,7 +238,7 @@ def test_documented_commands_take_an_instance_out_and_put_it_back(tmp_path: Path
 
 @contextmanager
 def echoing() -> Iterator[int]:
-    """A server that answers with the headers it was sent; yields its port."""
+    """Start a server that responds with the headers of the request; yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -264,7 +264,7 @@ def echoing() -> Iterator[int]:
     [(1024 * 1024, 400), (1024 * 1024 + 1, 413)],
     ids=["as much as the service reads", "one byte more"],
 )
-def test_body_is_limited_as_by_the_service(site: Site, size: int, status: int) -> None:
+def test_body_limit_is_that_of_the_service(site: Site, size: int, status: int) -> None:
     body = '{"number": "' + "x" * (size - 14) + '"}'
 
     assert len(body) == size
@@ -284,5 +284,5 @@ def test_body_is_limited_as_by_the_service(site: Site, size: int, status: int) -
     ],
     ids=["line", "long line", "longer line", "header", "long header", "headers", "many headers"],
 )
-def test_head_is_limited_as_by_the_service(site: Site, path: str, headers: dict[str, str], status: int) -> None:
+def test_header_limit_is_that_of_the_service(site: Site, path: str, headers: dict[str, str], status: int) -> None:
     assert site.send("GET", path, **headers).status == status

@@ -1,4 +1,4 @@
-"""deploy/prometheus and deploy/grafana against the real service and a real Prometheus."""
+"""deploy/prometheus and deploy/grafana with a real service and a real Prometheus."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Watched(NamedTuple):
         return float(found[1])
 
     def be_used(self) -> None:
-        """Use everything that some metric counts."""
+        """Do everything that a metric counts."""
         for number in KINDS.values():
             assert self.service.request("/api/fizzbuzz", {"number": number}).status == 201
         assert self.service.request("/api/fizzbuzz/batch", {"numbers": [15] * 1_000}).status == 201
@@ -60,7 +60,7 @@ def watched(shared_data_dir: Path) -> Iterator[Watched]:
 
 
 def queries() -> list[tuple[str, str]]:
-    """All expressions of the dashboard, and those of the alerts without the comparison that ends them."""
+    """Return the expressions of the dashboard, and those of the alerts without their comparison."""
     found = [
         (f"{panel['title']} {target['refId']}", target["expr"].replace("$__rate_interval", "10s"))
         for panel in DASHBOARD["panels"]
@@ -74,7 +74,7 @@ def queries() -> list[tuple[str, str]]:
 
 
 @needs_prometheus
-def test_each_expression_of_dashboard_and_alerts_gives_a_result(watched: Watched) -> None:
+def test_each_expression_of_dashboard_and_alerts_has_a_result(watched: Watched) -> None:
     def without_result() -> dict[str, list[float]]:
         results = {name: watched.prometheus.query(expression) for name, expression in queries()}
         return {name: values for name, values in results.items() if not values or math.isnan(sum(values))}
@@ -109,7 +109,7 @@ def promtool(*arguments: str, **options: Any) -> tuple[int, str]:
 
 
 @needs_prometheus
-def test_promtool_finds_no_fault_in_the_metrics(watched: Watched) -> None:
+def test_promtool_accepts_the_metrics(watched: Watched) -> None:
     assert promtool("check", "metrics", input=watched.metrics()) == (0, "")
 
 
@@ -160,7 +160,7 @@ def test_panels_do_not_overlap_and_use_the_provisioned_source() -> None:
 
 
 @needs_prometheus
-def test_workers_are_counted_as_they_start_and_work(watched: Watched) -> None:
+def test_worker_metrics_follow_their_start_and_work(watched: Watched) -> None:
     started, cpu = watched.metric("fizzbuzz_worker_starts_total"), watched.metric("fizzbuzz_worker_cpu_seconds_total")
     since = watched.metric("fizzbuzz_start_time_seconds")
     (worker,) = children(watched.service.process.pid)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs a pooler: apt-g
 
 @contextmanager
 def pooling(node: Node) -> Iterator[str]:
-    """Run PgBouncer before `node`, and return the URL that leads through it."""
+    """Run PgBouncer for `node`, and return the DATABASE_URL for it."""
     folder, port = node.folder.with_name("pgbouncer"), free_port()
     folder.mkdir()
     folder.chmod(0o755)

@@ -60,7 +60,10 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
         self.execute("SELECT set_config('statement_timeout', %s, %s)", [f"{milliseconds:.0f}ms", local])
 
     def _cancel(self) -> None:
-        """Ask the server to cancel the statement, in a thread, because the server may be hung."""
+        """Ask the server to cancel the statement, in a thread, because the server may be hung.
+
+        Not by the public `cancel_safe`, because it needs a connection that is still open.
+        """
         with suppress(psycopg.Error):
             Thread(target=_send_cancel, args=[self.pgconn.cancel_conn()], daemon=True).start()
 
@@ -69,15 +72,14 @@ def connect_with_deadline(seconds: float, *, autocommit: bool = False) -> Deadli
     """Return a connection outside the pool, which may be exhausted or wait for a dead server.
 
     Each step takes `seconds` at most. Without `autocommit`, the connection is for one transaction, because its
-    statement timeout ends there. Raises psycopg.Error.
+    statement timeout ends with it. Raises psycopg.Error.
     """
     params = connection.get_connection_params() | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     database = DeadlineConnection.connect(**params, autocommit=autocommit)
     database.deadline_seconds = seconds
     try:
-        if not (
-            autocommit and settings.TRANSACTION_POOLING
-        ):  # a setting of the session would reach other clients there
+        # Through a transaction pooler, other clients would inherit a setting of the session.
+        if not (autocommit and settings.TRANSACTION_POOLING):
             database.set_statement_timeout(local=not autocommit)
     except BaseException:
         database.close()
