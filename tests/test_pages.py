@@ -106,7 +106,7 @@ def test_home_lists_the_latest(client: Client) -> None:
 
 
 def test_form_records_and_redirects_to_the_number_page(client: Client, django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(0):  # the INSERT has a connection of its own
+    with django_assert_num_queries(0):  # the INSERT has its own connection
         response = client.post("/", {"number": " +015\n"})
 
     assert response.status_code == 303
