@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from fizzbuzz import rules
 from tests.browser.first_page import UNREACHABLE, answer, count, field, let_pass, newest, stop_clock, submit
-from tests.inputs import REFUSED_BY_FORM
+from tests.inputs import REJECTED_BY_FORM
 from tests.service import Service
 
 
