@@ -255,7 +255,7 @@ def test_form_is_accepted_only_from_this_site(service: Service) -> None:
     ]
 
     assert [answer.status for answer in rejected] == [403] * 5
-    assert all("This form was sent by a page of another site." in answer.body for answer in rejected)
+    assert all("Cross-site submission rejected." in answer.body for answer in rejected)
     assert send(service, "GET", "/api/numbers/4711").json()["count"] == count
     own = {"Origin": f"https://{HOST}", "Sec-Fetch-Site": "same-origin"}
     assert send(service, "POST", "/", "number=4711", **urlencoded, **own).status == 303
