@@ -18,28 +18,28 @@ from benchmarks.systems import PEERS_PYTHON
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}, report; none: all")
-    parser.add_argument("--rounds", type=int, help=f"how often everything takes its turn (default: {Plan.rounds})")
-    parser.add_argument("--quick", action="store_true", help="to see that it works; its figures say little")
+    parser.add_argument("--rounds", type=int, help=f"number of measurements of each system (default: {Plan.rounds})")
+    parser.add_argument("--quick", action="store_true", help="check that it works; the figures are not meaningful")
     arguments = parser.parse_args()
     wanted = arguments.parts or [*PARTS, "report"]
     if unknown := set(wanted) - {*PARTS, "report"}:
-        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
     plan = QUICK if arguments.quick else Plan()
     if arguments.rounds:
         plan = replace(plan, rounds=arguments.rounds)
     for part in wanted:
         if part != "report":
-            _refuse_without_tools()
+            _require_tools()
             _measure(part, plan)
     if "report" in wanted:
         report.write()
 
 
-def _refuse_without_tools() -> None:
+def _require_tools() -> None:
     if not shutil.which("wrk"):
-        sys.exit("error: wrk, which makes the load, is not installed; on Debian or Ubuntu: apt install wrk")
+        sys.exit("error: wrk, the load generator, is not installed; on Debian or Ubuntu: apt install wrk")
     if not Path(PEERS_PYTHON).exists():
-        sys.exit(f"error: the peers are not installed: there is no {PEERS_PYTHON}; run make .venv-bench")
+        sys.exit(f"error: the peers are not installed: {PEERS_PYTHON} does not exist; run make .venv-bench")
 
 
 def _measure(part: str, plan: Plan) -> None:

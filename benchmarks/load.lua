@@ -1,6 +1,6 @@
 -- wrk -s load.lua URL -- SEED HOT READS PATH [ETAG]
 -- HOT: the share of submissions that send one and the same number; the others are uniform over a million.
--- READS: the share of requests that ask for PATH; with an ETAG, by who has that already.
+-- READS: the share of requests that GET PATH; if ETAG is given, with If-None-Match.
 local hot, reads, read, headers
 
 function init(arguments)

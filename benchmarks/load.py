@@ -1,4 +1,4 @@
-"""What is done to a system, and what it costs."""
+"""Load generators, and the CPU time that their load costs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wrk(
     path: str = "/api/most_common",
     etag: str = "",
 ) -> Figures:
-    """Requests as fast as `connections` clients can send one after another; those that get an error don't count."""
+    """Send requests from `connections` clients as fast as each can, one after another. Errors are not counted."""
     command = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--latency"]
     script = [f"--timeout={LONGEST_ANSWER}s", f"--script={HERE / 'load.lua'}", f"http://127.0.0.1:{system.port}", "--"]
     arguments = [str(time.time_ns() % 2**31), str(hot), str(reads), path, *([etag] if etag else [])]
@@ -54,7 +54,7 @@ def wrk(
 
 
 def pgbench(postgres: Postgres, database: str, connections: int, seconds: int, *, hot: float) -> Figures:
-    """The same rows by the same INSERT, prepared, without any service in between."""
+    """Insert the same rows by the same prepared INSERT, without a service."""
     command = [str(postgres.programs / "pgbench"), "--no-vacuum", "--protocol=prepared", "--jobs=1"]
     load = [f"--client={connections}", f"--time={seconds}", f"--define=hot={hot * 100:.0f}"]
     where = [f"--file={HERE / 'limit.sql'}", postgres.url(database)]
@@ -66,7 +66,7 @@ def pgbench(postgres: Postgres, database: str, connections: int, seconds: int, *
 
 
 def ask(system: Running, path: str, seconds: float) -> list[float]:
-    """Milliseconds of each of the answers to one client, who asks at least once."""
+    """Send at least one request from one client, and return the milliseconds of each response."""
     connection = HTTPConnection("127.0.0.1", system.port, timeout=LONGEST_ANSWER)
     taken: list[float] = []
     while sum(taken) < seconds * 1000:

@@ -1,4 +1,4 @@
-"""What clients that guess passwords cost the others: `python -m benchmarks.logins`. Two minutes, 127.0.0.1 alone.
+"""`python -m benchmarks.logins`: how password guessing slows down other clients. Two minutes, only on 127.0.0.1.
 
 Quiet and busy turns alternate; ten clients guess in the busy ones, each time under a new name and IP address.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 ROUNDS, TURN_SECONDS, GUESSERS = 4, 12, 10
-PACE_SECONDS = 0.02  # between the requests of the one client that is measured
+PACE_SECONDS = 0.02  # between the requests of the measured client
 REQUESTS = {
     "GET /health/live": ("GET", "/health/live", None),
     "GET /api/most_common": ("GET", "/api/most_common", None),
@@ -66,7 +66,7 @@ def p99(milliseconds: list[float]) -> float:
 
 
 def measured(host: str, port: int) -> dict[str, list[float]]:
-    """Milliseconds of each answer to one client, by request."""
+    """Return the milliseconds of each response to one client, by request."""
     connection = HTTPConnection(host, port, timeout=30)
     taken: dict[str, list[float]] = {name: [] for name in REQUESTS}
     end = time.monotonic() + TURN_SECONDS

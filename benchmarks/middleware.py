@@ -1,6 +1,6 @@
-"""What each middleware costs a submission: `benchmarks cost` runs this in a process of its own.
+"""The CPU time that each middleware adds to a submission: `benchmarks cost` runs this in its own process.
 
-Prints {name: [µs of CPU a request, one for each round]}: all of them, and all but the one named.
+Prints {name: [µs of CPU per request, one per round]}, for all middleware together and for all but the named one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         turns = [{name: _submit(handler) for name, handler in handlers.items()} for _ in range(TURNS)]
         for name in handlers:
-            # What disturbs only adds: of many short turns the quickest tenth is the code's own.
+            # Disturbances only add time, so the fastest tenth of many short runs is the cost of the code.
             taken[name].append(sorted(turn[name] for turn in turns)[TURNS // 10])
     return taken
 
@@ -63,7 +63,7 @@ def _submit(handler: WSGIHandler) -> float:
 def _start_response(status: str, headers: Any, error: Any = None) -> Callable[[bytes], object]:
     if not status.startswith("201"):
         raise RuntimeError(status)
-    return sys.stdout.buffer.write  # the old way to answer, which nobody goes
+    return sys.stdout.buffer.write  # required by WSGI, but not used
 
 
 if __name__ == "__main__":

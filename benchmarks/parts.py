@@ -1,4 +1,4 @@
-"""What is measured. Each part takes turns: every round asks every system, so a slow minute hits them all."""
+"""The measurements. In every round of a part, every system is measured once, so that a slow minute affects all."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def post(postgres: Postgres, plan: Plan) -> Runs:
 
 
 def read(postgres: Postgres, plan: Plan) -> Runs:
-    """The three most common numbers, asked by one client; at every size of the log in each round."""
+    """The three most common numbers, read by one client, at every size of the log in each round."""
     with ExitStack() as stack:
         systems: dict[int, list[Running]] = {}
         for rows in plan.rows:
@@ -86,7 +86,7 @@ def read(postgres: Postgres, plan: Plan) -> Runs:
 
 
 def _in_sql(postgres: Postgres, rows: int, turn: int, seconds: float) -> Runs:
-    """What ours and a peer send to PostgreSQL for the same answer, without the service around it."""
+    """The statements that this service and a peer send to PostgreSQL for the same result, without the services."""
     statements = {
         OURS: postgres.manage(f"{OURS}_{rows}", "shell", "--no-imports", "--command", _SHOW_STATEMENT),
         BARE: "SELECT number, count(*) FROM fizzbuzz_submission GROUP BY number ORDER BY count(*) DESC, number LIMIT 3",
@@ -101,7 +101,7 @@ def _in_sql(postgres: Postgres, rows: int, turn: int, seconds: float) -> Runs:
         yield Run(f"{rows:,} rows, in SQL", system, turn, {"p50_ms": median(taken)})
 
 
-# Whatever the service asks of PostgreSQL for its answer, with the values in it.
+# Prints the statement that the service sends to PostgreSQL, including its values.
 _SHOW_STATEMENT = """
 from django.db import connection
 from django.test import Client
@@ -112,7 +112,7 @@ print(next(query["sql"] for query in connection.queries if "fizzbuzz_" in query[
 
 
 def mixed(postgres: Postgres, plan: Plan) -> Runs:
-    """Nine submissions to each question for the most common numbers, on a long log."""
+    """Nine submissions per request for the most common numbers, on a long log."""
     databases = postgres.make_databases(*SERVED, rows=plan.most_rows)
     with ExitStack() as stack:
         systems = [stack.enter_context(running(postgres, name, databases[name])) for name in SERVED]
@@ -120,7 +120,7 @@ def mixed(postgres: Postgres, plan: Plan) -> Runs:
             wrk(postgres, system, 16, 2)  # warms it up
         for turn in range(plan.rounds):
             for system in _shifted(systems, turn):
-                # Long enough for the peers to answer the questions they are asked in the first moment.
+                # Long enough for the peers to answer the requests of the first moment.
                 figures = wrk(postgres, system, 16, plan.seconds * 15, reads=0.1)
                 yield Run(f"{plan.most_rows:,} rows, 16 connections", system.name, turn, figures)
 
@@ -160,7 +160,7 @@ def _rate(system: str, rows: int, turn: int, begun: float) -> Run:
 
 
 def live(postgres: Postgres, plan: Plan) -> Runs:
-    """The figures of the first page, as open pages ask for them: who has none yet, and who has them already."""
+    """The figures that open first pages poll: for clients without and with a current ETag."""
     databases = postgres.make_databases(OURS, rows=plan.rows[1])
     with running(postgres, OURS, databases[OURS]) as system:
         known = {"200": "", "304": etag(system, LIVE)}
@@ -182,7 +182,7 @@ def cost(postgres: Postgres, plan: Plan) -> Runs:
 
 
 def memory(postgres: Postgres, plan: Plan) -> Runs:
-    """Of a worker that has been at work, and how long a start takes until the first answer."""
+    """The memory of a worker after some load, and the time from the start to the first response."""
     databases = postgres.make_databases(*SERVED)
     for turn in range(plan.rounds):
         for name in SERVED:
@@ -194,7 +194,7 @@ def memory(postgres: Postgres, plan: Plan) -> Runs:
 
 
 def _shifted(systems: list[Any], turn: int) -> list[Any]:
-    """Another one begins in each round."""
+    """Return the systems in another order for each round."""
     first = turn % len(systems)
     return systems[first:] + systems[:first]
 

@@ -1,4 +1,4 @@
-"""One embedded PostgreSQL for all, as `make run` starts it; every system has a database of its own in it."""
+"""One embedded PostgreSQL for all systems, as `make run` starts it; each system has its own database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.processes import parent
 from embedded.server import SUPERUSER, USER, Server
 
 ROOT = Path(__file__).resolve().parent.parent
-# The peers' own role: what our migrations may set for the service's role is not set for them.
+# The peers have their own role, so that settings of the service's role do not apply to them.
 PEERS = "peers"
 FILL = "INSERT INTO fizzbuzz_submission (number) SELECT 1 + floor(random() * 1000000) FROM generate_series(1, %s)"
 
@@ -41,7 +41,7 @@ class Postgres:
             return parent(connection.info.backend_pid)
 
     def make_databases(self, *systems: str, rows: int = 0) -> dict[str, str]:
-        """A database for each system, alike but for the rollup, which only ours keeps. The first must be ours."""
+        """Create a database per system. The first must be this service's; the others are copies of it."""
         ours, *others = (f"{system}_{rows}" for system in systems)
         with self.connect() as connection:
             connection.execute(f"CREATE DATABASE {ours} OWNER {USER}")
@@ -64,7 +64,7 @@ class Postgres:
                 connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
 
     def come_to_rest(self, database: str) -> None:
-        """Ends the queries whose askers are gone."""
+        """Cancel the queries of disconnected clients."""
         running = "FROM pg_stat_activity WHERE datname = %s AND state = 'active'"
         with self.connect() as connection:
             while connection.execute(f"SELECT pg_cancel_backend(pid) {running}", [database]).fetchall():
@@ -74,18 +74,18 @@ class Postgres:
         return {**os.environ, "DATABASE_URL": self.url(database), "SECRET_KEY": "only for benchmarks"}
 
     def manage(self, database: str, *arguments: str) -> str:
-        """What a command of the service prints."""
+        """Return the output of a management command of the service."""
         return self.python(database, "manage.py", *arguments)
 
     def python(self, database: str, *arguments: str) -> str:
-        """What Python prints in the service's environment."""
+        """Return the output of Python in the service's environment."""
         environment = self.environment(database) | {"DJANGO_SETTINGS_MODULE": "fizzbuzz_site.settings"}
         return subprocess.run(
             [sys.executable, *arguments], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
         ).stdout
 
     def can(self, database: str, command: str, option: str = "") -> bool:
-        """Whether the service has this command, and the command this option."""
+        """Return whether the service has this command with this option."""
         try:
             return option in self.manage(database, command, "--help")
         except subprocess.CalledProcessError:

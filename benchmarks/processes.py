@@ -1,4 +1,4 @@
-"""What a server's processes cost, as Linux counts it."""
+"""CPU time and memory of a server's processes, as reported by Linux."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PARENT, USER_TIME, CHILDREN_SYSTEM_TIME = 1, 11, 14  # places in /proc/PID/stat after the program's name
+PARENT, USER_TIME, CHILDREN_SYSTEM_TIME = 1, 11, 14  # fields of /proc/PID/stat after the program's name
 
 
 def cpu_seconds(root: int) -> float:
-    """What a process and all its descendants have used, those that ended included."""
+    """Return the CPU time of a process and all its descendants, including those that have ended."""
     stats = _stats()
     return sum(sum(map(int, stats[pid][USER_TIME : CHILDREN_SYSTEM_TIME + 1])) for pid in _family(root, stats)) / TICKS
 
@@ -21,7 +21,7 @@ def parent(pid: int) -> int:
 
 
 def memory_of_workers(master: int) -> list[float]:
-    """MB of each, pages that are shared counted in parts (PSS)."""
+    """Return the MB of each worker as PSS, in which shared pages count proportionally."""
     stats = _stats()
     workers = [pid for pid in _family(master, stats) if pid != master and "resource_tracker" not in _command(pid)]
     return [_pss(pid) for pid in workers]
@@ -35,7 +35,7 @@ def _family(root: int, stats: dict[int, list[str]]) -> list[int]:
 def _stats() -> dict[int, list[str]]:
     stats = {}
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile
+        with suppress(OSError):  # the process has ended
             stats[int(process.name)] = (process / "stat").read_text().rpartition(")")[2].split()
     return stats
 

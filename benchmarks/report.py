@@ -76,7 +76,7 @@ Run = dict[str, Any]
 
 
 def about() -> dict[str, str]:
-    """The machine and the code that were measured."""
+    """Return the measured machine and code revision."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     revision = ["git", "describe", "--always", "--dirty"]
     return {
@@ -136,13 +136,13 @@ def _cell(runs: list[Run], case: str, system: str, name: str) -> str:
 
 
 def _values(runs: list[Run], case: str, system: str, name: str) -> list[float]:
-    """One of each round."""
+    """Return one value per round."""
     wanted = (run for run in runs if (run["case"], run["system"]) == (case, system) and name in run["figures"])
     return [run["figures"][name] for run in wanted]
 
 
 def _ratio(runs: list[Run], name: str, one: tuple[str, str], other: tuple[str, str]) -> float | None:
-    """How many times as fast the one is; of a rate more is faster, of all else less."""
+    """Return how many times as fast the one is: for rates higher is faster, for all else lower."""
     pairs = list(zip(_values(runs, *one, name), _values(runs, *other, name), strict=False))
     ratios = [a / b if name.endswith("per_second") else b / a for a, b in pairs]
     return median(ratios) if ratios else None
@@ -188,8 +188,8 @@ def _picture(runs: list[Run]) -> str:
     rates = [(system, median(values)) for system in TITLES if (values := _values(runs, case, system, name))]
     most = max(value for _, value in rates)
     bars = []
-    for place, (system, value) in enumerate(rates):
-        y, width = 52 + 34 * place, 330 * value / most
+    for index, (system, value) in enumerate(rates):
+        y, width = 52 + 34 * index, 330 * value / most
         style = "ours" if system == OURS else "peer"
         bars.append(
             f'  <text x="290" y="{y + 15}" text-anchor="end">{TITLES[system]}</text>\n'

@@ -127,7 +127,7 @@ def _bytes_per_row(server: Postgres, database: str) -> float:
 
 
 class Database:
-    """Cores that statements wait for, and a WAL that is flushed for all who wait at once."""
+    """Cores that statements wait for, and a WAL whose flush completes all waiting commits."""
 
     def __init__(self, env: simpy.Environment, costs: Costs, cores: int) -> None:
         self.env, self.costs = env, costs

@@ -1,4 +1,4 @@
-"""The service and its peers, each as two processes behind one port of 127.0.0.1."""
+"""The service and its peers, each run as two worker processes on one port of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TITLES = {
     COPY: r"psql's `\copy`",
 }
 PEERS_PYTHON = os.environ.get("PEERS_PYTHON", ".venv-bench/bin/python")
-SECONDS_TO_START = 60
+START_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,16 @@ def _command(name: str, port: int) -> list[str]:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    """Until it answers a request for nothing."""
-    for _ in range(SECONDS_TO_START * 100):
+    """Wait until the system responds to a request for an unknown URL."""
+    for _ in range(START_TIMEOUT_SECONDS * 100):
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
         try:
-            connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS_TO_START)
+            connection = HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_SECONDS)
             connection.request("GET", "/api/nothing")
             connection.getresponse().read()
         except OSError:
             time.sleep(0.01)
         else:
             return
-    raise RuntimeError(f"{process.args!r} did not answer within {SECONDS_TO_START} s")
+    raise RuntimeError(f"{process.args!r} did not answer within {START_TIMEOUT_SECONDS} s")

@@ -213,7 +213,7 @@ def main() -> None:
     try:
         wrong = run(base / "var", options.seed, options.seconds, options.steady)
     finally:
-        for pid in processes(base):  # none, unless it was interrupted
+        for pid in processes(base):  # only after an interruption
             _kill(pid)
         shutil.rmtree(base, ignore_errors=True)
     say("\n".join(wrong) or "Nothing was lost, counted twice or left behind.")

@@ -197,6 +197,6 @@ def _outcome(answer: Answer) -> str:
     if answer.status == 409:
         return "409 key-in-progress"
     if answer.status == 503:  # a page
-        outcomes = {"Nothing was recorded": "not-recorded", "The database was lost": "outcome-unknown"}
+        outcomes = {"Nothing was recorded": "not-recorded", "database was lost": "outcome-unknown"}
         return next((f"503 {outcome}" for text, outcome in outcomes.items() if text in answer.body), "503 unavailable")
     return f"{answer.status} replayed" if "Idempotency-Replayed" in answer.headers else str(answer.status)

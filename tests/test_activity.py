@@ -1,4 +1,4 @@
-"""The windows at their edges; that they are exact whatever happens is shown by test_rollup*.py."""
+"""Buckets of the periods at their edges. test_rollup*.py check that the counts are exact."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_empty_log_has_all_buckets(window: str) -> None:
 @pytest.mark.parametrize("window", PERIODS)
 @pytest.mark.parametrize("folded", [True, False])
 def test_submission_is_counted_in_the_bucket_of_its_time(window: str, folded: bool) -> None:
-    second = activity(window)[1].start  # still a bucket if time goes on to the next meanwhile
+    second = activity(window)[1].start  # still a bucket if the next one begins during the test
     width = PERIODS[window].width
     append_at(f"{second - timedelta(microseconds=1)}", 7)
     append_at(f"{second}", 15, 3)
     append_at(f"{second + width - timedelta(microseconds=1)}", 3, 5)
     append_at(f"{second + width}", 8, 9)
-    append_at(f"{second - 2 * width}", 10)  # too old
+    append_at(f"{second - 2 * width}", 10)  # before the first bucket
     if folded:
         assert folding.fold() == 8
 

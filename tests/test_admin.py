@@ -149,7 +149,7 @@ def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def locked_log(transactional_db: None) -> Iterator[None]:
-    """Another transaction lets nobody read the log."""
+    """Lock the log against reads in another transaction."""
     with closing(connection.copy()) as other, other.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE")
         yield

@@ -28,7 +28,7 @@ LOG = "/admin/fizzbuzz/submission/"
 DOWNLOAD = f"{LOG}download/"
 HEADER = ["id", "number", "result", "kind", "created_at"]
 
-in_database = pytest.mark.django_db(transaction=True)  # a download has a connection of its own
+in_database = pytest.mark.django_db(transaction=True)  # a download has its own connection
 
 
 def submit(*numbers: int) -> list[Submission]:
@@ -160,7 +160,7 @@ def test_download_allows_only_get(staff_client: Client, method: str) -> None:
 
 @in_database
 def test_no_cell_is_a_formula(staff_client: Client) -> None:
-    # What comes in is a number, and so is what a spreadsheet gets: a cell that starts with - is a negative one.
+    # Spreadsheets evaluate cells that begin with -, but here these are only negative numbers.
     submit(*range(-20, 20), -(2**63), 2**63 - 1)
 
     cells = {cell for row in table(staff_client.get(DOWNLOAD))[1:] for cell in row}
@@ -175,7 +175,7 @@ ROWS = 600_000
 
 @pytest.fixture(scope="module")
 def service(shared_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One worker, with a log of 600,000 rows: some 30 MB as CSV."""
+    """One worker, and a log of 600,000 rows: about 30 MB as CSV."""
     numbers = tmp_path_factory.mktemp("numbers") / "numbers.txt"
     numbers.write_text("".join(f"{number}\n" for number in range(ROWS)))
     environment = {"DATA_DIR": str(shared_data_dir)}
@@ -190,7 +190,7 @@ def service(shared_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def browser(service: Service) -> urllib.request.OpenerDirector:
-    """Signed in."""
+    """A client that is signed in."""
     jar = CookieJar()
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
     browser.open(f"{service.address}/admin/login/", timeout=TIMEOUT_SECONDS).close()
@@ -207,13 +207,13 @@ def download(browser: urllib.request.OpenerDirector, service: Service) -> HTTPRe
 
 
 def length(response: HTTPResponse) -> int:
-    """How many lines it has; none is kept."""
+    """Read the response without keeping it, and return its number of lines."""
     with response:
         return sum(block.count(b"\n") for block in iter(lambda: response.read(1 << 16), b""))
 
 
 def peak(data_dir: Path) -> int:
-    """The most memory, in KiB, that any Python of the service has had so far."""
+    """Return the highest peak memory, in KiB, of the service's Python processes."""
     found = []
     for pid in processes(data_dir):
         text = (Path("/proc") / str(pid) / "status").read_text()

@@ -27,7 +27,7 @@ def _root() -> None:
 
 
 def sign_in(password: str, username: str = "root", address: str = "192.0.2.1", **headers: str) -> Any:
-    """In a browser of its own."""
+    """Sign in with a new browser session."""
     return Client().post(
         LOGIN, {"username": username, "password": password, "next": "/admin/"}, headers=headers, REMOTE_ADDR=address
     )
@@ -173,9 +173,9 @@ def test_admin_lists_only_the_log_and_the_accounts() -> None:
 
 
 def test_login_does_not_redirect_to_other_sites() -> None:
-    for place in ("https://evil.example/", "//evil.example/", "/\\evil.example/", "javascript:alert(1)", "\t//evil"):
-        response = Client().post(LOGIN, {"username": "root", "password": PASSWORD, "next": place})
-        assert (response.status_code, response["Location"]) == (302, "/accounts/profile/"), place
+    for target in ("https://evil.example/", "//evil.example/", "/\\evil.example/", "javascript:alert(1)", "\t//evil"):
+        response = Client().post(LOGIN, {"username": "root", "password": PASSWORD, "next": target})
+        assert (response.status_code, response["Location"]) == (302, "/accounts/profile/"), target
 
 
 def test_admin_redirects_without_a_trailing_slash() -> None:
@@ -207,7 +207,7 @@ def test_form_with_an_old_csrf_token_explains_the_error(headers: dict[str, str],
     client = Client(enforce_csrf_checks=True)
     client.get(LOGIN)
     old = client.cookies["csrftoken"].value
-    # Another tab signs in, which changes the cookie.
+    # A sign-in in another tab changes the cookie.
     client.post(LOGIN, {"username": "root", "password": PASSWORD, "csrfmiddlewaretoken": old})
 
     response = client.post("/admin/logout/", {"csrfmiddlewaretoken": old}, headers=headers)

@@ -8,7 +8,7 @@ from django.test import Client
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.inputs import REFUSED_IN_JSON
+from tests.inputs import REJECTED_IN_JSON
 from tests.marks import commits
 
 pytestmark = commits
@@ -49,7 +49,7 @@ def test_batch_returns_results_in_order(client: Client) -> None:
 def test_largest_batch_is_one_statement(client: Client, django_assert_num_queries: Any) -> None:
     numbers = [*range(9_998), rules.SMALLEST, rules.LARGEST]
 
-    with django_assert_num_queries(3):  # BEGIN, the INSERT, COMMIT
+    with django_assert_num_queries(3):  # BEGIN, INSERT, COMMIT
         response = client.post("/api/fizzbuzz/batch", {"numbers": numbers}, "application/json")
 
     assert response.status_code == 201
@@ -100,7 +100,7 @@ def test_many_invalid_values_are_counted_and_the_first_listed(client: Client) ->
     assert response.json() == problem(response, "25 errors; the first 20 are listed.", *errors)
 
 
-@pytest.mark.parametrize("value", REFUSED_IN_JSON, ids=ascii)
+@pytest.mark.parametrize("value", REJECTED_IN_JSON, ids=ascii)
 def test_batch_rejects_invalid_numbers(client: Client, value: object) -> None:
     response = client.generic("POST", "/api/fizzbuzz/batch", json.dumps({"numbers": [1, value]}), "application/json")
 

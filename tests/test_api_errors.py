@@ -1,4 +1,4 @@
-"""What every address under /api/ has in common."""
+"""Errors that all endpoints under /api/ have in common."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_invalid_hosts_are_rejected(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "takes"),
+    ("path", "accepted"),
     [
         ("/api/fizzbuzz?numbr=15", "the parameters number, kind, cursor"),
         ("/api/fizzbuzz?number=15&numbr=15", "the parameters number, kind, cursor"),
@@ -179,10 +179,10 @@ def test_invalid_hosts_are_rejected(client: Client) -> None:
         ("/api/fizzbuzz/1?numbr=15", "no parameters"),
     ],
 )
-def test_error_names_the_unknown_parameter(client: Client, path: str, takes: str) -> None:
+def test_error_names_the_unknown_parameter(client: Client, path: str, accepted: str) -> None:
     response = client.get(path)
 
-    detail = f"Unknown parameter. This URL accepts {takes}."
+    detail = f"Unknown parameter. This URL accepts {accepted}."
     assert response.status_code == 400
     assert (response.json()["detail"], response.json()["errors"]) == (
         detail,
@@ -258,6 +258,6 @@ def test_unexpected_errors_return_problem_details(client: Client, monkeypatch: p
 def test_problem_type_links_to_its_description(client: Client) -> None:
     page = client.get("/docs/problems")
 
-    for slug, _, title, meaning in PROBLEM_TYPES:
-        assertInHTML(f"<h2>{BY_SLUG[slug].status} {title}</h2><p>{meaning}</p>".replace("'", "&#x27;"), page.text)
+    for slug, _, title, description in PROBLEM_TYPES:
+        assertInHTML(f"<h2>{BY_SLUG[slug].status} {title}</h2><p>{description}</p>".replace("'", "&#x27;"), page.text)
         assert page.text.count(f'id="{slug}"') == 1

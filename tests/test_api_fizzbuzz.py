@@ -10,7 +10,7 @@ from django.test import Client
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.inputs import REFUSED_AS_TEXT, REFUSED_IN_JSON
+from tests.inputs import REJECTED_AS_TEXT, REJECTED_IN_JSON
 from tests.marks import commits
 
 pytestmark = commits
@@ -29,7 +29,7 @@ def body_of(submission: Submission) -> dict[str, Any]:
 
 
 def submit(*numbers: int) -> list[Submission]:
-    """Rows of the log, in this order, written around the one way in."""
+    """Create submissions in this order, without the write path."""
     return [Submission.objects.create(number=number) for number in numbers]
 
 
@@ -84,7 +84,7 @@ def test_large_numbers_keep_every_digit(client: Client, number: int) -> None:
         assert f'"number":{number},' in client.get(response["Location"]).text
 
 
-@pytest.mark.parametrize("value", REFUSED_IN_JSON, ids=ascii)
+@pytest.mark.parametrize("value", REJECTED_IN_JSON, ids=ascii)
 def test_post_rejects_invalid_json_values(client: Client, value: object) -> None:
     response = client.generic("POST", "/api/fizzbuzz", json.dumps({"number": value}), "application/json")
 
@@ -93,7 +93,7 @@ def test_post_rejects_invalid_json_values(client: Client, value: object) -> None
     assert not Submission.objects.exists()
 
 
-@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+@pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
 def test_post_rejects_invalid_form_values(client: Client, text: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", urlencode({"number": text}), FORM)
 
@@ -257,7 +257,7 @@ def test_pages_keep_the_filter(client: Client) -> None:
     assert [each["number"] for each in second["results"]] == [3]
 
 
-@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+@pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
 def test_number_filter_rejects_invalid_values(client: Client, text: str) -> None:
     response = client.get("/api/fizzbuzz", {"number": text})
 

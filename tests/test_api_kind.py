@@ -1,4 +1,4 @@
-"""What the filter by kind reads: a page of it is bounded, however rare the kind."""
+"""The filter by kind scans a bounded number of rows per page, however rare the kind is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def submit(*numbers: int) -> None:
 
 
 def walk(client: Client, address: str | None, link: str) -> list[list[int]]:
-    """The numbers of each page, from this one along its links."""
+    """Follow the links from this page, and return the numbers of each page."""
     pages = []
     while address:
         page = client.get(address).json()

@@ -8,7 +8,7 @@ from django.test import Client
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.inputs import REFUSED_AS_TEXT
+from tests.inputs import REJECTED_AS_TEXT
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +42,7 @@ def test_get_records_nothing(client: Client) -> None:
     assert not Submission.objects.exists()
 
 
-@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+@pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
 def test_invalid_number_returns_404(client: Client, text: str) -> None:
     response = client.get(f"/api/numbers/{quote(text)}")
 

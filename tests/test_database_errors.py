@@ -1,4 +1,4 @@
-"""Errors that PostgreSQL itself raises, and what each request is told of them."""
+"""Errors raised by PostgreSQL, and the responses to them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def sequence_behind(sqlstate: str) -> Iterator[None]:
         ("/api/fizzbuzz", {"number": 15}, {"Idempotency-Key": "k"}),
     ],
 )
-def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: PLR0913, PLR0917 - what makes up a case
+def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: PLR0913, PLR0917 - fixtures and parameters
     client: Client,
     caplog: pytest.LogCaptureFixture,
     path: str,

@@ -1,4 +1,4 @@
-"""What a client of the real gunicorn is told while its PostgreSQL is in trouble, and that it passes by itself."""
+"""Responses of the real service while its PostgreSQL fails, and its recovery afterwards."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests import template
 from tests.service import Answer, Service, children, eventually, serving, url_of
 
 NUMBERS = itertools.count(1_000)
-POOL = 5  # connections of the worker: enough for all that is sent at once
-SETTINGS = "max_connections = 16\nautovacuum = off\n"  # connections are scarce, and nobody else takes one
+POOL = 5  # the worker's connections: enough for all concurrent requests of a test
+SETTINGS = "max_connections = 16\nautovacuum = off\n"  # few connections, and none taken by autovacuum
 
 
 class Cluster:
-    """A PostgreSQL that is not the service's own."""
+    """A PostgreSQL server that the test can stop, suspend and lock."""
 
     def __init__(self, data_dir: Path) -> None:
         self._server = Server(data_dir)
@@ -70,7 +70,7 @@ def cluster(shared_data_dir: Path) -> Iterator[Cluster]:
 
 @contextmanager
 def service_of(cluster: Cluster) -> Iterator[Service]:
-    """One worker, so that a hold-up of one request would be everybody's."""
+    """One worker, so that a blocked request would block all others."""
     environment = {"DATABASE_URL": cluster.url, "SECRET_KEY": "of a test"}
     with serving(**environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE=str(POOL)) as service:
         yield service
@@ -83,7 +83,7 @@ def service(cluster: Cluster) -> Iterator[Service]:
 
 
 @contextmanager
-def away(cluster: Cluster) -> Iterator[None]:
+def stopped(cluster: Cluster) -> Iterator[None]:
     cluster.stop()
     yield
     cluster.start()
@@ -91,11 +91,11 @@ def away(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def hung(cluster: Cluster) -> Iterator[None]:
-    stopped = cluster.processes()
-    for pid in stopped:
+    pids = cluster.processes()
+    for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     yield
-    for pid in stopped:
+    for pid in pids:
         os.kill(pid, signal.SIGCONT)
 
 
@@ -108,7 +108,7 @@ def locked(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def out_of_connections(cluster: Cluster) -> Iterator[None]:
-    """Others took them all."""
+    """Take all connections of the server."""
     with ExitStack() as stack:
         ours = stack.enter_context(psycopg.connect(cluster.url, autocommit=True, application_name="ours"))
         while True:
@@ -126,7 +126,7 @@ def out_of_connections(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def read_only(cluster: Cluster) -> Iterator[None]:
-    """As after a failover to a standby."""
+    """Make the server read-only, like a standby."""
     _alter(cluster, "on")
     yield
     _alter(cluster, "off")
@@ -146,8 +146,8 @@ def _shown(cluster: Cluster) -> str:
         return str(database.execute("SHOW default_transaction_read_only").fetchone()[0])  # type: ignore[index]  # SHOW always has one
 
 
-def told(answer: Answer) -> str:
-    """What a 503 says became of it; its status where it is none."""
+def outcome_of(answer: Answer) -> str:
+    """Return the outcome that a 503 reports, or the status of another response."""
     if answer.status != 503:
         return str(answer.status)
     assert answer.headers["Retry-After"] == "5"
@@ -157,7 +157,7 @@ def told(answer: Answer) -> str:
 
 
 def submissions(number: int) -> dict[str, tuple[str, Any, dict[str, str]]]:
-    """Each way to send a number to the API."""
+    """Return each kind of request that submits a number to the API."""
     return {
         "single": ("/api/fizzbuzz", {"number": number}, {}),
         "batch": ("/api/fizzbuzz/batch", {"numbers": [number, number]}, {}),
@@ -168,10 +168,10 @@ def submissions(number: int) -> dict[str, tuple[str, Any, dict[str, str]]]:
 
 UNSENT = dict.fromkeys(["single", "batch", "keyed single", "keyed batch"], "not-recorded")
 FAULTS = [
-    (away, {**UNSENT, "read": "unavailable"}),
-    # The connection that gathers was open, and took the statement; the others were tried before, and found wanting.
+    (stopped, {**UNSENT, "read": "unavailable"}),
+    # The group commit's connection was open and took the statement. The others were checked first, and timed out.
     (hung, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
-    # The server ends the statement before the client's deadline: nothing was done, for certain.
+    # The server cancels the statement before the client's deadline, so it is certain that nothing was recorded.
     (locked, {**UNSENT, "read": "unavailable"}),
     (out_of_connections, {**UNSENT, "read": "unavailable"}),
     (read_only, {**UNSENT, "read": "200"}),
@@ -199,7 +199,7 @@ def test_service_reports_the_fault_and_recovers(
         futures["read"] = pool.submit(service.request, "/api/fizzbuzz")
         while not all(future.done() for future in futures.values()):
             assert service.request("/health/live").status == 200
-        answers = {name: told(future.result()) for name, future in futures.items()}
+        answers = {name: outcome_of(future.result()) for name, future in futures.items()}
 
     assert warm == [201] * 4
     assert answers == expected
@@ -209,7 +209,7 @@ def test_service_reports_the_fault_and_recovers(
     for name, (_, data, _) in requests.items():
         number, *more = data.get("numbers") or data.values()
         rows = len([number, *more])
-        # Sent again without a key, it counts again if it was recorded.
+        # Without a key, a repeated request is recorded again.
         assert cluster.times(number) in ({rows, 2 * rows} if answers[name] == "outcome-unknown" else {rows})
     assert service.request("/info").json()["started_at"] == started_at
 
@@ -218,11 +218,11 @@ def test_no_backend_is_left_after_its_response(service: Service, cluster: Cluste
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     with cluster.connect() as database, locked(cluster), ThreadPoolExecutor() as pool:
         number = next(NUMBERS)
-        asked = [pool.submit(service.request, "/api/fizzbuzz", {"number": number}, **{"Idempotency-Key": "a"})]
-        asked += [pool.submit(service.request, "/api/fizzbuzz") for _ in range(2)]
+        requests = [pool.submit(service.request, "/api/fizzbuzz", {"number": number}, **{"Idempotency-Key": "a"})]
+        requests += [pool.submit(service.request, "/api/fizzbuzz") for _ in range(2)]
         assert eventually(lambda: database.execute(waiting).fetchone() == (3,))
 
-        answers = [told(each.result()) for each in asked]
+        answers = [outcome_of(each.result()) for each in requests]
 
         assert answers == ["not-recorded", "unavailable", "unavailable"]
         assert database.execute(waiting).fetchone() == (0,)
@@ -243,7 +243,7 @@ def test_reads_do_not_block_writes(service: Service, cluster: Cluster) -> None:
 
         assert not any(reader.done() for reader in readers)
         assert answers == [201] * 4
-        assert [told(reader.result()) for reader in readers] == ["unavailable"] * (2 * POOL)
+        assert [outcome_of(reader.result()) for reader in readers] == ["unavailable"] * (2 * POOL)
     assert [cluster.times(number) for number in sent] == [1, 2, 1, 2]
     assert eventually(lambda: service.request("/api/most_common").status == 200)
 
@@ -251,13 +251,13 @@ def test_reads_do_not_block_writes(service: Service, cluster: Cluster) -> None:
 def test_workers_that_start_without_a_database_recover(service: Service, cluster: Cluster) -> None:
     before = children(service.process.pid)
 
-    with away(cluster):
+    with stopped(cluster):
         service.process.send_signal(signal.SIGHUP)
         assert eventually(lambda: not set(before) & set(children(service.process.pid)))
         assert eventually(lambda: service.request("/health/live").status == 200)
-        refused = service.request("/api/fizzbuzz", {"number": next(NUMBERS)})
+        rejected = service.request("/api/fizzbuzz", {"number": next(NUMBERS)})
 
-    assert told(refused) == "not-recorded"
+    assert outcome_of(rejected) == "not-recorded"
     assert eventually(lambda: service.request("/health").status == 200)
     assert service.request("/api/fizzbuzz", {"number": next(NUMBERS)}).status == 201
 
@@ -285,7 +285,7 @@ def test_service_reports_a_full_disk_and_recovers(small_disk: Path) -> None:
             while file.write(bytes(2**16)):
                 pass
         full = shutil.disk_usage(small_disk).free
-        answers = [told(service.request("/api/fizzbuzz/batch", {"numbers": many})) for _ in range(3)]
+        answers = [outcome_of(service.request("/api/fizzbuzz/batch", {"numbers": many})) for _ in range(3)]
         filler.unlink()
 
         assert full == 0

@@ -76,7 +76,7 @@ def test_sequence_behind_the_log_is_detected_and_raised(client: Client, caplog: 
 
 @pytest.mark.usefixtures("_sequence_as_it_was")
 def test_sequence_below_the_watermark_is_raised(client: Client) -> None:
-    """As after a restore of a log that is older than the rollups."""
+    """The state after restoring a log that is older than the rollups."""
     append(15, 15, 7)
     folding.fold()
     through = highest_id()
@@ -91,7 +91,7 @@ def test_sequence_below_the_watermark_is_raised(client: Client) -> None:
     assert highest_id() == through + 1
     assert ranking.count_of(9) == 1
     assert folding.fold() == 1
-    assert verify.rebuild() > 0  # the deleted row's counts
+    assert verify.rebuild() > 0  # the counts of the deleted row
     assert assert_exact() == 3
 
 
@@ -112,7 +112,7 @@ def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
     execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", highest)
 
     with another() as writer, ThreadPoolExecutor(1) as pool:
-        writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # as its duplicate key did
+        writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # like the failed INSERT with a duplicate key
         writer.execute(INSERT, [[7, 7, 7]])
         migration: Future[None] = pool.submit(migrate)
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
@@ -164,7 +164,7 @@ def test_migration_error_names_the_blocking_transaction(monkeypatch: pytest.Monk
 
 
 def test_migrations_import_no_other_module() -> None:
-    """None imports the code of today, and none is imported by it: each stays as it was."""
+    """Migrations import no live code, and live code imports no migration."""
     migrations = sorted((ROOT / "fizzbuzz/migrations").glob("0*.py"))
     code = [path for path in (ROOT / "fizzbuzz").rglob("*.py") if path not in migrations]
 

@@ -17,7 +17,7 @@ from tests.service import manage
 
 pytestmark = pytest.mark.django_db
 
-ROWS = [(-3, 15), (-2, -7), (-1, rules.LARGEST)]  # ids that no submission is given
+ROWS = [(-3, 15), (-2, -7), (-1, rules.LARGEST)]  # ids below those of the sequence
 AT = "2026-01-31T12:00:00.120000Z"
 
 
@@ -81,8 +81,8 @@ def test_kind_and_result_equal_those_of_the_rules() -> None:
 
     text = b"".join(exporting.export_submissions(Submission.objects.filter(id__gt=0), "csv")).decode()
 
-    said = [(row["number"], row["kind"], row["result"]) for row in csv.DictReader(io.StringIO(text))]
-    assert said == [(str(number), rules.classify(number), rules.result(number)) for number in numbers]
+    exported = [(row["number"], row["kind"], row["result"]) for row in csv.DictReader(io.StringIO(text))]
+    assert exported == [(str(number), rules.classify(number), rules.result(number)) for number in numbers]
 
 
 def test_invalid_number_raises_command_error() -> None:

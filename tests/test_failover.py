@@ -1,4 +1,4 @@
-"""The primary is lost under load, the standby takes its place, and the service goes on by itself."""
+"""Failover under load: the primary is killed, the standby promoted, and the service reconnects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.replication import DATABASE, USER, replicated
 from tests.service import Service, eventually, manage
 
 CLIENTS = 6
-BETWEEN = 150  # acknowledged submissions before and after the failover
+MIN_ACKNOWLEDGED = 150  # submissions before and after the failover
 
 
 def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
@@ -24,13 +24,13 @@ def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
         clients = [Client(ledger, lambda: service.address, f"failover {index}") for index in range(CLIENTS)]
         for client in clients:
             client.start()
-        assert eventually(lambda: ledger.acknowledged >= BETWEEN)
+        assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
 
         primary.kill()
         lost_at = ledger.acknowledged
         standby.promote()
 
-        assert eventually(lambda: ledger.acknowledged >= lost_at + BETWEEN)
+        assert eventually(lambda: ledger.acknowledged >= lost_at + MIN_ACKNOWLEDGED)
         assert service.request("/health").json()["status"] == "ok"
         ledger.closed.set()
         for client in clients:

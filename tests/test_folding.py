@@ -46,7 +46,7 @@ def test_step_keeps_the_fold_limit_instead_of_waiting_for_a_writer() -> None:
         for _ in range(6):
             assert fold_scheduler.scheduler.step() == 0
             pauses.append(fold_scheduler.scheduler.pause_seconds)
-        later.execute(INSERT, [[8]])  # holds up the next fold, not this one
+        later.execute(INSERT, [[8]])  # delays the next fold, not this one
         append(9)
         late.commit()
 
@@ -76,7 +76,7 @@ def test_another_process_may_fold_up_to_a_kept_limit() -> None:
 
 
 def test_fold_limit_is_discarded_if_the_log_was_emptied() -> None:
-    """Its ids are drawn again, by writers that were not there when the limit was found."""
+    """Its ids are assigned again, to writers that began after the limit was found."""
     append(*range(10))
     with another() as open_for_long:
         open_for_long.execute(INSERT, [[1]])
@@ -111,7 +111,7 @@ def test_fold_limit_is_discarded_after_a_failover() -> None:
 
 @contextmanager
 def slow_commits(seconds: float) -> Iterator[None]:
-    """Every commit that inserted takes this long, with its locks held, as with a synchronous standby that is far."""
+    """Delay every commit of an INSERT, while it holds its locks, like a distant synchronous standby."""
     with connection.cursor() as cursor:
         cursor.execute(f"""
             CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS
@@ -127,7 +127,7 @@ def slow_commits(seconds: float) -> Iterator[None]:
 
 
 def test_tail_stays_bounded_while_commits_are_slow() -> None:
-    """Four processes write without a pause: at each moment a commit is under way."""
+    """Four connections write continuously, so that at any time a commit is in progress."""
 
     def write() -> None:
         with another() as database:
@@ -141,14 +141,14 @@ def test_tail_stays_bounded_while_commits_are_slow() -> None:
         for _ in range(4):
             pool.submit(write)
         try:
-            for _ in range(100):  # far more looks than it takes
+            for _ in range(100):  # far more steps than needed
                 if len(tails) < 5 and fold_scheduler.scheduler.step():
                     tails.append(folding.tail_length())
                 ended.wait(fold_scheduler.scheduler.pause_seconds if len(tails) < 5 else 0)
         finally:
             ended.set()
 
-    # What is left is what was committed since the fold's limit was found: a few commits of each.
+    # The remaining tail is what was committed since the fold limit was found: a few commits per connection.
     assert [tail for tail in tails if tail is not None and tail <= 30] == tails != []
     assert len(tails) == 5
     fold_scheduler.scheduler.step()
@@ -165,11 +165,11 @@ def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypat
     with another() as folder:
         folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
         fold_scheduler.scheduler.step()
-        refused = [client.get(path) for path in reads]
+        rejected = [client.get(path) for path in reads]
     fold_scheduler.scheduler.step()
 
     assert known.status_code == 200
-    assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in refused] == [
+    assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in rejected] == [
         (503, "5", "The counts are catching up with the log: 6 rows remain. Try again in a moment.")
     ] * 2
     assert [client.get(path).status_code for path in reads] == [200, 200]
@@ -197,7 +197,7 @@ def test_activity_is_rejected_while_the_tail_is_too_long(monkeypatch: pytest.Mon
         ("/api/fizzbuzz/batch", {"numbers": [15, 15]}, {"Idempotency-Key": "k"}),
     ],
 )
-def test_failure_after_the_commit_does_not_change_the_response(  # noqa: PLR0913, PLR0917 - what makes up a case
+def test_failure_after_the_commit_does_not_change_the_response(  # noqa: PLR0913, PLR0917 - fixtures and parameters
     client: Client, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, headers: dict[str, str], error: Exception
 ) -> None:
     def fail(*arguments: object) -> None:

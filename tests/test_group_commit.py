@@ -15,7 +15,7 @@ from tests.service import ROOT, eventually
 
 
 class Database:
-    """Answers a statement on command: with ten times each item, or with an error for an item of -1 or -2."""
+    """Completes a statement on command: with ten times each item, or with an error for an item of -1 or -2."""
 
     def __init__(self) -> None:
         self.statements: list[list[int]] = []
@@ -41,7 +41,7 @@ class Crowd:
         self._pool = ThreadPoolExecutor(20)
 
     def insert(self, *items: int) -> list[Future[int]]:
-        """Each from a thread of its own; returns when all are known to wait or to be sent."""
+        """Insert each item from its own thread; return once all are waiting or sent."""
         return [self._insert(item) for item in items]
 
     def _insert(self, item: int) -> Future[int]:
@@ -169,7 +169,7 @@ def test_item_of_an_interrupted_caller_is_never_sent() -> None:
 
     (first,) = crowd.insert(1)
     assert sent(database, [1])
-    crowd.group._timeout_seconds = -2  # no lock waits so long: it raises, as an interrupt does
+    crowd.group._timeout_seconds = -2  # an invalid lock timeout raises, like an interrupt
     with pytest.raises(ValueError, match="timeout"):
         crowd.group.insert(2)
     crowd.group._timeout_seconds = 60
@@ -180,8 +180,8 @@ def test_item_of_an_interrupted_caller_is_never_sent() -> None:
     assert database.statements == [[1], [3]]
 
 
-# Greenlets are killed and timed out at each moment of a submission: before anything runs, before the statement begins,
-# and while it runs. In a process of its own, since gevent patches all of it.
+# Kill or time out greenlets at each moment of a submission: before anything runs, before the statement begins, and
+# while it runs. This needs its own process, which gevent patches.
 GREENLETS = """
 from gevent import monkey; monkey.patch_all()
 import gevent

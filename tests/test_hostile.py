@@ -1,4 +1,4 @@
-"""What nobody sends by mistake, put wherever a client can put something: refused in words, and never recorded."""
+"""Hostile values in every input are rejected with an error response and never recorded."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _one_row_before_and_after() -> Any:
     assert not IdempotencyKey.objects.exists()
 
 
-def assert_refused(response: Any, status: int, path: str) -> None:
+def assert_rejected(response: Any, status: int, path: str) -> None:
     assert response.status_code == status
     assert "X-Injected" not in response
     if path.startswith("/api/"):
@@ -73,17 +73,17 @@ def assert_refused(response: Any, status: int, path: str) -> None:
 def test_reads_reject_hostile_values(client: Client, where: str, status: int) -> None:
     for text in [*map(quote, TEXTS), "%ff", "%ed%a0%80", "%c0%af", "%00", "%"]:
         path = where.format(text.replace("/", "%2F"))
-        assert_refused(client.get(path), status, path)
+        assert_rejected(client.get(path), status, path)
 
 
 def test_cursor_rejects_hostile_values(client: Client) -> None:
     for text in TEXTS:
         path = f"/api/fizzbuzz?cursor={quote(text)}"
         response = client.get(path)
-        if response.status_code == 200:  # to base64 it is empty, as the first page's is
+        if response.status_code == 200:  # decoded from base64 it is empty, which means the first page
             assert [each["number"] for each in response.json()["results"]] == [15]
         else:
-            assert_refused(response, 404, path)
+            assert_rejected(response, 404, path)
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def test_cursor_rejects_hostile_values(client: Client) -> None:
 )
 def test_json_rejects_hostile_values(client: Client, path: str, wrap: Any) -> None:
     for text in TEXTS:
-        assert_refused(client.post(path, wrap(text), "application/json"), 400, path)
+        assert_rejected(client.post(path, wrap(text), "application/json"), 400, path)
 
 
 def test_forms_reject_hostile_values(client: Client) -> None:
     for text in TEXTS:
-        assert_refused(client.generic("POST", "/api/fizzbuzz", "number=" + quote(text), FORM), 400, "/api/fizzbuzz")
-        assert_refused(client.post("/", {"number": text}), 422, "/")
-        if text.strip():  # else it is a form without a key
-            assert_refused(client.post("/", {"number": "15", "key": text}), 422, "/")
+        assert_rejected(client.generic("POST", "/api/fizzbuzz", "number=" + quote(text), FORM), 400, "/api/fizzbuzz")
+        assert_rejected(client.post("/", {"number": text}), 422, "/")
+        if text.strip():  # a blank key counts as none
+            assert_rejected(client.post("/", {"number": "15", "key": text}), 422, "/")
 
 
 def test_key_rejects_hostile_values(client: Client) -> None:
@@ -117,7 +117,7 @@ def test_key_rejects_hostile_values(client: Client) -> None:
         if len(key) > 255 or not key.isascii() or not key.isprintable() or " " in key:
             headers = {"Idempotency-Key": key}
             response = client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers)
-            assert_refused(response, 400, "/api/fizzbuzz")
+            assert_rejected(response, 400, "/api/fizzbuzz")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_key_rejects_hostile_values(client: Client) -> None:
     ("path", "body"), [("/api/fizzbuzz", '{"number": %s}'), ("/api/fizzbuzz/batch", '{"numbers": [%s]}')]
 )
 def test_other_json_values_are_rejected(client: Client, path: str, body: str, raw: str) -> None:
-    assert_refused(client.generic("POST", path, body % raw, "application/json"), 400, path)
+    assert_rejected(client.generic("POST", path, body % raw, "application/json"), 400, path)
 
 
 @pytest.mark.parametrize("digits", [4_301, 1_000_000])
@@ -176,7 +176,7 @@ def test_number_with_too_many_digits_is_rejected(client: Client, digits: int) ->
 )
 def test_hostile_bodies_are_rejected(client: Client, path: str, body: bytes, content_type: str, status: int) -> None:
     headers = {"Content-Encoding": "gzip"} if body.startswith(b"\x1f") else {}
-    assert_refused(client.generic("POST", path, body, content_type, headers=headers), status, path)
+    assert_rejected(client.generic("POST", path, body, content_type, headers=headers), status, path)
 
 
 @pytest.mark.parametrize(
@@ -190,14 +190,14 @@ def test_hostile_bodies_are_rejected(client: Client, path: str, body: bytes, con
 def test_duplicate_parameter_is_rejected(client: Client, path: str, name: str) -> None:
     response = client.get(path)
 
-    assert_refused(response, 400, path)
+    assert_rejected(response, 400, path)
     assert response.json()["errors"] == [{"parameter": name, "detail": "Give this parameter once."}]
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "GEТ", "x" * 1_000])
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/1", "/api/fizzbuzz/batch", "/api/most_common"])
 def test_other_methods_are_rejected(client: Client, path: str, method: str) -> None:
-    assert_refused(client.generic(method, path, json.dumps({"number": 15}), "application/json"), 405, path)
+    assert_rejected(client.generic(method, path, json.dumps({"number": 15}), "application/json"), 405, path)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
@@ -205,7 +205,7 @@ def test_other_methods_are_rejected(client: Client, path: str, method: str) -> N
 def test_method_cannot_be_overridden(client: Client, header: str, method: str) -> None:
     response = client.post("/api/fizzbuzz/1", {}, "application/json", headers={header: method})
 
-    assert_refused(response, 405, "/api/fizzbuzz/1")
+    assert_rejected(response, 405, "/api/fizzbuzz/1")
 
 
 @pytest.mark.parametrize("name", ["q", "kind", "created_at__gte", "o", "p", "e", "_popup", "number__regex", "id__in"])
@@ -213,6 +213,6 @@ def test_admin_handles_hostile_values(admin_user: User, name: str) -> None:
     client = Client()
     client.force_login(admin_user)
 
-    # Django sends a filter that makes no sense back to the list.
+    # Django redirects to the list if a filter is invalid.
     for text in TEXTS if name == "q" else ["(", "\x00", "9" * 5_000, "1' OR '1'='1"]:
         assert client.get("/admin/fizzbuzz/submission/", {name: text}).status_code in {200, 302}

@@ -31,7 +31,7 @@ def age(hours: int) -> None:
 
 
 def submit(key: str) -> tuple[int, Any]:
-    """From a thread of its own."""
+    """Submit from another thread, and close its connection."""
     try:
         answer = send(Client(), *ONE, key)
         return answer.status_code, answer.json()["id"]
@@ -41,7 +41,7 @@ def submit(key: str) -> tuple[int, Any]:
 
 @contextmanager
 def in_progress(key: str) -> Iterator[None]:
-    """Another request holds this key."""
+    """Hold this key in another transaction, like a concurrent request."""
     with closing(connection.copy()) as other:
         other.set_autocommit(False)
         other.cursor().execute("INSERT INTO fizzbuzz_idempotencykey (key, submissions) VALUES (%s, '{}')", [key])
@@ -51,7 +51,7 @@ def in_progress(key: str) -> Iterator[None]:
 @pytest.mark.parametrize(("path", "body"), [ONE, MANY])
 def test_repeated_request_is_recorded_once_with_the_same_response(client: Client, path: str, body: Any) -> None:
     first = send(client, path, body, "k")
-    again = send(client, path, body, '"k"')  # as the draft quotes it
+    again = send(client, path, body, '"k"')  # quoted, as in the IETF draft
 
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.content == again.content
@@ -67,16 +67,16 @@ def test_key_with_a_different_body_is_rejected(client: Client, path: str, body: 
     send(client, path, body, "k")
     recorded = Submission.objects.count()
 
-    refused = send(client, path, other, "k")
+    rejected = send(client, path, other, "k")
 
-    assert refused.status_code == 422
-    assert refused.json() == {
+    assert rejected.status_code == 422
+    assert rejected.json() == {
         "type": "/docs/problems#key-reused",
         "title": "Key Reused",
         "status": 422,
         "detail": "This Idempotency-Key was already used with a different body. Nothing was recorded; use a new key.",
         "instance": path,
-        "request_id": refused["X-Request-ID"],
+        "request_id": rejected["X-Request-ID"],
     }
     assert Submission.objects.count() == recorded
 
@@ -89,10 +89,10 @@ def test_keys_are_separate_per_url(client: Client) -> None:
 
 @pytest.mark.parametrize("key", ["", '""', "a b", 'a"b', "é", "x" * 256, "a\x7f"])
 def test_invalid_keys_are_rejected(client: Client, key: str) -> None:
-    refused = send(client, *ONE, key)
+    rejected = send(client, *ONE, key)
 
-    assert refused.status_code == 400
-    assert refused.json()["detail"].startswith("An Idempotency-Key is 1 to 255 visible ASCII characters")
+    assert rejected.status_code == 400
+    assert rejected.json()["detail"].startswith("An Idempotency-Key is 1 to 255 visible ASCII characters")
     assert not Submission.objects.exists()
 
 
@@ -105,10 +105,10 @@ def test_wait_for_a_concurrent_request_has_a_timeout(client: Client, monkeypatch
     monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.2)
 
     with in_progress("api:k"):
-        refused = send(client, *ONE, "k")
+        rejected = send(client, *ONE, "k")
 
-    assert refused.status_code == 409
-    assert refused.json()["type"] == "/docs/problems#key-in-progress"
+    assert rejected.status_code == 409
+    assert rejected.json()["type"] == "/docs/problems#key-in-progress"
     assert not Submission.objects.exists()
     assert send(client, *ONE, "k").status_code == 201
 
@@ -199,9 +199,9 @@ def test_prune_command_deletes_expired_keys(client: Client, capsys: pytest.Captu
 
 
 def test_requests_without_a_key_run_only_the_insert(client: Client, django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(0):  # a single submission's INSERT has a connection of its own
+    with django_assert_num_queries(0):  # the INSERT of a single submission has its own connection
         client.post(*ONE, "application/json")
-    with django_assert_num_queries(3):  # BEGIN, the INSERT, COMMIT
+    with django_assert_num_queries(3):  # BEGIN, INSERT, COMMIT
         client.post(*MANY, "application/json")
 
     assert Submission.objects.count() == 5

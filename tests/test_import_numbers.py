@@ -18,7 +18,7 @@ from fizzbuzz import rules
 from fizzbuzz.counts import fold_scheduler, folding, verify
 from fizzbuzz.models import Import, NumberCount, Submission
 from fizzbuzz.submissions import importing, record
-from tests.inputs import REFUSED_AS_TEXT
+from tests.inputs import REJECTED_AS_TEXT
 from tests.log import INSERT, another, assert_exact, elsewhere
 from tests.marks import commits
 from tests.service import eventually, manage
@@ -37,8 +37,8 @@ def log() -> list[int]:
     return list(Submission.objects.order_by("id").values_list("number", flat=True))
 
 
-def refused(file: Path, content: bytes, *options: str) -> str:
-    """What is said of this content, of which nothing may be recorded."""
+def rejected(file: Path, content: bytes, *options: str) -> str:
+    """Import invalid content, check that nothing is recorded, and return the error."""
     file.write_bytes(content)
     with pytest.raises(CommandError) as error:
         call_command("import_numbers", str(file), *options)
@@ -95,11 +95,11 @@ def test_extremes_are_recorded(file: Path) -> None:
     assert log() == [rules.SMALLEST, rules.LARGEST, 5]
 
 
-@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+@pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
 def test_error_names_the_invalid_line(file: Path, text: str) -> None:
     shown = ascii(text[:40]) + ("..." if len(text) > 40 else "")
 
-    assert refused(file, f"15\n{text}\n7\n".encode()) == f"line 2: {shown}: {rules.EXPECTED}"
+    assert rejected(file, f"15\n{text}\n7\n".encode()) == f"line 2: {shown}: {rules.EXPECTED}"
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_error_names_the_invalid_line(file: Path, text: str) -> None:
     ],
     ids=["bytes", "long", "far", "mark", "far in UTF-16", "half a character", "long in UTF-16"],
 )
-def test_error_names_the_line_with_invalid_encoding(file: Path, content: bytes, problem: str) -> None:
-    assert refused(file, content) == problem
+def test_error_names_the_line_that_cannot_be_decoded(file: Path, content: bytes, problem: str) -> None:
+    assert rejected(file, content) == problem
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_error_names_the_line_with_invalid_encoding(file: Path, content: bytes, 
     ],
 )
 def test_error_describes_the_invalid_csv(file: Path, content: bytes, problem: str) -> None:
-    assert refused(file, content, "--column=n") == problem
+    assert rejected(file, content, "--column=n") == problem
 
 
 def test_missing_file_raises_command_error(file: Path) -> None:
@@ -205,7 +205,7 @@ def test_interrupted_import_resumes(
     monkeypatch.setattr(record, "load", load)
     with pytest.raises(CommandError) as error:
         call_command("import_numbers", str(file))
-    assert str(error.value) == ("The database failed: the server went away\nRun the same command again to resume.")
+    assert str(error.value) == "The database failed: the server went away\nRun the same command again to resume."
     monkeypatch.setattr(record, "load", usual)
 
     call_command("import_numbers", str(file))
@@ -218,9 +218,9 @@ def test_interrupted_import_resumes(
 
 
 def test_two_processes_can_import_the_same_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def chunk_elsewhere(checked: importing.ValidatedFile) -> int:
-        elsewhere(lambda: usual(checked))
-        return usual(checked)
+    def chunk_elsewhere(validated: importing.ValidatedFile) -> int:
+        elsewhere(lambda: usual(validated))
+        return usual(validated)
 
     usual = importing._load_chunk
     file.write_text("".join(f"{number}\n" for number in range(10)))

@@ -11,7 +11,7 @@ from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.inputs import REFUSED_AS_TEXT
+from tests.inputs import REJECTED_AS_TEXT
 from tests.log import append
 
 pytestmark = pytest.mark.django_db
@@ -150,7 +150,7 @@ def test_other_spellings_redirect_to_the_canonical_page(client: Client, text: st
     assert (response.status_code, response["Location"]) == (301, location)
 
 
-@pytest.mark.parametrize("text", REFUSED_AS_TEXT, ids=ascii)
+@pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
 def test_invalid_number_has_no_page(client: Client, text: str) -> None:
     response = client.get(f"/numbers/{quote(text)}")
 

@@ -58,7 +58,7 @@ def _has_whole_float(value: Any) -> bool:
 
 @pytest.fixture
 def one_connection() -> Iterator[None]:
-    """The application's requests stay in the test's transaction."""
+    """Keep the connection open after requests, so that they stay in the test's transaction."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -102,7 +102,7 @@ def document(client: Client) -> Any:
 
 def test_document_is_valid_openapi(document: Any) -> None:
     assert document["openapi"] == "3.1.0"
-    validate_schema(document)  # type: ignore[no-untyped-call]  # drf-spectacular's is not annotated
+    validate_schema(document)  # type: ignore[no-untyped-call]  # drf-spectacular has no annotations
 
 
 def test_document_lists_every_operation_and_its_statuses(document: Any) -> None:
@@ -194,7 +194,7 @@ def test_document_is_yaml_by_default(client: Client) -> None:
 
 
 def test_descriptions_do_not_mention_the_implementation(client: Client) -> None:
-    """None is the docstring of a base class."""
+    """No description is the docstring of a base class."""
     schemas = client.get("/api/schema?format=json").json()["components"]["schemas"]
 
     described = {name: schema["description"] for name, schema in schemas.items() if "description" in schema}

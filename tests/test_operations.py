@@ -139,7 +139,7 @@ def test_metrics_to_watch_exist(client: Client) -> None:
     folding.fold()
     page = client.get("/metrics").text
     rows = re.findall(r"^\| (`(?:django|fizzbuzz)_.*)$", TEXT, re.MULTILINE)
-    # Left out where nothing was served: when it was started.
+    # The start time is missing, because nothing was served.
     named = {*re.findall(r"`((?:django|fizzbuzz)_\w+)`", "".join(rows))} - {"fizzbuzz_start_time_seconds"}
 
     assert len(named) > 12

@@ -12,7 +12,7 @@ from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.inputs import REFUSED_BY_FORM
+from tests.inputs import REJECTED_BY_FORM
 from tests.marks import commits
 
 pytestmark = commits
@@ -106,7 +106,7 @@ def test_home_lists_the_latest(client: Client) -> None:
 
 
 def test_form_records_and_redirects_to_the_number_page(client: Client, django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(0):  # the INSERT has a connection of its own
+    with django_assert_num_queries(0):  # the INSERT has its own connection
         response = client.post("/", {"number": " +015\n"})
 
     assert response.status_code == 303
@@ -146,7 +146,7 @@ def test_htmx_gets_the_answer(client: Client, django_assert_num_queries: Any) ->
     assert client.get("/live").text in response.text
 
 
-@pytest.mark.parametrize("text", REFUSED_BY_FORM, ids=ascii)
+@pytest.mark.parametrize("text", REJECTED_BY_FORM, ids=ascii)
 def test_form_rejects_invalid_numbers(client: Client, text: str) -> None:
     response = client.post("/", {"number": text})
 

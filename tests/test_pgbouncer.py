@@ -22,7 +22,7 @@ from tests.service import ROOT, Service, eventually, manage, serving
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
 SERVER_CONNECTIONS = 3  # fewer than the service's own, so that they are shared
 CLIENTS = 6
-ENOUGH = 400  # acknowledged submissions
+MIN_ACKNOWLEDGED = 400  # submissions
 TAIL = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
 
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs a pooler: apt-get install pgbouncer")
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs a pooler: apt-g
 
 @contextmanager
 def pooling(node: Node) -> Iterator[str]:
-    """Run PgBouncer for `node`, and return the DATABASE_URL for it."""
+    """Run PgBouncer before `node`, and return the URL to connect through it."""
     folder, port = node.folder.with_name("pgbouncer"), free_port()
     folder.mkdir()
     folder.chmod(0o755)
@@ -99,7 +99,7 @@ def _load(service: Service) -> Ledger:
     clients = [Client(ledger, lambda: service.address, f"pooled {index}") for index in range(CLIENTS)]
     for client in clients:
         client.start()
-    assert eventually(lambda: ledger.acknowledged >= ENOUGH)
+    assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
     ledger.closed.set()
     for client in clients:
         client.join(timeout=60)

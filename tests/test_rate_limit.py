@@ -47,7 +47,7 @@ def limited(settings: Any, cache: Cache) -> Client:
     ("text", "amount", "seconds"),
     [("600/minute", 600, 60), ("1/day", 1, 86_400), ("50/10 seconds", 50, 10), ("5 per 2 hours", 5, 7200)],
 )
-def test_rate_is_an_amount_in_a_period(text: str, amount: int, seconds: int) -> None:
+def test_rate_is_parsed(text: str, amount: int, seconds: int) -> None:
     rate = parse_rate(text)
 
     assert rate
@@ -153,7 +153,7 @@ def test_client_ip_is_taken_from_a_trusted_proxy(limited: Client, settings: Any)
     assert [answer.status_code for answer in direct] == [201, 201, 201, 429, 429]
 
 
-def test_unavailable_redis_limits_nobody(settings: Any, limited: Client, tmp_path: Path) -> None:
+def test_unavailable_redis_disables_the_limit(settings: Any, limited: Client, tmp_path: Path) -> None:
     settings.REDIS_URL = f"unix://{tmp_path}/nowhere"
     before = unavailable(limited.get("/metrics").text)
 

@@ -1,4 +1,4 @@
-"""Reads that requests share contain every write that was acknowledged before they were asked for."""
+"""Shared reads include every write that was acknowledged before the call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READS: list[Callable[[], int]] = [
 
 
 class Log:
-    """Writes one number, and knows how often that was acknowledged."""
+    """Writes one number, and counts the acknowledged writes."""
 
     def __init__(self) -> None:
         self.acknowledged = 0
@@ -65,7 +65,7 @@ def test_read_includes_every_write_acknowledged_before_it() -> None:
 
     assert stale == []
     assert ranking.count_of(NUMBER) == log.acknowledged == WRITES * THREADS
-    assert log.statements < 3 * WRITES * THREADS  # some were shared
+    assert log.statements < 3 * WRITES * THREADS  # fewer than the reads, so some were shared
 
 
 def test_facts_have_times_of_first_and_last_submission() -> None:

@@ -37,7 +37,7 @@ def test_record_returns_the_rows_in_order(numbers: list[int]) -> None:
 
 
 def test_record_is_one_statement(django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(3):  # BEGIN, the INSERT, COMMIT
+    with django_assert_num_queries(3):  # BEGIN, INSERT, COMMIT
         record.record([15, 7, 15], "batch")
 
 

@@ -1,4 +1,4 @@
-"""New code under load: two instances behind nginx, one after the other; and the reload of one alone."""
+"""Deployments under load: a rolling restart of two instances behind nginx, and a reload of a single instance."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.proxy import free_port, needs_nginx, proxying, reload
 from tests.service import Service, eventually, serving, url_of
 
 CLIENTS = 4
-BETWEEN = 100  # acknowledged submissions before, between and after the restarts
+MIN_ACKNOWLEDGED = 100  # submissions before, between and after the restarts
 RESTARTS = 2
 
 
 @contextmanager
 def under_load(database: str, address: str) -> Iterator[Ledger]:
-    """Clients that send with keys; at the end nothing is lost, nothing counted twice, and no request has failed."""
+    """Run clients that send with keys; at the end, check that nothing was lost or recorded twice."""
     ledger = Ledger()
     clients = [Client(ledger, lambda: address, f"restart {index}", without_key=0) for index in range(CLIENTS)]
     for client in clients:
@@ -39,12 +39,12 @@ def under_load(database: str, address: str) -> Iterator[Ledger]:
 
 
 def some_more(ledger: Ledger) -> Callable[[], bool]:
-    enough = ledger.acknowledged + BETWEEN
+    enough = ledger.acknowledged + MIN_ACKNOWLEDGED
     return lambda: ledger.acknowledged >= enough
 
 
 def answered(ledger: Ledger) -> set[str]:
-    """What the clients met, other than a connection that was lost before any byte of an answer."""
+    """Return the outcomes that the clients met, except connections lost before any byte of a response."""
     return {*ledger.outcomes} - {"lost", "page lost"}
 
 
@@ -72,7 +72,7 @@ def test_rolling_restart_behind_a_proxy_fails_no_request(data_dir: Path, databas
         for _ in range(RESTARTS):
             for index, instance in enumerate(instances):
                 assert eventually(some_more(ledger))
-                # A socket that is closed resets what is in its queue, so nothing may be led to it any more.
+                # A closing socket resets the connections in its queue, so first stop sending any to it.
                 proxy.lead_to(ports[1 - index])
                 assert instance.stop() == (0, "")
                 instances[index] = start(ports[index])

@@ -1,4 +1,4 @@
-"""The release before this one and this one serve one database side by side, before, during and after `migrate`."""
+"""Rolling upgrade: the previous and this release serve one database concurrently, before and after `migrate`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.service import ROOT, Service, collect_static, eventually, manage, man
 
 PREVIOUS_RELEASE = "f060d158cdf3c72fef3ec66e1044e0f1a603bf23"
 CLIENTS = 4
-BETWEEN = 150  # acknowledged submissions in each phase
+MIN_ACKNOWLEDGED = 150  # submissions in each phase
 
 
 class Previous(Service):
-    """An instance of the release before."""
+    """An instance of the previous release."""
 
 
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code of the release before this one."""
+    """A folder with the code of the previous release."""
     archive = subprocess.run(["git", "archive", PREVIOUS_RELEASE], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
-        pytest.skip(f"needs the project's history, for the release before: {archive.stderr.decode().strip()}")
+        pytest.skip(f"needs the project's history to get the previous release: {archive.stderr.decode().strip()}")
     folder = tmp_path_factory.mktemp("previous")
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
@@ -56,7 +56,7 @@ def test_both_releases_serve_through_the_migration(
             client.start()
         assert _some_more(ledger)
         assert manage("migrate", "--verbosity", "0", **environment).communicate() == ("", "")
-        assert _some_more(ledger)  # the old release, on the new schema
+        assert _some_more(ledger)  # the old release with the new schema
         new = Service(**environment)
         addresses.append(new.address)
         assert _some_more(ledger)
@@ -77,5 +77,5 @@ def test_both_releases_serve_through_the_migration(
 
 
 def _some_more(ledger: Ledger) -> bool:
-    enough = ledger.acknowledged + BETWEEN
+    enough = ledger.acknowledged + MIN_ACKNOWLEDGED
     return eventually(lambda: ledger.acknowledged >= enough)

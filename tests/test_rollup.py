@@ -51,9 +51,9 @@ def test_fold_counts_the_kinds_of_each_minute() -> None:
     ]
 
 
-@pytest.mark.parametrize("most", [2, 2_000])
-def test_minutes_that_lag_behind_catch_up(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", most)
+@pytest.mark.parametrize("max_rows", [2, 2_000])
+def test_minutes_that_lag_behind_catch_up(monkeypatch: pytest.MonkeyPatch, max_rows: int) -> None:
+    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", max_rows)
     append(15, 7, 7)
     with connection.cursor() as cursor:
         cursor.execute(OLD_FOLD)
@@ -89,12 +89,12 @@ def test_long_tail_is_folded_in_batches(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
     append(*[1, 2, 2] * 3)
 
-    pieces = []
+    folds = []
     while rows := folding.fold():
-        pieces.append(rows)
+        folds.append(rows)
         assert ranking.top(3) == [(2, 6), (1, 3)]
 
-    assert pieces == [4, 4, 1]
+    assert folds == [4, 4, 1]
     assert verify.verify() == []
 
 
@@ -146,9 +146,9 @@ def test_rebuild_repairs_the_differences_that_verify_finds(wrong: str) -> None:
     differences = verify.verify()
 
     shares: list[float] = []
-    mended = verify.rebuild(shares.append)
+    repaired = verify.rebuild(shares.append)
 
-    assert len(differences) == mended > 0
+    assert len(differences) == repaired > 0
     assert verify.verify() == []
     assert shares == sorted(shares)
     assert shares[-1] == 1

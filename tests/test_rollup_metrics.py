@@ -59,7 +59,7 @@ def test_metrics_omit_database_gauges_while_the_database_is_unavailable(
 
 
 def test_idle_service_folds_rows_of_other_processes(data_dir: Path) -> None:
-    """And while the tail is too long to be read in time, readers are told."""
+    """While the tail is too long to be read in time, reads return 503."""
     rows = 2 * ranking.MAX_TAIL_ROWS
     with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="2") as service:
 

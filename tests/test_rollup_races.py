@@ -1,4 +1,4 @@
-"""Races, each forced to happen at every place where it could."""
+"""Race conditions, each forced at every statement where it could happen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLD_STATEMENTS = range(6)
 
 @contextmanager
 def after_each_statement(action: Callable[[], object]) -> Iterator[None]:
-    """Takes the action elsewhere after each statement of this connection's."""
+    """Run the action on another connection after each statement of this one."""
 
     def execute_both(execute: Callable[..., Any], *arguments: Any) -> Any:
         result = execute(*arguments)
@@ -63,10 +63,10 @@ def test_rolled_back_writer_leaves_a_gap_in_the_ids() -> None:
 def test_later_writer_does_not_delay_a_fold() -> None:
     append(15)
 
-    def come() -> None:
+    def write() -> None:
         late.execute(INSERT, [[7]])
 
-    with another() as late, before_statement(2, come):
+    with another() as late, before_statement(2, write):
         assert folding.fold() == 1
         late.commit()
 
@@ -158,15 +158,15 @@ def test_reads_and_writes_continue_during_a_rebuild() -> None:
     NumberCount.objects.filter(number=99).update(count=7)
     MinuteCount.objects.update(buzz=99)
 
-    def go_on() -> None:
+    def read_and_write() -> None:
         append(1, 99)
         seen.append(NumberCount.objects.count())
         folded.append(folding.fold())
 
     seen: list[int] = []
     folded: list[int | None] = []
-    minutes = MinuteCount.objects.count()  # one, or two
-    with after_each_statement(go_on):
+    minutes = MinuteCount.objects.count()  # two if the test started just before the end of a minute
+    with after_each_statement(read_and_write):
         assert verify.rebuild() == 51 + minutes
 
     assert min(seen) == 50

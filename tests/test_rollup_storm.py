@@ -27,11 +27,11 @@ from tests.marks import commits
 
 pytestmark = commits
 
-SECONDS = 5
+RUN_SECONDS = 5
 
 
 def number() -> int:
-    """One of few, or of many."""
+    """Return a random number, often one of a few common ones."""
     return random.choice([15, 15, 15, random.randint(1, 9), random.randint(-500, 500)])
 
 
@@ -39,7 +39,7 @@ def numbers() -> list[int]:
     return [number() for _ in range(random.randint(1, 30))]
 
 
-# Each writes once, and says how many rows.
+# The operations. Each runs once, and returns how many rows it wrote or folded, or 1 for a read.
 
 
 def write_one(database: psycopg.Connection) -> int:
@@ -97,27 +97,27 @@ def read_as_a_request_does(database: psycopg.Connection) -> int:
     return 1
 
 
-def repeat(deed: Callable[[psycopg.Connection], int], until: float) -> int:
-    """In a process of its own."""
+def repeat(operation: Callable[[psycopg.Connection], int], until: float) -> int:
+    """Repeat the operation; runs in its own process."""
     random.seed()
     with another() as database:
         total = 0
         while time.monotonic() < until:
-            total += deed(database)
+            total += operation(database)
     return total
 
 
 def test_every_read_is_exact_during_concurrent_writes_and_folds() -> None:
     writers = [write_one, write_one, write_many, write_or_not, write_late, copy]
-    deeds = [*writers, fold, fold, read, read_as_a_request_does]
+    operations = [*writers, fold, fold, read, read_as_a_request_does]
     connection.close()
 
-    with ProcessPoolExecutor(len(deeds), multiprocessing.get_context("fork")) as processes:
-        until = time.monotonic() + SECONDS
-        done = list(processes.map(repeat, deeds, [until] * len(deeds)))
+    with ProcessPoolExecutor(len(operations), multiprocessing.get_context("fork")) as processes:
+        until = time.monotonic() + RUN_SECONDS
+        done = list(processes.map(repeat, operations, [until] * len(operations)))
 
     written, folded, reads = sum(done[: len(writers)]), sum(done[-4:-2]), sum(done[-2:])
-    print(f"{written} rows written, {folded} folded by the folders alone, {reads} exact reads")  # noqa: T201 - for -s
+    print(f"{written} rows written, {folded} folded by the fold processes, {reads} exact reads")  # noqa: T201 - shown with -s
     assert min(*done[: len(writers)], folded, *done[-2:]) > 0
     assert verify.verify() == []
     assert assert_exact() == written
@@ -132,7 +132,7 @@ some_number = st.integers(-2, 4) | st.sampled_from([-(2**63), 2**63 - 1])
 
 
 class Machine(RuleBasedStateMachine):
-    """The log as a Counter, beside the real one."""
+    """Compares the log with a Counter of its committed numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        """As a process does each second: what a writer holds up is remembered, across all that comes between."""
+        """Run a step of the scheduler, which keeps its fold limit across other operations."""
         fold_scheduler.scheduler.step()
 
     @rule()
@@ -213,9 +213,9 @@ class Machine(RuleBasedStateMachine):
         expected: Counter[rules.Kind] = Counter()
         for number, count in self.committed.items():
             expected[rules.classify(number)] += count
-        for window in activity.PERIODS:
+        for period in activity.PERIODS:
             counted: Counter[rules.Kind] = Counter()
-            for bucket in activity.activity(window):
+            for bucket in activity.activity(period):
                 counted.update(bucket.counts)
             assert counted == expected
 
@@ -227,7 +227,7 @@ class Machine(RuleBasedStateMachine):
 def test_reads_are_exact_after_any_sequence_of_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "SETTLE_TIMEOUT_SECONDS", 0.005)
     monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
-    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 10**12)  # the ids go on after a TRUNCATE, and count as tail
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 10**12)  # ids continue after TRUNCATE, and the gap counts as tail
 
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None, database=None)

@@ -1,4 +1,4 @@
-"""What the counts outlive: a kill, a move to another cluster, the code from before there were any."""
+"""Counts survive a kill, a move to another cluster, and the releases before them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = commits
 
 @contextmanager
 def using(data_dir: Path) -> Iterator[Server]:
-    """The app's connection leads to a server of its own meanwhile."""
+    """Connect the app to another embedded server within this context."""
     usual, embedded = connections["default"], settings.EMBEDDED
     own = {"NAME": DATABASE, "USER": USER, "PASSWORD": "", "HOST": "", "PORT": ""}
     connections["default"] = type(usual)({**usual.settings_dict, **own}, "default")
@@ -81,7 +81,7 @@ def test_counts_survive_a_kill_during_a_fold(data_dir: Path) -> None:
 def test_counts_survive_dump_and_restore_into_a_new_cluster(data_dir: Path) -> None:
     with using(data_dir / "old") as old:
         call_command("migrate", verbosity=0)
-        for number in range(200):  # each a transaction, so that the ids of this cluster's are well ahead
+        for number in range(200):  # one transaction each, so that this cluster's transaction ids are far ahead
             append(number, 15)
         folding.fold()
         append(15, 7)

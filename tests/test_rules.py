@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fizzbuzz import rules
-from tests.inputs import REFUSED
+from tests.inputs import REJECTED
 
 int64 = st.integers(rules.SMALLEST, rules.LARGEST)
 
@@ -50,7 +50,7 @@ def test_parse_number_accepts_signs_and_leading_zeros(text: str, number: int) ->
     assert rules.parse_number(text) == number
 
 
-@pytest.mark.parametrize("value", REFUSED, ids=ascii)
+@pytest.mark.parametrize("value", REJECTED, ids=ascii)
 def test_parse_number_rejects_other_values(value: object) -> None:
     with pytest.raises(rules.InvalidNumber, match="Enter a whole number from -9223372036854775808 to 92233720368"):
         rules.parse_number(value)

@@ -1,4 +1,4 @@
-"""The form counts when one of the service's own pages sends it, as browsers tell."""
+"""The form is accepted only from the service's own pages, according to the browser's headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def client() -> Client:
 @pytest.mark.parametrize(
     "headers",
     [
-        # Chromium, Firefox and Safari, by https or to localhost
+        # Chromium, Firefox and Safari, over HTTPS or on localhost
         {"sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate", "origin": "http://testserver"},
         {
             "sec-fetch-site": "same-origin",
@@ -30,12 +30,12 @@ def client() -> Client:
             "origin": "http://testserver",
             "hx-request": "true",
         },
-        {"sec-fetch-site": "none", "sec-fetch-mode": "navigate", "origin": "null"},  # a tab that is restored
-        # behind a proxy that ends https, without HTTPS=1
+        {"sec-fetch-site": "none", "sec-fetch-mode": "navigate", "origin": "null"},  # a restored tab
+        # behind a proxy that terminates TLS, without HTTPS=1
         {"sec-fetch-site": "same-origin", "origin": "https://testserver"},
-        # by plain http, to another machine of the network
+        # over plain HTTP from another machine
         {"origin": "http://192.168.1.5:8080", "host": "192.168.1.5:8080"},
-        # no browser, or an old one
+        # not a browser, or an old one
         {},
         {"referer": "https://evil.example/"},
     ],

@@ -1,4 +1,4 @@
-"""The pages that are the same for everyone."""
+"""Pages that are the same for all visitors, and shared by their requests."""
 
 from __future__ import annotations
 

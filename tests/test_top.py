@@ -68,11 +68,11 @@ def test_rank_counts_rollup_and_tail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(folded=FEW, tail=FEW, limit=st.integers(1, 4), near=st.sampled_from([0, 1, 100]))
-@example(folded=[1, 1, 2, 2, 3], tail=[3], limit=1, near=100)  # nothing gained
-@example(folded=[2, 2, 1], tail=[1], limit=1, near=100)  # from one below, by being smaller
-@example(folded=[2], tail=[1], limit=1, near=100)  # from nowhere
-@example(folded=[2, 2, 2, 1], tail=[1, 1], limit=1, near=100)  # from far below
-@example(folded=[2, 3, 4], tail=[4], limit=1, near=1)  # from behind many that are as near
+@example(folded=[1, 1, 2, 2, 3], tail=[3], limit=1, near=100)  # no change
+@example(folded=[2, 2, 1], tail=[1], limit=1, near=100)  # from a count one lower, by being smaller
+@example(folded=[2], tail=[1], limit=1, near=100)  # not in the rollup
+@example(folded=[2, 2, 2, 1], tail=[1, 1], limit=1, near=100)  # from a much lower count
+@example(folded=[2, 3, 4], tail=[4], limit=1, near=1)  # from behind more ties than MAX_NEAR_NUMBERS
 @settings(max_examples=150, deadline=None)
 def test_top_equals_a_count_of_the_whole_log(folded: list[int], tail: list[int], limit: int, near: int) -> None:
     counted = Counter(folded + tail)
@@ -88,16 +88,16 @@ def test_top_equals_a_count_of_the_whole_log(folded: list[int], tail: list[int],
     assert top == expected
 
 
-@given(folded=FEW, tail=FEW, places=st.integers(1, 4))
+@given(folded=FEW, tail=FEW, max_rank=st.integers(1, 4))
 @settings(max_examples=150, deadline=None)
-def test_facts_equal_a_count_of_the_whole_log(folded: list[int], tail: list[int], places: int) -> None:
+def test_facts_equal_a_count_of_the_whole_log(folded: list[int], tail: list[int], max_rank: int) -> None:
     counted = Counter(folded + tail)
-    ranked = sorted(counted, key=lambda number: (-counted[number], number))[:places]
+    ranked = sorted(counted, key=lambda number: (-counted[number], number))[:max_rank]
     expected = {
         number: (counted[number], ranked.index(number) + 1 if number in ranked else None) for number in range(-4, 8)
     }
 
-    with transaction.atomic(), patch.object(number_facts, "MAX_RANK", places):
+    with transaction.atomic(), patch.object(number_facts, "MAX_RANK", max_rank):
         append(*folded)
         fold_here()
         append(*tail)

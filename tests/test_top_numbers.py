@@ -48,11 +48,11 @@ def test_csv_has_a_header(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "text"),
+    ("format_", "text"),
     [("table", "No numbers have been submitted yet.\n"), ("json", "[]\n"), ("csv", "number,result,count\n")],
 )
-def test_empty_log(capsys: pytest.CaptureFixture[str], form: str, text: str) -> None:
-    call_command("top_numbers", "--format", form)
+def test_empty_log(capsys: pytest.CaptureFixture[str], format_: str, text: str) -> None:
+    call_command("top_numbers", "--format", format_)
 
     assert capsys.readouterr().out == text
 

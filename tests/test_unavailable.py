@@ -29,7 +29,7 @@ LOCK = "LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE"
 
 @pytest.fixture
 def ended_connection() -> Iterator[None]:
-    """PostgreSQL has ended the connection, as it does when it is stopped, and nobody here knows yet."""
+    """Let PostgreSQL close the connection, as when it is stopped, without the client noticing."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         (pid,) = cursor.fetchone()
@@ -69,7 +69,7 @@ def test_pages_return_503(client: Client, method: str, path: str) -> None:
 
 
 def test_page_that_writes_returns_503_if_it_cannot(client: Client, admin_user: User) -> None:
-    """As after a failover to a standby; the session of who signs in is a row."""
+    """The database is read-only, like a standby, and signing in inserts a session."""
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")
     try:
@@ -82,7 +82,7 @@ def test_page_that_writes_returns_503_if_it_cannot(client: Client, admin_user: U
 
 
 @contextmanager
-def nobody_listens() -> Iterator[None]:
+def connection_refused() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(connection.settings_dict, "PORT", "1")
         connection.close()
@@ -92,8 +92,8 @@ def nobody_listens() -> Iterator[None]:
 
 
 @contextmanager
-def held_up() -> Iterator[None]:
-    """Longer than anybody waits for."""
+def locked() -> Iterator[None]:
+    """Lock the log for longer than all timeouts."""
     with closing(connection.copy()) as other, pytest.MonkeyPatch.context() as patch:
         patch.setattr(record.inserter._connect(), "deadline_seconds", 0.5)
         patch.setattr(connection.connection, "wait", partial(connection.connection.wait, timeout=0.5), raising=False)
@@ -104,8 +104,8 @@ def held_up() -> Iterator[None]:
 
 
 @contextmanager
-def ended_on_the_way() -> Iterator[None]:
-    def end_who_waits() -> None:
+def killed_during_the_statement() -> Iterator[None]:
+    def kill_waiting_backends() -> None:
         with closing(connection.copy()) as other, other.cursor() as cursor:
             while not ended.is_set():
                 cursor.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE NOT granted")
@@ -116,7 +116,7 @@ def ended_on_the_way() -> Iterator[None]:
     with closing(connection.copy()) as other, ThreadPoolExecutor() as pool:
         other.set_autocommit(False)
         other.cursor().execute(LOCK)
-        pool.submit(end_who_waits)
+        pool.submit(kill_waiting_backends)
         yield
         ended.set()
     connection.close()
@@ -129,13 +129,13 @@ BATCH = ("/api/fizzbuzz/batch", {"numbers": [15, 16]})
 @pytest.mark.parametrize(
     ("path", "body", "fault", "outcome"),
     [
-        (*SINGLE, nobody_listens, "not-recorded"),
-        (*BATCH, nobody_listens, "not-recorded"),
-        # A single number's statement commits by itself; of a batch the commit was never sent.
-        (*SINGLE, held_up, "outcome-unknown"),
-        (*BATCH, held_up, "not-recorded"),
-        (*SINGLE, ended_on_the_way, "outcome-unknown"),
-        (*BATCH, ended_on_the_way, "not-recorded"),
+        (*SINGLE, connection_refused, "not-recorded"),
+        (*BATCH, connection_refused, "not-recorded"),
+        # The statement of a single number commits by itself. For a batch, the commit was never sent.
+        (*SINGLE, locked, "outcome-unknown"),
+        (*BATCH, locked, "not-recorded"),
+        (*SINGLE, killed_during_the_statement, "outcome-unknown"),
+        (*BATCH, killed_during_the_statement, "not-recorded"),
     ],
 )
 def test_failed_submission_reports_its_outcome(
@@ -154,7 +154,7 @@ def test_failed_submission_reports_its_outcome(
 
 
 def test_failed_form_reports_its_outcome(client: Client) -> None:
-    with nobody_listens():
+    with connection_refused():
         response = client.post("/", {"number": "15"})
 
     assert response.status_code == 503
@@ -175,7 +175,7 @@ def test_submission_detects_a_closed_connection(client: Client) -> None:
 @pytest.mark.usefixtures("ended_connection")
 def test_next_request_reconnects(client: Client) -> None:
     lost = client.get("/api/fizzbuzz")
-    connection.close_if_unusable_or_obsolete()  # as at the end of each request outside of tests
+    connection.close_if_unusable_or_obsolete()  # outside of tests, this happens after each request
     found = client.get("/api/fizzbuzz")
 
     assert (lost.status_code, found.status_code) == (503, 200)

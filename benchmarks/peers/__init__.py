@@ -1,1 +1,1 @@
-"""What an engineer might build instead. Each does the work of ours: the same table, answer and durability."""
+"""Alternative implementations for comparison: the same table, responses and durability as this service."""

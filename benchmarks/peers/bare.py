@@ -1,4 +1,4 @@
-"""FastAPI on a bare asyncpg pool: nothing here that could be left out. No ORM, no metrics, no browsable pages."""
+"""FastAPI on a bare asyncpg pool: the minimal implementation, without an ORM, metrics or HTML pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Submitted(BaseModel):
 
 
 async def leave_as_is(connection: Any) -> None:
-    """Instead of asyncpg's reset on release, which is a round trip more."""
+    """Replace asyncpg's reset on release, which would need another round trip."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The rules of FizzBuzz, as both peers use them."""
+"""The rules of FizzBuzz, used by both peers."""
 
 from __future__ import annotations
 

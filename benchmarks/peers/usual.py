@@ -1,4 +1,4 @@
-"""FastAPI with SQLAlchemy's async ORM and Prometheus instrumentation, as their own tutorials write it."""
+"""FastAPI with SQLAlchemy's async ORM and Prometheus instrumentation, as in their tutorials."""
 
 from __future__ import annotations
 

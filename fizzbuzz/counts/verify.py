@@ -109,14 +109,13 @@ def rebuild(progress: ProgressCallback = ignore_progress) -> int:
 
     Readers and writers are not blocked; folds wait until the end, when all repairs are committed at once.
     """
-    settled = (
-        folding.wait_for_settled_id()
-    )  # not in the transaction, which would keep the lock that this takes on Citus
+    # Outside of the transaction, which would keep the lock that this takes on a distributed log.
+    settled = folding.wait_for_settled_id()
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         watermarks = folding.lock_watermark(cursor) or Watermarks(0, 0)
         cursor.execute("SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission")
         (highest,) = cursor.fetchone()
-        if settled is not None:  # a rollup that was never folded, or whose log was emptied
+        if settled is not None:  # replace the watermark of a rollup that was never folded, or whose log was emptied
             watermarks = Watermarks(*(through if 0 < through <= highest else settled for through in watermarks))
         repaired = _repair(cursor, *watermarks, progress)
         cursor.execute(_SET_WATERMARKS, watermarks._asdict())

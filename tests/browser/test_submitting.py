@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from fizzbuzz import rules
 from tests.browser.first_page import UNREACHABLE, answer, count, field, let_pass, newest, stop_clock, submit
-from tests.inputs import REFUSED_BY_FORM
+from tests.inputs import REJECTED_BY_FORM
 from tests.service import Service
 
 
@@ -87,7 +87,7 @@ def test_invalid_number_shows_an_error_at_the_field(either: Page, service: Servi
     either.goto("/")
     before = service.request("/api/fizzbuzz").json()["results"]
 
-    for text in REFUSED_BY_FORM:
+    for text in REJECTED_BY_FORM:
         with either.expect_response(lambda response: response.request.method == "POST") as response:
             submit(either, text)
 

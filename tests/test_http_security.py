@@ -1,4 +1,4 @@
-"""What attackers try first, tried against the real thing as it stands behind a proxy that ends https."""
+"""HTTP attacks on the real service with HTTPS=1: hosts, redirects, security headers, cross-site forms, cookies."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ POLICY = {
     "form-action 'self'",
     "frame-ancestors 'none'",
 }
-POWERS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
-CLOSED = {
+PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -58,7 +58,7 @@ def send(service: Service, method: str, path: str, body: str = "", **headers: st
 
 
 def raw(service: Service, *lines: bytes) -> bytes:
-    """The head and the body of what comes back."""
+    """Send these lines, and return the raw response."""
     address = urlsplit(service.address)
     with socket.create_connection((address.hostname, address.port), TIMEOUT_SECONDS) as peer:
         peer.sendall(b"\r\n".join([*lines, b"X-Forwarded-Proto: https", b"Connection: close", b"", b""]))
@@ -180,8 +180,8 @@ def test_http_redirects_to_https_of_the_same_host(service: Service) -> None:
 def test_no_url_redirects_to_another_site(service: Service, method: str, path: str) -> None:
     answer = send(service, method, path)
 
-    place = answer.headers.get("Location", "/")
-    assert re.match(rf"(https://{re.escape(HOST)})?/(?![/\\])", place), place
+    target = answer.headers.get("Location", "/")
+    assert re.match(rf"(https://{re.escape(HOST)})?/(?![/\\])", target), target
     assert "Set-Cookie" not in answer.headers or "evil" not in answer.headers["Set-Cookie"]
 
 
@@ -206,14 +206,14 @@ def test_no_url_redirects_to_another_site(service: Service, method: str, path: s
         ("/info", 200),
     ],
 )
-def test_every_response_has_a_strict_content_security_policy(service: Service, path: str, status: int) -> None:
+def test_every_response_has_strict_security_headers(service: Service, path: str, status: int) -> None:
     answer = send(service, "GET", path, Accept="text/html")
 
     assert answer.status == status
-    assert {name: answer.headers.get(name) for name in CLOSED} == CLOSED
+    assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
     if answer.headers["Content-Type"].startswith("text/html"):
         assert set(answer.headers["Content-Security-Policy"].split("; ")) == POLICY
-        assert answer.headers["Permissions-Policy"] == POWERS
+        assert answer.headers["Permissions-Policy"] == PERMISSIONS
         assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", answer.body)
 
 
@@ -221,15 +221,17 @@ def test_every_response_has_a_strict_content_security_policy(service: Service, p
 @pytest.mark.parametrize(
     "path", ["", "auth/user/", "auth/user/add/", "password_change/", "fizzbuzz/submission/", "{log}/change/"]
 )
-def test_admin_pages_have_a_strict_content_security_policy(admin_client: Client, path: str) -> None:
+def test_admin_pages_have_strict_security_headers(admin_client: Client, path: str) -> None:
     row = Submission.objects.create(number=15)
 
     response: Any = admin_client.get("/admin/" + path.format(log=f"fizzbuzz/submission/{row.id}"))
 
     assert response.status_code == 200
     assert set(response["Content-Security-Policy"].split("; ")) == POLICY
-    assert response["Permissions-Policy"] == POWERS
-    assert {name: response.headers.get(name) for name in CLOSED} == CLOSED | {"Strict-Transport-Security": None}
+    assert response["Permissions-Policy"] == PERMISSIONS
+    assert {name: response.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS | {
+        "Strict-Transport-Security": None
+    }
     assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", response.text)
 
 
@@ -241,7 +243,7 @@ def test_form_is_accepted_only_from_this_site(service: Service) -> None:
     count = send(service, "GET", "/api/numbers/4711").json()["count"]
     urlencoded = {"Content-Type": "application/x-www-form-urlencoded"}
 
-    refused = [
+    rejected = [
         send(service, "POST", "/", "number=4711", **urlencoded, **headers)
         for headers in (
             {"Origin": "https://evil.example"},
@@ -252,8 +254,8 @@ def test_form_is_accepted_only_from_this_site(service: Service) -> None:
         )
     ]
 
-    assert [answer.status for answer in refused] == [403] * 5
-    assert all("This form was sent by a page of another site." in answer.body for answer in refused)
+    assert [answer.status for answer in rejected] == [403] * 5
+    assert all("Cross-site submission rejected." in answer.body for answer in rejected)
     assert send(service, "GET", "/api/numbers/4711").json()["count"] == count
     own = {"Origin": f"https://{HOST}", "Sec-Fetch-Site": "same-origin"}
     assert send(service, "POST", "/", "number=4711", **urlencoded, **own).status == 303
