@@ -19,7 +19,6 @@ class Fault(Enum):
 
 # By the beginning of the SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_SQLSTATE = {
-    "08": Fault.UNAVAILABLE,  # connection exception
     "57P": Fault.UNAVAILABLE,  # shutdown, starting up
     "53300": Fault.UNAVAILABLE,  # too many connections
     "25006": Fault.UNAVAILABLE,  # read-only, such as a standby after a failover
@@ -38,7 +37,18 @@ def fault_of(exception: BaseException | None) -> Fault:
             return Fault.UNAVAILABLE  # raised by this process, such as a timeout
         exception = exception.__cause__
     state = exception.sqlstate if isinstance(exception, psycopg.Error) else None
+    if state and exception and is_worker_unreachable(exception):
+        return Fault.UNAVAILABLE
     if state is None:  # not an error message of the server
         lost = isinstance(exception, psycopg.OperationalError | psycopg.InterfaceError)
         return Fault.UNAVAILABLE if lost else Fault.OURS
     return next((fault for prefix, fault in _BY_SQLSTATE.items() if state.startswith(prefix)), Fault.OURS)
+
+
+def is_worker_unreachable(exception: BaseException) -> bool:
+    """Return whether the server itself lives, and could not reach a worker of its Citus cluster."""
+    cause = exception if isinstance(exception, psycopg.Error) else exception.__cause__
+    if not isinstance(cause, psycopg.Error):
+        return False
+    # Citus gives the second one no SQLSTATE of its own.
+    return (cause.sqlstate or "").startswith("08") or "connection marked as essential" in str(cause)

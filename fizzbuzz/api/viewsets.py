@@ -34,6 +34,7 @@ from fizzbuzz.api.serializers import (
     SubmitSerializer,
 )
 from fizzbuzz.counts import reads, time_range
+from fizzbuzz.counts.ranking import StaleTop
 from fizzbuzz.models import NumberWithCount, Submission
 from fizzbuzz.submissions import idempotency, record
 
@@ -45,6 +46,7 @@ NUMBER = NumberSerializer()
 MOST_COMMON = MostCommonSerializer()
 SUBMISSION_FILTERS = SubmissionFilters()
 MOST_COMMON_QUERY = MostCommonQuery()
+STALE = '110 - "Response is stale: a database worker is unreachable"'
 
 
 def _query(serializer: Serializer, request: Request) -> dict[str, Any]:
@@ -217,4 +219,5 @@ class MostCommonViewSet(KnownParameters):
             top = time_range.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
         except time_range.TimeRangeTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
-        return Response([MOST_COMMON.to_representation(each) for each in top])
+        headers = {"Warning": STALE} if isinstance(top, StaleTop) else None
+        return Response([MOST_COMMON.to_representation(each) for each in top], headers=headers)

@@ -107,11 +107,11 @@ def is_settled(limit: FoldLimit) -> bool:
 
     The limit may be arbitrarily old. Raise LogReplaced.
     """
+    if is_distributed():
+        return _writers_have_finished()
+    if not limit.writers:
+        return True
     with connection.cursor() as cursor:
-        if _is_distributed(cursor):
-            return _writers_have_finished()
-        if not limit.writers:
-            return True
         writers = _writers(cursor, among=limit.writers)
         cursor.execute(_NEWEST)
         newest, server_started_at = cursor.fetchone()
@@ -121,9 +121,10 @@ def is_settled(limit: FoldLimit) -> bool:
     return not writers
 
 
-def _is_distributed(cursor: CursorWrapper) -> bool:
+def is_distributed() -> bool:
     """Return whether the log is distributed over the workers of a Citus cluster."""
-    return bool(_value(cursor, _HAS_CITUS) and _value(cursor, _IS_DISTRIBUTED))
+    with connection.cursor() as cursor:
+        return bool(_value(cursor, _HAS_CITUS) and _value(cursor, _IS_DISTRIBUTED))
 
 
 def _writers_have_finished() -> bool:

@@ -5,9 +5,14 @@ docs/exactness.md has the proof.
 
 from __future__ import annotations
 
-from django.db import connection
+import logging
 
+from django.db import DatabaseError, connection
+
+from core.db.faults import is_worker_unreachable
 from fizzbuzz.models import NumberWithCount
+
+log = logging.getLogger(__name__)
 
 MAX_TAIL_ROWS = 200_000  # counted per read in a web worker
 MAX_RANK = 100  # ranks shown to users
@@ -55,6 +60,13 @@ _COUNT_OF = """
 """
 
 
+_TOP_OF_ROLLUP = "SELECT number, count FROM fizzbuzz_numbercount ORDER BY count DESC, number LIMIT %(limit)s"
+
+
+class StaleTop(list[NumberWithCount]):
+    """The most common numbers as of the last fold. The tail is missing, because a Citus worker is unreachable."""
+
+
 class CatchingUp(Exception):
     """The tail is too long to be counted in time. Folds are shortening it."""
 
@@ -77,7 +89,14 @@ def top(limit: int) -> list[NumberWithCount]:
     """Return the `limit` most common numbers; on a tie the smaller number comes first. Raise CatchingUp."""
     require_short_tail()
     with connection.cursor() as cursor:
-        cursor.execute(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})
+        try:
+            cursor.execute(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})
+        except DatabaseError as error:
+            if not is_worker_unreachable(error):
+                raise
+            log.warning("A Citus worker is unreachable. The most common numbers are those of the last fold: %s", error)
+            cursor.execute(_TOP_OF_ROLLUP, {"limit": limit})
+            return StaleTop(NumberWithCount(*row) for row in cursor.fetchall())
         return [NumberWithCount(*row) for row in cursor.fetchall()]
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError
 
+from core.db.faults import is_worker_unreachable
+
 
 class NotRecorded(OperationalError):
     """Nothing was recorded: the statement was not sent, or the server rejected it."""
@@ -37,4 +39,6 @@ def classify_write_error() -> Iterator[None]:
         # Severity ERROR means that the statement was rolled back. FATAL and lost connections may follow its commit.
         cause = error if isinstance(error, psycopg.Error) else error.__cause__
         rejected = isinstance(cause, psycopg.Error) and cause.diag.severity_nonlocalized == "ERROR"
+        # Unless it is Citus' error about a worker that was lost, perhaps after that worker's commit.
+        rejected = rejected and not is_worker_unreachable(error)
         raise (NotRecorded if rejected else OutcomeUnknown)(str(error)) from error

@@ -1,0 +1,216 @@
+"""The service on a Citus cluster: CITUS_URL names a database on its coordinator, whose tables are dropped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.clients import Client, Ledger
+from tests.service import ROOT, collect_static, eventually, manage, serving
+
+CITUS_URL = os.environ.get("CITUS_URL", "")
+CLIENTS = 6
+ENOUGH = 300  # acknowledged submissions
+CLEAN = ("All counts match the log.\n", "")
+
+pytestmark = [
+    pytest.mark.citus,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CITUS_URL, reason="needs a Citus cluster: set CITUS_URL to a database named …_test on it"),
+]
+SETTINGS = {"DATABASE_URL": CITUS_URL, "SECRET_KEY": "of a test"}
+# What a plain PostgreSQL is asked in the other tests, asked of a distributed log.
+FEATURES = [
+    f"tests/test_{name}.py"
+    for name in (
+        *("rollup", "recording", "idempotency", "api_fizzbuzz", "api_batch", "api_kind", "api_most_common"),
+        *("api_numbers", "api_windows", "import_numbers", "export_submissions", "admin", "stats", "activity"),
+        *("top_numbers", "reads", "number_page", "pages", "rollup_storm"),
+    )
+]
+
+
+def connect() -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(CITUS_URL, autocommit=True)
+
+
+@pytest.fixture
+def empty() -> None:
+    """Drop all tables of the database."""
+    with connect() as database:
+        assert database.info.dbname.endswith("_test"), "CITUS_URL must name a database for tests, such as fizzbuzz_test"
+        tables = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (table,) in tables:
+            database.execute(f'DROP TABLE IF EXISTS "{table}" CASCADE')
+
+
+@pytest.fixture
+def distributed(empty: None) -> None:
+    collect_static()
+    assert manage("migrate", "--verbosity", "0", **SETTINGS).communicate() == ("", "")
+    assert manage("distribute", **SETTINGS).communicate()[1] == ""
+
+
+def test_distribute_checks_and_reports_each_step(empty: None) -> None:
+    def distribute(*options: str, url: str = CITUS_URL) -> str:
+        out, err = manage("distribute", *options, **{**SETTINGS, "DATABASE_URL": url}).communicate()
+        return out + err
+
+    assert "run manage.py migrate first" in distribute()
+    assert manage("migrate", "--verbosity", "0", **SETTINGS).communicate() == ("", "")
+    with connect() as database:
+        workers = [
+            f"{host}:{port}"
+            for host, port in database.execute(
+                "SELECT node_name, node_port FROM citus_get_active_worker_nodes() ORDER BY 2"
+            )
+        ]
+        database.execute("INSERT INTO fizzbuzz_submission (number) SELECT unnest(ARRAY[15, 15, 3])")
+        plan = f"in 8 shards on {', '.join(workers)}."
+        assert plan in distribute("--dry-run")
+        assert "would leave some of the 2 workers empty" in distribute("--shards", "1")
+        with psycopg.connect(CITUS_URL) as writer:
+            writer.execute("INSERT INTO fizzbuzz_submission (number) VALUES (7)")
+            assert "Nothing was changed" in distribute()
+        assert database.execute("SELECT count(*) FROM citus_tables").fetchone() == (0,)
+        assert f"{plan} Writers waited for" in distribute()
+        assert "is distributed already: by id, in 8 shards. Nothing was changed." in distribute()
+        assert "The log has 8 shards already" in distribute("--shards", "4")
+        assert sorted(database.execute("SELECT number FROM fizzbuzz_submission").fetchall()) == [
+            (3,),
+            (7,),
+            (15,),
+            (15,),
+        ]
+    host, port = workers[0].split(":")
+    worker = psycopg.conninfo.make_conninfo(CITUS_URL, host=host, port=port)
+    url = "postgresql://{user}@{host}:{port}/{dbname}".format(**psycopg.conninfo.conninfo_to_dict(worker))
+    assert "This is a worker" in distribute(url=url)
+
+
+def test_every_feature_works_on_a_distributed_log(distributed: None) -> None:
+    environment = os.environ | SETTINGS
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--ds=tests.citus_settings",
+        "--reuse-db",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-s",
+    ]
+    done = subprocess.run(
+        [*command, "-m", "not slow and not smoke", *FEATURES],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout[-3000:])  # noqa: T201 - figures
+
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_served_submissions_are_recorded_once_and_counted(distributed: None) -> None:
+    with serving(**SETTINGS) as service:
+        ledger = Ledger()
+        clients = [Client(ledger, lambda: service.address, f"citus {index}") for index in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        assert eventually(lambda: ledger.acknowledged >= ENOUGH)
+        ledger.closed.set()
+        for client in clients:
+            client.join(timeout=60)
+        with connect() as database:
+            tail = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
+            assert eventually(lambda: database.execute(tail).fetchone() == (0,))
+            assert ledger.compare(database) == []
+    print(f"{ledger.acknowledged} acknowledged: {dict(ledger.outcomes)}")  # noqa: T201 - figures
+
+    assert manage("top_numbers", "--verify", **SETTINGS).communicate() == CLEAN
+
+
+def test_top_goes_on_while_a_worker_is_down(distributed: None) -> None:
+    with serving(**SETTINGS) as service:
+        for number in [15] * 30 + [3] * 20 + [5] * 10:
+            assert service.request("/api/fizzbuzz", {"number": number}).status == 201
+        with connect() as database:
+            tail = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
+            assert eventually(lambda: database.execute(tail).fetchone() == (0,))
+        before = service.request("/api/most_common")
+
+        with worker_down():
+            answers = [service.request("/api/fizzbuzz", {"number": 7}) for _ in range(40)]
+            during = service.request("/api/most_common")
+            status = service.request("/health/live").status
+        recorded = sum(answer.status == 201 for answer in answers)
+        outcomes = {answer.json().get("outcome") for answer in answers if answer.status != 201}
+        assert eventually(lambda: service.request("/api/fizzbuzz", {"number": 7}).status == 201)
+        with connect() as database:
+            (rows,) = database.execute("SELECT count(*) FROM fizzbuzz_submission WHERE number = 7").fetchone() or (0,)
+    print(f"of 40 submissions, {recorded} were recorded while a worker was down")  # noqa: T201 - figures
+
+    assert {answer.status for answer in answers} == {201, 503}, [a.body for a in answers if a.status == 500][:2]
+    assert outcomes == {"outcome-unknown"}
+    assert rows >= recorded + 1
+    assert (during.status, during.json(), status) == (200, before.json(), 200)
+    assert "stale" in during.headers["Warning"]
+    assert "Warning" not in before.headers
+    assert manage("top_numbers", "--verify", **SETTINGS).communicate() == CLEAN
+
+
+@contextmanager
+def worker_down() -> Iterator[None]:
+    """Stop one worker, which must run on this machine, and start it again."""
+    with connect() as database:
+        ((host, port),) = database.execute(
+            "SELECT node_name, node_port FROM citus_get_active_worker_nodes() ORDER BY 2 DESC LIMIT 1"
+        )
+    with psycopg.connect(psycopg.conninfo.make_conninfo(CITUS_URL, host=host, port=port)) as database:
+        ((folder,),) = database.execute("SHOW data_directory")
+    pid_file = Path(folder, "postmaster.pid")
+    if not pid_file.exists():
+        pytest.skip(f"needs a worker on this machine, to stop it; {folder} is elsewhere")
+    pid = int(pid_file.read_text().partition("\n")[0])
+    command = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    owner = pid_file.stat()
+    os.kill(pid, signal.SIGINT)
+    assert eventually(lambda: not pid_file.exists())
+    try:
+        yield
+    finally:
+        root = os.geteuid() == 0
+        # It goes on after the test: it is the cluster's.
+        started = subprocess.Popen(
+            ["setsid", "--fork", *command],
+            user=owner.st_uid if root else None,
+            group=owner.st_gid if root else None,
+            extra_groups=[] if root else None,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert started.wait() == 0
+        assert eventually(lambda: _accepts(host, port))
+        time.sleep(1)
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        psycopg.connect(psycopg.conninfo.make_conninfo(CITUS_URL, host=host, port=port)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
