@@ -28,7 +28,7 @@ downloads = Bulkhead("downloads are running", limit=2, wait_seconds=0)
 
 _COPY = """
     COPY (
-        SELECT {what} FROM ({rows}) AS submission (id, number, result, kind, created_at)
+        SELECT {what} FROM ({rows}) AS submission (id, number, result, kind, created_at) ORDER BY id
     ) TO STDOUT {options}
 """
 _COPY_OPTIONS: dict[Format, dict[str, str]] = {

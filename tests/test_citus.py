@@ -29,12 +29,12 @@ pytestmark = [
     pytest.mark.skipif(not CITUS_URL, reason="needs a Citus cluster: set CITUS_URL to a database named …_test on it"),
 ]
 SETTINGS = {"DATABASE_URL": CITUS_URL, "SECRET_KEY": "of a test"}
-# What a plain PostgreSQL is asked in the other tests, asked of a distributed log.
+# What the other tests ask of a plain PostgreSQL, but for its query plans.
 FEATURES = [
     f"tests/test_{name}.py"
     for name in (
         *("rollup", "recording", "idempotency", "api_fizzbuzz", "api_batch", "api_kind", "api_most_common"),
-        *("api_numbers", "api_windows", "import_numbers", "export_submissions", "admin", "stats", "activity"),
+        *("api_numbers", "api_time_range", "import_numbers", "export_submissions", "admin", "stats", "activity"),
         *("top_numbers", "reads", "number_page", "pages", "rollup_storm"),
     )
 ]
@@ -112,7 +112,7 @@ def test_every_feature_works_on_a_distributed_log(distributed: None) -> None:
         "-s",
     ]
     done = subprocess.run(
-        [*command, "-m", "not slow and not smoke", *FEATURES],
+        [*command, "-m", "not slow and not smoke", "-k", "not scans_at_most and not read_from_its_index", *FEATURES],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -121,7 +121,7 @@ def test_every_feature_works_on_a_distributed_log(distributed: None) -> None:
     )
     print(done.stdout[-3000:])  # noqa: T201 - figures
 
-    assert done.returncode == 0, done.stdout[-5000:]
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 
 
 def test_served_submissions_are_recorded_once_and_counted(distributed: None) -> None:
