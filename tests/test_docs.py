@@ -26,8 +26,6 @@ def test_links_and_paths_exist(document: Path) -> None:
     text = document.read_text()
     links = [(document.parent / path if path else document, anchor) for path, anchor in LINK.findall(text)]
 
-    assert [
-        str(target) for target, _ in links if not target.exists() and target.name != "scaling.md"
-    ] == []  # to be written
+    assert [str(target) for target, _ in links if not target.exists()] == []
     assert [link for link in links if link[1] and link[1] not in anchors(link[0])] == []
     assert [path for path in PATH.findall(text) if not any(ROOT.glob(path))] == []
