@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.clients import Client, Ledger
@@ -13,14 +14,16 @@ MIN_ACKNOWLEDGED = 150  # submissions before and after the failover
 
 
 def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
-    with replicated(data_dir) as (primary, standby):
+    with replicated(data_dir) as (primary, standby), ExitStack() as at_the_end:  # of a test that fails too
         hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
         environment = {
             "DATABASE_URL": f"postgresql://{USER}@{hosts}/{DATABASE}?target_session_attrs=read-write",
             "SECRET_KEY": "of a test",
         }
         service = Service("--migrate", **environment)
+        at_the_end.callback(service.process.terminate)
         ledger = Ledger()
+        at_the_end.callback(ledger.closed.set)
         clients = [Client(ledger, lambda: service.address, f"failover {index}") for index in range(CLIENTS)]
         for client in clients:
             client.start()

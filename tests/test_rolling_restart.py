@@ -16,7 +16,7 @@ from tests.service import Service, eventually, serving, url_of
 
 CLIENTS = 4
 MIN_ACKNOWLEDGED = 100  # submissions before, between and after the restarts
-RESTARTS = 2
+RELOADS = 2
 
 
 @contextmanager
@@ -69,14 +69,13 @@ def test_rolling_restart_behind_a_proxy_fails_no_request(data_dir: Path, databas
         proxying(*ports) as proxy,
         under_load(database, f"http://127.0.0.1:{proxy.port}") as ledger,
     ):
-        for _ in range(RESTARTS):
-            for index, instance in enumerate(instances):
-                assert eventually(some_more(ledger))
-                # A closing socket resets the connections in its queue, so first stop sending any to it.
-                proxy.lead_to(ports[1 - index])
-                assert instance.stop() == (0, "")
-                instances[index] = start(ports[index])
-                proxy.lead_to(*ports)
+        for index, instance in enumerate(instances):
+            assert eventually(some_more(ledger))
+            # A closing socket resets the connections in its queue, so first stop sending any to it.
+            proxy.lead_to(ports[1 - index])
+            assert instance.stop() == (0, "")
+            instances[index] = start(ports[index])
+            proxy.lead_to(*ports)
         assert eventually(some_more(ledger))
 
     assert answered(ledger) == {"201", "303", "page 200"}
@@ -86,7 +85,7 @@ def test_reload_fails_no_request(data_dir: Path) -> None:
     with serving(DATA_DIR=str(data_dir)) as service:
         url = url_of(Server(data_dir).host)
         with under_load(url, service.address) as ledger:
-            for _ in range(RESTARTS):
+            for _ in range(RELOADS):
                 assert eventually(some_more(ledger))
                 reload(service.process)
             assert eventually(some_more(ledger))

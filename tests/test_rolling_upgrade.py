@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import tarfile
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -40,14 +41,16 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_releases_serve_through_the_migration(
     data_dir: Path, previous: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with single(data_dir) as node:
+    with single(data_dir) as node, ExitStack() as at_the_end:  # of a test that fails too
         environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": "of a test"}
         assert manage_in(previous, "migrate", "--verbosity", "0", **environment).communicate() == ("", "")
         monkeypatch.setattr(Previous, "code", previous)
         old = Previous(**environment)
+        at_the_end.callback(old.process.terminate)
         addresses = [old.address]
         turn = itertools.count()
         ledger = Ledger()
+        at_the_end.callback(ledger.closed.set)
         clients = [
             Client(ledger, lambda: addresses[next(turn) % len(addresses)], f"upgrade {index}", form=0, without_key=0)
             for index in range(CLIENTS)
@@ -58,6 +61,7 @@ def test_both_releases_serve_through_the_migration(
         assert manage("migrate", "--verbosity", "0", **environment).communicate() == ("", "")
         assert _some_more(ledger)  # the old release with the new schema
         new = Service(**environment)
+        at_the_end.callback(new.process.terminate)
         addresses.append(new.address)
         assert _some_more(ledger)
         assert {old.request("/health").status, new.request("/health").status} == {200}
