@@ -17,11 +17,14 @@ from typing import Any
 from benchmarks.load import Figures, ask, etag, pgbench, wrk
 from benchmarks.postgres import Postgres
 from benchmarks.processes import memory_of_workers
-from benchmarks.systems import BARE, COPY, LIMIT, OURS, SERVED, Running, running
+from benchmarks.requests_cpu import CASES, CHANGED, FLOORS, POST, URLS
+from benchmarks.systems import BARE, BEFORE, BEFORE_FOLDER, COPY, LIMIT, OURS, PAGE, SERVED, Running, running
 
 LOADS = {"spread": 0.0, "hot": 0.9}  # the share of the one popular number
 LIVE, POLLED_EVERY = "/live", 10  # seconds; what each open page asks for
 MILLION = 1_000_000
+OTHER_COMMIT = [BEFORE] if BEFORE_FOLDER else []
+WITH_FLOORS = {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,10 @@ Runs = Iterator[Run]
 
 def post(postgres: Postgres, plan: Plan) -> Runs:
     """One number in each request."""
-    databases = postgres.make_databases(*SERVED, LIMIT)
+    names = [*SERVED, *OTHER_COMMIT]
+    databases = postgres.make_databases(*names, LIMIT)
     with ExitStack() as stack:
-        systems = [stack.enter_context(running(postgres, name, databases[name])) for name in SERVED]
+        systems = [stack.enter_context(running(postgres, name, databases[name])) for name in names]
         for system in systems:
             wrk(postgres, system, 16, 2)  # warms it up
         for connections in plan.connections:
@@ -181,6 +185,34 @@ def cost(postgres: Postgres, plan: Plan) -> Runs:
             yield Run(name, OURS, turn, {"cpu_us": everything if name == "all" else everything - rest})
 
 
+def cpu(postgres: Postgres, plan: Plan) -> Runs:
+    """The CPU time of each page and read in one process, and how many times its floor's that is."""
+    databases = postgres.make_databases(OURS, rows=plan.rows[1])
+    taken = json.loads(postgres.python(databases[OURS], "-m", "benchmarks.requests_cpu", str(plan.rounds)))
+    for case in CASES:
+        for turn, (own, floor) in enumerate(zip(taken[case], taken[FLOORS[case]], strict=True)):
+            yield Run(case, OURS, turn, {"cpu_us": own, "of_floor": own / floor})
+
+
+def pages(postgres: Postgres, plan: Plan) -> Runs:
+    """The first page, against a peer's; and every other page and read of this service."""
+    names = [OURS, PAGE, *OTHER_COMMIT]
+    databases = postgres.make_databases(*names, rows=plan.rows[1])
+    with ExitStack() as stack:
+        systems = [stack.enter_context(running(postgres, OURS, databases[OURS], **WITH_FLOORS))]
+        systems += [stack.enter_context(running(postgres, name, databases[name])) for name in names[1:]]
+        for system in systems:
+            wrk(postgres, system, 16, 1, reads=1, path="/")  # warms it up
+        for turn in range(plan.rounds):
+            for system in _shifted(systems, turn):
+                yield Run("/", system.name, turn, wrk(postgres, system, 16, plan.seconds, reads=1, path="/"))
+            for case in CASES:
+                path = URLS.get(case, case)
+                if case not in {"/", POST, CHANGED}:
+                    figures = wrk(postgres, systems[0], 16, plan.seconds, reads=1, path=path)
+                    yield Run(case, OURS, turn, figures)
+
+
 def memory(postgres: Postgres, plan: Plan) -> Runs:
     """The memory of a worker after some load, and the time from the start to the first response."""
     databases = postgres.make_databases(*SERVED)
@@ -200,6 +232,8 @@ def _shifted(systems: list[Any], turn: int) -> list[Any]:
 
 
 PARTS: dict[str, Callable[[Postgres, Plan], Runs]] = {
+    "pages": pages,
+    "cpu": cpu,
     "post": post,
     "read": read,
     "mixed": mixed,

@@ -29,7 +29,7 @@ class Postgres:
     programs: Path
 
     def url(self, database: str) -> str:
-        user = USER if database.startswith("ours") else PEERS
+        user = USER if database.startswith(("ours", "before")) else PEERS
         return f"postgresql://{user}@/{database}?host={self.socket}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:

@@ -17,6 +17,9 @@ from tempfile import TemporaryFile
 from benchmarks.postgres import ROOT, Postgres
 
 OURS, BARE, USUAL, LIMIT, COPY = "ours", "bare", "usual", "limit", "copy"
+PAGE = "page"  # USUAL with a first page
+BEFORE = "before"  # this service of another commit
+BEFORE_FOLDER = os.environ.get("BEFORE", "")  # where that is checked out, with its .venv; unset: it is not measured
 SERVED = (OURS, BARE, USUAL)
 TITLES = {
     OURS: "this service",
@@ -24,6 +27,8 @@ TITLES = {
     USUAL: "FastAPI + SQLAlchemy + Prometheus",
     LIMIT: "pgbench: the INSERT alone",
     COPY: r"psql's `\copy`",
+    PAGE: "FastAPI + SQLAlchemy + Jinja2",
+    BEFORE: "this service, before",
 }
 PEERS_PYTHON = os.environ.get("PEERS_PYTHON", ".venv-bench/bin/python")
 START_TIMEOUT_SECONDS = 60
@@ -41,13 +46,15 @@ class Running:
 
 
 @contextmanager
-def running(postgres: Postgres, name: str, database: str) -> Iterator[Running]:
+def running(postgres: Postgres, name: str, database: str, **more: str) -> Iterator[Running]:
+    """Start a system, with `more` in its environment, and end it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = postgres.environment(database) | {"PORT": str(port), "WEB_CONCURRENCY": "2"}
+    environment = postgres.environment(database) | {"PORT": str(port), "WEB_CONCURRENCY": "2", **more}
     begun = time.perf_counter()
     with TemporaryFile("w+") as log:
-        process = subprocess.Popen(_command(name, port), cwd=ROOT, env=environment, stdout=log, stderr=log)
+        folder = BEFORE_FOLDER if name == BEFORE else ROOT
+        process = subprocess.Popen(_command(name, port), cwd=folder, env=environment, stdout=log, stderr=log)
         try:
             _wait(process, port)
             yield Running(name, database, port, process.pid, time.perf_counter() - begun)
@@ -61,8 +68,8 @@ def running(postgres: Postgres, name: str, database: str) -> Iterator[Running]:
 
 
 def _command(name: str, port: int) -> list[str]:
-    if name == OURS:
-        return [sys.executable, "manage.py", "serve"]
+    if name in {OURS, BEFORE}:
+        return [sys.executable if name == OURS else ".venv/bin/python", "manage.py", "serve"]
     uvicorn = [PEERS_PYTHON, "-m", "uvicorn", f"benchmarks.peers.{name}:app", f"--port={port}", "--workers=2"]
     return [*uvicorn, "--no-access-log", "--log-level=warning"]
 

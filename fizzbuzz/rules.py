@@ -29,7 +29,7 @@ DIVISORS: dict[Kind, tuple[int, ...]] = {
     Kind.FIZZ: (3,),
     Kind.BUZZ: (5,),
 }
-_MULTIPLES_OF = {kind: lcm(*divisors) for kind, divisors in DIVISORS.items()}
+_PERIOD = lcm(*(divisor for divisors in DIVISORS.values() for divisor in divisors))
 
 
 class InvalidNumber(ValueError):
@@ -41,16 +41,24 @@ class InvalidNumber(ValueError):
 
 def classify(number: int) -> Kind:
     """Return the kind of a number. Zero is FizzBuzz."""
-    for kind, divisor in _MULTIPLES_OF.items():
-        if number % divisor == 0:
-            return kind
-    return Kind.NUMBER
+    return _KINDS[number % _PERIOD][0]
 
 
 def kind_and_result(number: int) -> tuple[Kind, str]:
     """Return the kind of a number and its result, classifying it only once."""
-    kind = classify(number)
-    return kind, str(number) if kind is Kind.NUMBER else kind.value
+    kind, name = _KINDS[number % _PERIOD]
+    return kind, name or str(number)
+
+
+def _kind_of_remainder(remainder: int) -> Kind:
+    for kind, divisors in DIVISORS.items():
+        if not any(remainder % divisor for divisor in divisors):
+            return kind
+    return Kind.NUMBER
+
+
+# Of each remainder: its kind, and its result where that is not the number itself.
+_KINDS = [(kind, "" if kind is Kind.NUMBER else kind.value) for kind in map(_kind_of_remainder, range(_PERIOD))]
 
 
 def result(number: int) -> str:

@@ -150,6 +150,9 @@ TEMPLATES = [
 DATABASES: dict[str, Any] = {"default": environment.database(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
 DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 2)  # seconds, per host
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = TRANSACTION_POOLING
+# For DeadlineConnection.prepared; Django's own statements are never prepared. PgBouncer may run each statement on
+# another server connection, where it was not prepared.
+DATABASES["default"]["OPTIONS"]["prepare_threshold"] = None if TRANSACTION_POOLING else 0
 DATABASE_POOL_TIMEOUT_SECONDS = 5  # maximum wait of a request for a connection; then it gets a 503
 if SERVED_AT:
     DATABASES["default"]["OPTIONS"]["pool"] = {

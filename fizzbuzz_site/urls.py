@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from axes.middleware import AxesMiddleware
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import path
 from django.views.generic import RedirectView
 
 from core.info import info
+from fizzbuzz.api import urls as api_urls
+from fizzbuzz.pages import urls as page_urls
 from fizzbuzz.web.metrics_endpoint import metrics_view
 
 urlpatterns = [
-    path("", include("fizzbuzz.pages.urls")),
-    path("", include("fizzbuzz.api.urls")),
+    # Not by include(): of a request, each level and each URL before its own costs some µs.
+    *api_urls.urlpatterns,
+    *page_urls.urlpatterns,
     path("info", info, name="info"),
     path("metrics", metrics_view, name="metrics"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),

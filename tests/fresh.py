@@ -21,3 +21,4 @@ def a_second_later() -> None:
     ):
         calls._slots.clear()
     views._render_number.cache_clear()
+    views._render_frame.cache_clear()

@@ -12,12 +12,13 @@ from django.db import InterfaceError, connection, transaction
 from django.test import Client
 from prometheus_client import REGISTRY
 
+from core.db import statements
 from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
 from fizzbuzz.counts.activity import activity
 from fizzbuzz.counts.fold_scheduler import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
 from fizzbuzz.models import NumberCount, Submission, Watermark
-from fizzbuzz.submissions import inserter, record
+from fizzbuzz.submissions import record
 from tests.log import INSERT, another, append, assert_exact, elsewhere
 from tests.marks import commits
 
@@ -204,7 +205,7 @@ def test_failure_after_the_commit_does_not_change_the_response(  # noqa: PLR0913
         raise error
 
     monkeypatch.setattr(metrics, "count_submissions", fail)
-    monkeypatch.setattr(inserter, "_duration", SimpleNamespace(observe=fail))
+    monkeypatch.setattr(statements, "_duration", SimpleNamespace(observe=fail))
 
     response = client.post(path, body, "application/json", headers=headers)
 

@@ -42,11 +42,13 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         """Take a read slot first if the request is a read, so that some connections stay free for writes."""
         self._holds_read_slot = bool(self.pool) and pool.acquire_read_slot()
         try:
-            connection: psycopg.Connection = super().get_new_connection(conn_params)
+            connection: Any = super().get_new_connection(conn_params)
+            if self.pool:
+                connection = pool.replaced_if_lost(self.pool, connection)
         except BaseException:
             self._release_read_slot()
             raise
-        return connection
+        return connection  # type: ignore[no-any-return]  # Django has no types for pools
 
     def _close(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from functools import cached_property
 from threading import Thread
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -41,6 +42,21 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
         if "host" in kwargs and settings.EMBEDDED:
             kwargs["host"] = settings.EMBEDDED.host
         return super().connect(*args, **kwargs)
+
+    @cached_property
+    def prepared(self) -> psycopg.Cursor[tuple[Any, ...]]:
+        """A cursor for many statements, which it prepares: half of the CPU time of a new cursor for each."""
+        cursor = psycopg.Cursor(self)
+        cursor.format = psycopg.pq.Format.BINARY
+        return cursor
+
+    def is_lost(self) -> bool:
+        """Whether the server has closed the connection, as far as it can be seen without a round trip."""
+        with suppress(psycopg.OperationalError):
+            # The first read gets the FATAL message, the second the end of the stream.
+            self.pgconn.consume_input()
+            self.pgconn.consume_input()
+        return self.closed
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         timeout = timeout or self.deadline_seconds

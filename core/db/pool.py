@@ -11,6 +11,9 @@ import psycopg
 from django.conf import settings
 from django.core.signals import request_started
 from django.db import connection
+from psycopg_pool import ConnectionPool
+
+from core.db.deadline import DeadlineConnection
 
 RESERVED_CONNECTIONS = 2
 
@@ -36,6 +39,17 @@ def acquire_read_slot() -> bool:
 
 def release_read_slot() -> None:
     _read_slots().release()
+
+
+def replaced_if_lost(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:
+    """Return this connection of the pool, or another if the server has closed it. Raises psycopg.OperationalError.
+
+    The pool's own check is a round trip for each request.
+    """
+    while taken.is_lost():
+        pool.putconn(taken)
+        taken = pool.getconn()
+    return taken
 
 
 def release_connection() -> None:

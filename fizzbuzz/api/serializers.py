@@ -86,14 +86,14 @@ class SubmissionSerializer(AttributesSerializer):
     created_at = serializers.DateTimeField(read_only=True)
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Represent a Submission or a row of `Submission.objects.as_rows`; the kind is computed only once."""
+        """Represent a Submission or a LogRow; the kind is computed only once."""
         number = instance.number
         kind, result = rules.kind_and_result(number)
         return {
             "id": instance.id,
             "number": number,
             "result": result,
-            "kind": kind.value,
+            "kind": kind,
             "created_at": instance.created_at_text,
         }
 

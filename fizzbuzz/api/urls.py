@@ -11,13 +11,12 @@ from fizzbuzz.api.schema import SchemaView
 from fizzbuzz.api.viewsets import MostCommonViewSet, NumberViewSet, SubmissionViewSet
 
 router = DefaultRouter(trailing_slash=False)
+router.register("most_common", MostCommonViewSet, "most-common")
 router.register("fizzbuzz", SubmissionViewSet, "submission")
 router.register("numbers", NumberViewSet, "number")
-router.register("most_common", MostCommonViewSet, "most-common")
 
 urlpatterns = [
-    path("api/schema", SchemaView.as_view(), name="schema"),
-    path("api/", include(router.urls)),
+    path("api/", include([*router.urls, path("schema", SchemaView.as_view(), name="schema")])),
     path("docs", TemplateView.as_view(template_name="docs.html"), name="docs"),
     path(
         "docs/problems",

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404
-from django.utils.decorators import method_decorator
-from django.views.decorators.cache import cache_control
-from django.views.decorators.http import conditional_page
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.serializers import Serializer
-from rest_framework.settings import api_settings
-from rest_framework.viewsets import GenericViewSet, ViewSet
+from rest_framework.viewsets import GenericViewSet
 
 from fizzbuzz import metrics, rules
 from fizzbuzz.api import examples
+from fizzbuzz.api.base import BaseViewSet, answer, revalidated, validated_query
 from fizzbuzz.api.pagination import MAX_SCANNED_ROWS, SubmissionCursorPagination
 from fizzbuzz.api.parsers import StrictJSONParser
 from fizzbuzz.api.problems import InvalidQuery, problems
@@ -47,33 +44,6 @@ MOST_COMMON = MostCommonSerializer()
 SUBMISSION_FILTERS = SubmissionFilters()
 MOST_COMMON_QUERY = MostCommonQuery()
 STALE = '110 - "Response is stale: a database worker is unreachable"'
-
-
-def _query(serializer: Serializer, request: Request) -> dict[str, Any]:
-    """Return the query parameters, validated by the serializer. Raise InvalidQuery."""
-    # Of two values one would silently be ignored.
-    if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
-        raise InvalidQuery({name: ["Give this parameter once."] for name in twice})
-    # A QueryDict would be treated as an HTML form, where an empty field counts as missing.
-    try:
-        return dict(serializer.run_validation(request.query_params.dict()))
-    except ValidationError as error:
-        raise InvalidQuery(error.detail) from error
-
-
-class KnownParameters(ViewSet):
-    """Viewset that rejects unknown query parameters, so that a misspelt one is not ignored."""
-
-    list_parameters: tuple[str, ...] = ()
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
-        if not request.META["QUERY_STRING"] or not self.action:  # no action: the method is not allowed
-            return
-        known = self.list_parameters if self.action == "list" else ()
-        if unknown := request.query_params.keys() - {*known, api_settings.URL_FORMAT_OVERRIDE}:
-            accepts = f"the parameters {', '.join(known)}" if known else "no parameters"
-            raise InvalidQuery({name: [f"Unknown parameter. This URL accepts {accepts}."] for name in sorted(unknown)})
 
 
 @extend_schema_view(
@@ -108,7 +78,7 @@ class KnownParameters(ViewSet):
 class SubmissionViewSet(
     mixins.RetrieveModelMixin,
     mixins.ListModelMixin,
-    KnownParameters,
+    BaseViewSet,
     GenericViewSet,
 ):
     """Submissions: record numbers and read the log."""
@@ -124,12 +94,18 @@ class SubmissionViewSet(
     def get_serializer_class(self) -> type[Serializer]:
         return SubmitSerializer if self.action == "create" else self.serializer_class
 
-    def create(self, request: Request) -> Response:
+    def list(self, request: Request) -> HttpResponseBase:  # type: ignore[override]  # DRF's takes other views' arguments
+        page: Any = self.paginator
+        results = page.paginate_queryset(self.filter_queryset(self.queryset), request, self)
+        links = {"next": page.get_next_link(), "previous": page.get_previous_link()}
+        return answer(request, {**links, "results": [SUBMISSION.to_representation(each) for each in results]})
+
+    def create(self, request: Request) -> HttpResponseBase:
         (submission,) = self._record([SUBMIT.run_validation(request.data)["number"]], "api")
         headers = {"Location": f"{request.path}/{submission.id}", **self.replayed}
-        return Response(SUBMISSION.to_representation(submission), status.HTTP_201_CREATED, headers=headers)
+        return answer(request, SUBMISSION.to_representation(submission), status.HTTP_201_CREATED, headers)
 
-    def _record(self, numbers: list[int], channel: metrics.Channel) -> list[Submission]:
+    def _record(self, numbers: Sequence[int], channel: metrics.Channel) -> Sequence[Submission]:
         key = self.request.META.get("HTTP_IDEMPOTENCY_KEY")
         if key is None:
             return record.record(numbers, channel)
@@ -141,7 +117,7 @@ class SubmissionViewSet(
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.action != "list":
             return queryset
-        query = _query(SUBMISSION_FILTERS, self.request)
+        query = validated_query(SUBMISSION_FILTERS, self.request)
         number, kind = query.get("number"), query.get("kind")
         log = Submission.objects.all()
         if number is not None:
@@ -150,7 +126,7 @@ class SubmissionViewSet(
         elif kind is not None:
             self.max_scanned_rows = MAX_SCANNED_ROWS
             log = log.of_kind(rules.Kind(kind))
-        return log.as_rows()
+        return log
 
     @extend_schema(
         summary="Submit many numbers",
@@ -167,13 +143,13 @@ class SubmissionViewSet(
         parser_classes=[StrictJSONParser],
         pagination_class=None,
     )
-    def batch(self, request: Request) -> Response:
+    def batch(self, request: Request) -> HttpResponseBase:
         submissions = self._record(BATCH.run_validation(request.data)["numbers"], "batch")
-        data = SubmissionSerializer(submissions, many=True).data
-        return Response(data, status.HTTP_201_CREATED, headers=self.replayed)
+        data = [SUBMISSION.to_representation(each) for each in submissions]
+        return answer(request, data, status.HTTP_201_CREATED, self.replayed)
 
 
-class NumberViewSet(KnownParameters):
+class NumberViewSet(BaseViewSet):
     """Numbers, whether or not they were ever submitted."""
 
     lookup_field = "number"
@@ -184,17 +160,15 @@ class NumberViewSet(KnownParameters):
         responses={200: OpenApiResponse(NumberSerializer, examples=[examples.NUMBER]), **problems(404, 406, 503)},
         parameters=[examples.NUMBER_PARAMETER],
     )
-    def retrieve(self, request: Request, number: str) -> Response:
+    def retrieve(self, request: Request, number: str) -> HttpResponseBase:
         try:
             value = rules.parse_number(number)
         except rules.InvalidNumber as error:
             raise Http404(str(error)) from error
-        return Response(NUMBER.to_representation(NumberWithCount(value, reads.count_of(value))))
+        return answer(request, NUMBER.to_representation(NumberWithCount(value, reads.count_of(value))))
 
 
-# Clients revalidate by ETag on every request, and get a 304 without a body if nothing changed.
-@method_decorator([cache_control(no_cache=True), conditional_page], "dispatch")
-class MostCommonViewSet(KnownParameters):
+class MostCommonViewSet(BaseViewSet):
     """The most frequently submitted numbers."""
 
     list_parameters = tuple(MOST_COMMON_QUERY.fields)
@@ -213,11 +187,16 @@ class MostCommonViewSet(KnownParameters):
             **problems(400, 406, 429, 503),
         },
     )
-    def list(self, request: Request) -> Response:
-        query = _query(MOST_COMMON_QUERY, request)
+    def list(self, request: Request) -> HttpResponseBase:
+        query = validated_query(MOST_COMMON_QUERY, request)
         try:
             top = time_range.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
         except time_range.TimeRangeTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
         headers = {"Warning": STALE} if isinstance(top, StaleTop) else None
-        return Response([MOST_COMMON.to_representation(each) for each in top], headers=headers)
+        data = [MOST_COMMON.to_representation(each) for each in top]
+        return revalidated(request, answer(request, data, headers=headers))
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response.headers["Cache-Control"] = "no-cache"  # clients revalidate by ETag on every request
+        return super().finalize_response(request, response, *args, **kwargs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import connection
-
+from core.db import reader
 from fizzbuzz import rules
 from fizzbuzz.counts import minutes, ranking
 from fizzbuzz.models import Submission
@@ -65,12 +64,10 @@ _ACTIVITY = """
 def activity(period: str) -> list[Bucket]:
     """Return the buckets of a period (a key of PERIODS), oldest first, including empty ones."""
     ranking.require_short_tail()
-    with connection.cursor() as cursor:
-        cursor.execute(_ACTIVITY, PERIODS[period]._asdict())
-        return [
-            Bucket(start, dict(zip(minutes.COLUMNS.values(), map(int, counts), strict=True)))
-            for start, *counts in cursor.fetchall()
-        ]
+    return [
+        Bucket(start, dict(zip(minutes.COLUMNS.values(), map(int, counts), strict=True)))
+        for start, *counts in reader.rows(_ACTIVITY, PERIODS[period]._asdict())
+    ]
 
 
 def latest(limit: int) -> list[Submission]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db import connection
-
+from core.db import reader
 from fizzbuzz import rules
 from fizzbuzz.counts.ranking import MAX_RANK, require_short_tail
 
@@ -74,9 +73,7 @@ class NumberFacts(NamedTuple):
 def facts_of(number: int) -> NumberFacts:
     """Return the facts about a number, submitted or not. Raise CatchingUp."""
     require_short_tail()
-    with connection.cursor() as cursor:
-        cursor.execute(_FACTS, {"number": number, "max_rank": MAX_RANK})
-        count, rank, *times = cursor.fetchone()
+    ((count, rank, *times),) = reader.rows(_FACTS, {"number": number, "max_rank": MAX_RANK})
     # Rows may get their ids in another order than their times.
     first, last = sorted(times) if count else (None, None)
     return NumberFacts(number, count, rank if rank and rank <= MAX_RANK else None, first, last)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
+from core.db import reader
 from core.db.faults import is_worker_unreachable
 from fizzbuzz.models import NumberWithCount
 
@@ -88,22 +89,17 @@ def require_short_tail() -> None:
 def top(limit: int) -> list[NumberWithCount]:
     """Return the `limit` most common numbers; on a tie the smaller number comes first. Raise CatchingUp."""
     require_short_tail()
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})
-        except DatabaseError as error:
-            if not is_worker_unreachable(error):
-                raise
-            log.warning("A Citus worker is unreachable. The most common numbers are those of the last fold: %s", error)
-            cursor.execute(_TOP_OF_ROLLUP, {"limit": limit})
-            return StaleTop(NumberWithCount(*row) for row in cursor.fetchall())
-        return [NumberWithCount(*row) for row in cursor.fetchall()]
+    try:
+        return [NumberWithCount(*row) for row in reader.rows(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})]
+    except DatabaseError as error:
+        if not is_worker_unreachable(error):
+            raise
+        log.warning("A Citus worker is unreachable. The most common numbers are those of the last fold: %s", error)
+        return StaleTop(NumberWithCount(*row) for row in reader.rows(_TOP_OF_ROLLUP, {"limit": limit}))
 
 
 def count_of(number: int) -> int:
     """Return how often a number was submitted. Raise CatchingUp."""
     require_short_tail()
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT_OF, {"number": number})
-        count: int = cursor.fetchone()[0]
+    count: int = reader.rows(_COUNT_OF, {"number": number})[0][0]
     return count

@@ -29,6 +29,9 @@ TOP = 3
 LATEST = 7
 MAX_AGE_SECONDS = 1
 
+# Of the page of a number: its placeholders as the template escapes them, and the templates of what they stand for.
+CHANGING_PARTS = {"&lt;submitted&gt;": "_number_submitted.html", "&lt;facts&gt;": "_number_facts.html"}
+
 log = logging.getLogger(__name__)
 
 
@@ -110,9 +113,22 @@ def number(request: HttpRequest, text: str) -> HttpResponse:
 
 @lru_cache(64)  # for numbers that are viewed more often than they are submitted
 def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
+    page = _render_frame(NumberFacts(facts.number, min(facts.count, 1), None, None, None), scheme, host)
+    if facts.count:
+        for part, template in CHANGING_PARTS.items():
+            page = page.replace(part, render_to_string(template, {"number": facts}).strip())
+    # Caches must revalidate: without JavaScript, this page is the answer to a submission.
+    return Rendered(page.encode(), headers={"Cache-Control": "no-cache"})
+
+
+@lru_cache(64)
+def _render_frame(facts: NumberFacts, scheme: str, host: str) -> str:
+    """Return the page of a number without what changes by its submissions: three quarters of the CPU time."""
     value = facts.number
     context = {
         "number": facts,
+        "submitted": "<submitted>",
+        "facts": "<facts>",
         "title": f"{value} is {rules.result(value)}",
         "why": rules.why(value),
         "previous": value - 1 if value > rules.SMALLEST else None,
@@ -120,6 +136,4 @@ def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
         "scheme": scheme,
         "host": host,
     }
-    page = render_to_string("number.html", context).encode()
-    # Caches must revalidate: without JavaScript, this page is the answer to a submission.
-    return Rendered(page, headers={"Cache-Control": "no-cache"})
+    return render_to_string("number.html", context)

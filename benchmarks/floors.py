@@ -1,0 +1,24 @@
+"""URLs that answer a constant, beside the service's own: what the cheapest request of each kind costs."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from fizzbuzz_site import urls
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(b"<p>constant</p>")
+
+
+def api(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(b"{}", "application/json")
+
+
+urlpatterns = [
+    path("floor", page, name="page-floor"),
+    path("api/floor", api, name="api-floor"),
+    *urls.urlpatterns,
+]
+handler404 = "fizzbuzz.web.errors.not_found"
