@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(not CITUS_URL, reason="needs a Citus cluster: set CITUS_URL to a database named …_test on it"),
 ]
 SETTINGS = {"DATABASE_URL": CITUS_URL, "SECRET_KEY": "of a test"}
-# What a plain PostgreSQL is asked in the other tests, asked of a distributed log.
+# Tests that `make test` runs on a plain PostgreSQL; here, they run on a distributed log.
 FEATURES = [
     f"tests/test_{name}.py"
     for name in (
@@ -193,7 +193,7 @@ def worker_down() -> Iterator[None]:
         yield
     finally:
         root = os.geteuid() == 0
-        # It goes on after the test: it is the cluster's.
+        # The worker belongs to the cluster, which other tests use: let it continue.
         started = subprocess.Popen(
             ["setsid", "--fork", *command],
             user=owner.st_uid if root else None,
