@@ -41,7 +41,7 @@ def wrk(
     if counted["broken"]:
         raise RuntimeError(f"{system.name} broke {counted['broken']} connections")
     postgres.come_to_rest(system.database)
-    requests = counted["requests"] - counted["refused"]
+    requests = counted["requests"] - counted["rejected"]
     cpu, postgres_cpu = (1000 * (then - now) / max(requests, 1) for now, then in zip(before, after, strict=True))
     return {
         "requests_per_second": requests / counted["seconds"],
@@ -49,7 +49,7 @@ def wrk(
         "p99_ms": counted["p99_ms"],
         "cpu_ms": cpu,
         "postgres_cpu_ms": postgres_cpu,
-        "refused": counted["refused"],
+        "rejected": counted["rejected"],
     }
 
 

@@ -30,7 +30,7 @@ FIGURES = {
     "postgres_cpu_ms": ("PostgreSQL's", 2),
     "cpu_us": ("CPU µs per request", 0),
     "of_floor": ("times its floor", 2),
-    "refused": ("errors", 0),
+    "rejected": ("errors", 0),
     "pages_per_core": ("open pages per core", 0),
     "mb_per_worker": ("MB per worker", 0),
     "seconds_to_start": ("s to start", 1),

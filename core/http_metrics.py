@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPMethod
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
@@ -11,7 +12,6 @@ from django.http.response import HttpResponseBase
 from django_prometheus.middleware import Metrics
 from prometheus_client import Counter
 
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "OPTIONS", "CONNECT", "PATCH"))
 # The label values that django-prometheus uses.
 INVALID_METHOD = "<invalid method>"
 UNNAMED_VIEW = "<unnamed view>"
@@ -83,7 +83,7 @@ class RequestMetricsMiddleware:
         self.metrics.exceptions_by_view.labels(_view(request) or UNNAMED_VIEW).inc()
 
     def _series(self, request: HttpRequest, response: HttpResponseBase) -> _Series:
-        method = request.method if request.method in METHODS else INVALID_METHOD
+        method = request.method if request.method and request.method in HTTPMethod.__members__ else INVALID_METHOD
         labels = _Labels(method, request.scheme or "", _view(request), str(response.status_code), str(response.charset))
         series = self.series.get(labels)
         if series is None:

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from core.shared_calls import SharedCalls
 
-STARTED_AT = timezone.now()
+WORKER_STARTED_AT = timezone.now()
 MAX_VERSION_AGE_SECONDS = 60  # it only changes when the database server restarts
 
 
@@ -40,6 +40,6 @@ def info(request: HttpRequest) -> JsonResponse:
             "python": platform.python_version(),
             "django": django.get_version(),
             "database": f"PostgreSQL {server_version(None)}",
-            "started_at": STARTED_AT.isoformat(),
+            "started_at": WORKER_STARTED_AT.isoformat(),
         }
     )

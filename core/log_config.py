@@ -94,9 +94,8 @@ def _renderers(*, readable: bool) -> list[Processor]:
 
 def _as_json(logger: Any, level: str, event: EventDict) -> str:
     line = _encode(event)
-    while (
-        len(line) >= PIPE_BUF
-    ):  # longer writes to a pipe are not atomic; keep the end, where a traceback has its error
+    # Longer writes to a pipe are not atomic. Keep the end of a field, where a traceback has its error.
+    while len(line) >= PIPE_BUF:
         longest = max(event, key=lambda name: len(str(event[name])))
         event[longest] = str(event[longest])[len(str(event[longest])) // 4 + 1 :]
         line = _encode(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from http import HTTPMethod
 from secrets import token_hex
 from time import perf_counter
 
@@ -15,7 +16,6 @@ from core import client_ip, log_config
 from core.probes import PROBES
 
 HEADER = "X-Request-ID"
-METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 
 _is_valid = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 _log = log_config.request_logger(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
@@ -37,7 +37,7 @@ class RequestLogMiddleware:
             match = request.resolver_match
             _log.info(
                 "request",
-                method=request.method if request.method in METHODS else "unknown",
+                method=request.method if request.method in HTTPMethod.__members__ else "unknown",
                 route=match.view_name if match else "unmatched",
                 status=response.status_code,
                 ms=round((perf_counter() - start) * 1000, 2),

@@ -7,10 +7,9 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from socket import (
-    MSG_DONTWAIT,
-    socket,
-)  # imported before gevent patches it: gevent would make the shared fd non-blocking
+
+# Imported before gevent patches it: gevent would make the shared fd non-blocking.
+from socket import MSG_DONTWAIT, socket
 
 
 class NonBlockingStderr:

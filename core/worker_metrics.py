@@ -130,7 +130,7 @@ def registry() -> CollectorRegistry | Collector:
 def _value(  # noqa: PLR0913, PLR0917 - prometheus_client's order
     kind: str, family: str, name: str, labels: Iterable[str], label_values: Iterable[str], text: str, **more: Any
 ) -> SharedValue | values.MutexValue:
-    # The sum of a gauge over workers has no meaning; use a collector for gauges, as fizzbuzz.metrics does.
+    # The sum of a gauge over workers has no meaning; use a collector for gauges.
     if _own and kind != "gauge":
         series = json.dumps([kind, family, name, text, dict(zip(labels, label_values, strict=True))])
         if cell := _own.cell(series):

@@ -22,8 +22,15 @@ RESPONSE_TIMEOUT_SECONDS = 60  # all timeouts of the service are much shorter
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 # Outcomes that a client must expect; any other is a fault of the service.
-TRANSIENT = {"refused", "lost", "409 key-in-progress", "503 not-recorded", "503 outcome-unknown", "503 unavailable"}
-NEVER_SENT = {"refused", "503 not-recorded"}
+TRANSIENT = {
+    "connection refused",
+    "connection lost",
+    "409 key-in-progress",
+    "503 not-recorded",
+    "503 outcome-unknown",
+    "503 unavailable",
+}
+NEVER_SENT = {"connection refused", "503 not-recorded"}
 
 
 class Bounds(NamedTuple):
@@ -154,11 +161,11 @@ class Client(threading.Thread):
             answer = self._send(method, path, body, headers)
             outcome = _outcome(answer)
         except ConnectionRefusedError:
-            outcome = "refused"
+            outcome = "connection refused"
         except TimeoutError:
             outcome = "timed out"
         except (OSError, HTTPException):
-            outcome = "lost"
+            outcome = "connection lost"
         if answer is None:
             self._disconnect()
         self._ledger.count(outcome if method == "POST" else f"page {outcome}")

@@ -45,7 +45,7 @@ def log(transactional_db: None) -> None:
         ({"since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59Z"}, {15: 3, 7: 1}),
     ],
 )
-def test_boundsis_half_open_and_utc(client: Client, bounds: dict[str, str], counts: dict[int, int]) -> None:
+def test_time_range_is_half_open_and_utc(client: Client, bounds: dict[str, str], counts: dict[int, int]) -> None:
     response = client.get("/api/most_common", bounds)
 
     numbers = {
@@ -96,7 +96,7 @@ def slow_log(seconds: float) -> Iterator[None]:
             cursor.execute("ALTER TABLE slow RENAME TO fizzbuzz_submission")
 
 
-def test_boundsthat_exceeds_the_timeout_is_rejected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_range_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
     detail = "Counting this time range takes longer than 0.05 s. Choose a narrower one."
 
@@ -115,7 +115,7 @@ def test_boundsthat_exceeds_the_timeout_is_rejected(client: Client, monkeypatch:
     }
 
 
-def test_command_counts_a_boundswithout_a_timeout(
+def test_command_counts_a_time_range_without_a_timeout(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
@@ -147,14 +147,14 @@ def test_concurrent_time_ranges_are_limited(client: Client, monkeypatch: pytest.
     assert (without_range.status_code, answered.status_code) == (200, 200)
 
 
-def test_boundsuses_no_connection_of_the_pool(client: Client, django_assert_num_queries: Any) -> None:
+def test_time_range_uses_no_connection_of_the_pool(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         response = client.get("/api/most_common", {"since": "2026-01-31", "limit": "1"})
 
     assert response.json() == [{"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": 3}]
 
 
-def test_other_database_errors_of_a_boundsare_raised(client: Client) -> None:
+def test_other_database_errors_of_a_time_range_are_raised(client: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE fizzbuzz_submission RENAME TO elsewhere")
     try:
@@ -184,7 +184,7 @@ def test_command_rejects_an_invalid_time() -> None:
         call_command("top_numbers", "--until", "noon")
 
 
-def test_boundsis_read_from_its_index() -> None:
+def test_time_range_is_read_from_its_index() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO fizzbuzz_submission (number, created_at) SELECT 7, %s + second * interval '1 second' "

@@ -13,7 +13,7 @@ import pytest
 
 from tests.service import Service, children, eventually, manage, serving
 
-# Make a comparison of two times take 20 ms, so that a window with 1,000 submissions exceeds its timeout.
+# Make a comparison of two times take 20 ms, so that a time range with 1,000 submissions exceeds its timeout.
 SLOW_COMPARISON = """
     CREATE FUNCTION public.slow_ge(timestamptz, timestamptz) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
     BEGIN
@@ -39,8 +39,8 @@ def service(environment: dict[str, str]) -> Iterator[Service]:
 
 
 @pytest.fixture
-def slow_windows(service: Service, environment: dict[str, str]) -> None:
-    """Slow down windows in new workers, and reload."""
+def slow_time_ranges(service: Service, environment: dict[str, str]) -> None:
+    """Slow down time ranges in new workers, and reload."""
     before = children(service.process.pid)
     assert manage("postgres", "psql", "-qc", SLOW_COMPARISON, **environment).communicate() == ("", "")
     service.process.send_signal(signal.SIGHUP)
@@ -52,18 +52,18 @@ def tail(service: Service) -> float:
     return float(rows)
 
 
-@pytest.mark.usefixtures("slow_windows")
-def test_slow_windows_do_not_block_reads_writes_and_folds(service: Service) -> None:
+@pytest.mark.usefixtures("slow_time_ranges")
+def test_slow_time_ranges_do_not_block_reads_writes_and_folds(service: Service) -> None:
     stop = threading.Event()
     statuses: list[int] = []
 
-    def request_windows() -> None:
+    def request_time_ranges() -> None:
         while not stop.is_set():
             statuses.append(service.request("/api/most_common?since=2020-01-01").status)
 
     with ThreadPoolExecutor(16) as pool:
         for _ in range(16):
-            pool.submit(request_windows)
+            pool.submit(request_time_ranges)
         try:
             assert eventually(lambda: 429 in statuses)
             reads = [

@@ -193,7 +193,7 @@ def worker_down() -> Iterator[None]:
         yield
     finally:
         root = os.geteuid() == 0
-        # It goes on after the test: it is the cluster's.
+        # The worker belongs to the cluster, which other tests use: let it continue.
         started = subprocess.Popen(
             ["setsid", "--fork", *command],
             user=owner.st_uid if root else None,

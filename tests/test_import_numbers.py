@@ -197,7 +197,7 @@ def test_interrupted_import_resumes(
     def load(numbers: Any) -> None:
         usual(numbers)
         if not next(chunks):
-            raise OperationalError("the server went away")
+            raise OperationalError("connection lost")
 
     usual = record.load
     file.write_text("".join(f"{number}\n" for number in range(10)))
@@ -205,7 +205,7 @@ def test_interrupted_import_resumes(
     monkeypatch.setattr(record, "load", load)
     with pytest.raises(CommandError) as error:
         call_command("import_numbers", str(file))
-    assert str(error.value) == "The database failed: the server went away\nRun the same command again to resume."
+    assert str(error.value) == "The database failed: connection lost\nRun the same command again to resume."
     monkeypatch.setattr(record, "load", usual)
 
     call_command("import_numbers", str(file))

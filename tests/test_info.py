@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from core.info import STARTED_AT
+from core.info import WORKER_STARTED_AT
 from fizzbuzz_site import __version__
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +31,7 @@ def test_info_returns_versions(client: Client, settings: Any) -> None:
         "python": platform.python_version(),
         "django": django.get_version(),
         "database": body["database"],
-        "started_at": STARTED_AT.isoformat(),
+        "started_at": WORKER_STARTED_AT.isoformat(),
     }
     assert body["database"].startswith(f"PostgreSQL {major}.{minor}")
     assert datetime.fromisoformat(body["started_at"]).tzinfo

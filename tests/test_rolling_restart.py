@@ -45,7 +45,7 @@ def some_more(ledger: Ledger) -> Callable[[], bool]:
 
 def answered(ledger: Ledger) -> set[str]:
     """Return the outcomes that the clients met, except connections lost before any byte of a response."""
-    return {*ledger.outcomes} - {"lost", "page lost"}
+    return {*ledger.outcomes} - {"connection lost", "page connection lost"}
 
 
 @pytest.fixture

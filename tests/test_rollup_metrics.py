@@ -80,7 +80,7 @@ def test_idle_service_folds_rows_of_other_processes(data_dir: Path) -> None:
         answers = []
 
         def caught_up() -> bool:
-            """Whether a fold did it: the gauge is read once a second, and each worker knows the tail by itself."""
+            """Return whether folds emptied the tail. The gauge and each worker's known tail are up to a second old."""
             answers.append(service.request("/api/most_common?limit=1"))
             return answers[-1].status == 200 and folded() >= rows / folding.MAX_ROWS_PER_FOLD and tail() == 0
 

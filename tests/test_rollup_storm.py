@@ -1,4 +1,4 @@
-"""Everything at once, in processes of their own; and any order that hypothesis can think of."""
+"""Concurrent writes, folds and reads in separate processes, and sequences of operations that hypothesis generates."""
 # ruff: noqa: S311 - nothing here is secret
 
 from __future__ import annotations

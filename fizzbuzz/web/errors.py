@@ -67,9 +67,8 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    if getattr(
-        request.META.get("wsgi.input"), "failed", False
-    ):  # Django ignores the read error, and then misses the token
+    # Django ignores an error while reading the body, and then misses the token.
+    if getattr(request.META.get("wsgi.input"), "failed", False):
         return _error(request, 408, UNREADABLE)
     if reason == REASON_NO_CSRF_COOKIE:
         detail = "CSRF check failed: enable cookies, reload the page and send the form again."

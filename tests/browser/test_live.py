@@ -143,6 +143,6 @@ def test_page_recovers_after_an_outage(visit: Visit, faults: list[str], data_dir
         expect(page.get_by_role("alert")).to_be_hidden()
         assert count(service, 21) == 1
 
-    refused = "Failed to load resource: net::ERR_CONNECTION_REFUSED"
-    assert {fault for fault in faults if not fault.startswith("htmx:")} == {refused}
+    expected = "Failed to load resource: net::ERR_CONNECTION_REFUSED"
+    assert {fault for fault in faults if not fault.startswith("htmx:")} == {expected}
     faults.clear()
