@@ -1,4 +1,4 @@
-"""Modules named by strings, as in settings.py, which import-linter does not see. Its contracts are in pyproject.toml."""
+"""Modules that are named by strings, as in settings.py: import-linter checks only import statements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def named(package: str) -> Iterator[str]:
     """Yield the dotted names of the project's modules, classes and functions in a package's strings."""
     for file in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and (name := DOTTED.fullmatch(node.value)):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and (name := DOTTED.fullmatch(text)):
                 yield name[1]
 
 
