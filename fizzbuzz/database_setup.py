@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import psycopg
 from django.conf import settings
 from django.core.management import CommandError
-from django.db import OperationalError, connections, transaction
+from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
+from core.db.locks import LockTimeout, lock_timeout
+
 SEQUENCE = "fizzbuzz_submission_id_seq"
-LOCK_TIMEOUT = "5s"
+LOCK_TIMEOUT_SECONDS = 5.0
 
 # The planner overestimates the tail as a third of the log, and would use parallel workers and JIT for a few rows.
 # Stored on the role, because a connection pooler may ignore startup parameters.
@@ -95,20 +97,22 @@ def sequence_status(database: psycopg.Connection[tuple[Any, ...]]) -> str:
 def _raise_sequence(using: str) -> None:
     """Raise the sequence above the log and the watermark; a partial restore leaves it behind."""
     try:
-        with transaction.atomic(using), connections[using].cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+        with (
+            transaction.atomic(using),
+            connections[using].cursor() as cursor,
+            lock_timeout(cursor, LOCK_TIMEOUT_SECONDS),
+        ):
             # Block inserts until this commits, or setval could move the sequence back.
             cursor.execute("LOCK TABLE fizzbuzz_submission IN SHARE ROW EXCLUSIVE MODE")
             sequence = _read(cursor)
             if sequence.behind:
                 cursor.execute(f"SELECT setval('{SEQUENCE}', %s)", [sequence.highest_id])
-    except OperationalError as error:
-        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-            raise CommandError(
-                f"The sequence {SEQUENCE} is behind the log, and could not be raised within {LOCK_TIMEOUT}: another "
-                "transaction holds a lock on fizzbuzz_submission. End it (see pg_stat_activity), and run migrate again."
-            ) from error
-        raise
+    except LockTimeout as error:
+        raise CommandError(
+            f"The sequence {SEQUENCE} is behind the log, and could not be raised within {LOCK_TIMEOUT_SECONDS:g} s: "
+            "another transaction holds a lock on fizzbuzz_submission. End it (see pg_stat_activity), and run migrate "
+            "again."
+        ) from error
     log.warning(
         "The sequence %s was behind: its next id was %s, and the highest known id is %s. It was raised. Rows recorded "
         "in between may not be counted: run top_numbers --verify, and --rebuild if counts differ.",

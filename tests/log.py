@@ -128,3 +128,18 @@ def assert_activity_is_exact() -> None:
         assert expected == Counter(
             {(index, kind): count for index, bucket in enumerate(buckets) for kind, count in bucket.counts.items()}
         )
+
+
+def submit(*numbers: int) -> list[Submission]:
+    """Create submissions in this order, without the write path."""
+    return [Submission.objects.create(number=number) for number in numbers]
+
+
+def body_of(submission: Submission) -> dict[str, Any]:
+    return {
+        "id": submission.id,
+        "number": submission.number,
+        "result": submission.result,
+        "kind": submission.kind.value,
+        "created_at": submission.created_at.isoformat().replace("+00:00", "Z"),
+    }

@@ -21,11 +21,11 @@ pytestmark = commits
 NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
 
 
-@pytest.mark.parametrize("window", PERIODS)
-def test_empty_log_has_all_buckets(window: str) -> None:
-    buckets = activity(window)
+@pytest.mark.parametrize("period", PERIODS)
+def test_empty_log_has_all_buckets(period: str) -> None:
+    buckets = activity(period)
 
-    count, width = PERIODS[window]
+    count, width = PERIODS[period]
     now = datetime.now(UTC)
     assert [bucket.counts for bucket in buckets] == [NONE] * count
     assert {later.start - bucket.start for bucket, later in pairwise(buckets)} == {width}
@@ -33,11 +33,11 @@ def test_empty_log_has_all_buckets(window: str) -> None:
     assert (buckets[0].start - datetime(1970, 1, 1, tzinfo=UTC)) % width == timedelta()
 
 
-@pytest.mark.parametrize("window", PERIODS)
+@pytest.mark.parametrize("period", PERIODS)
 @pytest.mark.parametrize("folded", [True, False])
-def test_submission_is_counted_in_the_bucket_of_its_time(window: str, folded: bool) -> None:
-    second = activity(window)[1].start  # still a bucket if the next one begins during the test
-    width = PERIODS[window].width
+def test_submission_is_counted_in_the_bucket_of_its_time(period: str, folded: bool) -> None:
+    second = activity(period)[1].start  # still a bucket if the next one begins during the test
+    width = PERIODS[period].width
     append_at(f"{second - timedelta(microseconds=1)}", 7)
     append_at(f"{second}", 15, 3)
     append_at(f"{second + width - timedelta(microseconds=1)}", 3, 5)
@@ -46,7 +46,7 @@ def test_submission_is_counted_in_the_bucket_of_its_time(window: str, folded: bo
     if folded:
         assert folding.fold() == 8
 
-    buckets = {bucket.start: bucket.counts for bucket in activity(window)}
+    buckets = {bucket.start: bucket.counts for bucket in activity(period)}
 
     assert buckets[second] == {**NONE, "FizzBuzz": 1, "Fizz": 2, "Buzz": 1}
     assert buckets[second + width] == {**NONE, "Number": 1, "Fizz": 1}
@@ -58,9 +58,9 @@ def test_submission_is_counted_in_the_bucket_of_its_time(window: str, folded: bo
 def test_reading_is_one_statement(rows: int, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     append(*range(rows))
 
-    for window in PERIODS:
+    for period in PERIODS:
         with django_assert_num_queries(1):
-            activity(window)
+            activity(period)
     with django_assert_num_queries(1):
         latest(10)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -15,14 +16,12 @@ from pytest_django.asserts import assertInHTML, assertRedirects
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
+from tests.log import submit
+from tests.test_http_security import PERMISSIONS, POLICY, SECURITY_HEADERS
 
 pytestmark = pytest.mark.django_db
 
 LOG = "/admin/fizzbuzz/submission/"
-
-
-def submit(*numbers: int) -> list[Submission]:
-    return [Submission.objects.create(number=number) for number in numbers]
 
 
 def shown(response: Any) -> list[tuple[int, int, str]]:
@@ -176,3 +175,20 @@ def test_other_database_error_of_a_list_returns_503(admin_client: Client) -> Non
     connection.close()
 
     assert response.status_code == 503
+
+
+@pytest.mark.parametrize(
+    "path", ["", "auth/user/", "auth/user/add/", "password_change/", "fizzbuzz/submission/", "{log}/change/"]
+)
+def test_admin_pages_have_strict_security_headers(admin_client: Client, path: str) -> None:
+    row = Submission.objects.create(number=15)
+
+    response: Any = admin_client.get("/admin/" + path.format(log=f"fizzbuzz/submission/{row.id}"))
+
+    assert response.status_code == 200
+    assert set(response["Content-Security-Policy"].split("; ")) == POLICY
+    assert response["Permissions-Policy"] == PERMISSIONS
+    assert {name: response.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS | {
+        "Strict-Transport-Security": None
+    }
+    assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", response.text)

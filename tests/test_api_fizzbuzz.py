@@ -1,6 +1,7 @@
+"""POST of a number, one submission, and what /api/fizzbuzz does not allow. test_api_log.py tests the list."""
+
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -11,30 +12,12 @@ from django.test import Client
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.inputs import REJECTED_AS_TEXT, REJECTED_IN_JSON
+from tests.log import body_of, submit
 from tests.marks import commits
 
 pytestmark = commits
 
 FORM = "application/x-www-form-urlencoded"
-
-
-def body_of(submission: Submission) -> dict[str, Any]:
-    return {
-        "id": submission.id,
-        "number": submission.number,
-        "result": submission.result,
-        "kind": submission.kind.value,
-        "created_at": submission.created_at.isoformat().replace("+00:00", "Z"),
-    }
-
-
-def submit(*numbers: int) -> list[Submission]:
-    """Create submissions in this order, without the write path."""
-    return [Submission.objects.create(number=number) for number in numbers]
-
-
-def cursor(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 @pytest.mark.parametrize(
@@ -133,153 +116,6 @@ def test_error_has_pointer_and_detail(client: Client, body: str, pointer: str, d
         "errors": [{"pointer": pointer, "detail": detail}],
     }
     assert not Submission.objects.exists()
-
-
-def test_get_lists_the_log_newest_first(client: Client) -> None:
-    rows = submit(1, 3, 15)
-
-    response = client.get("/api/fizzbuzz")
-
-    assert response.status_code == 200
-    assert response["Content-Type"] == "application/json"
-    assert response.json() == {"next": None, "previous": None, "results": [body_of(row) for row in reversed(rows)]}
-
-
-@pytest.mark.parametrize("rows", [0, 1, 3])
-def test_list_takes_one_query(client: Client, django_assert_num_queries: Any, rows: int) -> None:
-    submit(*range(rows))
-
-    with django_assert_num_queries(1):
-        response = client.get("/api/fizzbuzz")
-
-    assert len(response.json()["results"]) == rows
-
-
-def test_pages_link_forwards_and_back(client: Client) -> None:
-    Submission.objects.bulk_create(Submission(number=number) for number in range(250))
-    newest_first = list(Submission.objects.order_by("-id").values_list("number", flat=True))
-
-    forwards, address = [], "/api/fizzbuzz"
-    while address:
-        page = client.get(address).json()
-        forwards.append([each["number"] for each in page["results"]])
-        address, last = page["next"], page
-    back, address = [], last["previous"]
-    while address:
-        page = client.get(address).json()
-        back.append([each["number"] for each in page["results"]])
-        address = page["previous"]
-
-    assert forwards == [newest_first[:100], newest_first[100:200], newest_first[200:]]
-    assert back == [newest_first[100:200], newest_first[:100]]
-
-
-def test_pages_are_stable_while_the_log_grows(client: Client) -> None:
-    Submission.objects.bulk_create(Submission(number=number) for number in range(101))
-    oldest = Submission.objects.earliest("id")
-
-    address = client.get("/api/fizzbuzz").json()["next"]
-    submit(15)
-
-    assert client.get(address).json()["results"] == [body_of(oldest)]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "x", "ÿ", cursor("p=abc"), cursor("p="), cursor("p=²"), cursor("p=1 OR 1=1"), cursor("p=" + "9" * 5_000),
-        cursor("p=" + str(2**63)), cursor("o=-5"), cursor("o=x"), cursor("r=x"),
-    ],
-    ids=ascii,
-)  # fmt: skip
-def test_invalid_cursors_return_404(client: Client, value: str) -> None:
-    response = client.get("/api/fizzbuzz", {"cursor": value})
-
-    assert response.status_code == 404
-    assert response.json() == {
-        "type": "/docs/problems#not-found",
-        "title": "Not Found",
-        "status": 404,
-        "detail": "Invalid cursor",
-        "instance": "/api/fizzbuzz",
-        "request_id": response["X-Request-ID"],
-    }
-
-
-@pytest.mark.parametrize(
-    ("value", "numbers"),
-    [
-        ("", [3, 1]),
-        ("%", [3, 1]),
-        ("\x00", [3, 1]),
-        (cursor(f"p={rules.LARGEST}"), [3, 1]),
-        (cursor(f"p={rules.SMALLEST}"), []),
-        (cursor("o=999999999999999999999"), [3, 1]),
-        (cursor("r=1&p=-5"), [3, 1]),
-    ],
-    ids=ascii,
-)
-def test_unusual_cursors_return_a_page(client: Client, value: str, numbers: list[int]) -> None:
-    submit(1, 3)
-
-    response = client.get("/api/fizzbuzz", {"cursor": value})
-
-    assert response.status_code == 200
-    assert [each["number"] for each in response.json()["results"]] == numbers
-
-
-@pytest.mark.parametrize(
-    ("query", "numbers"),
-    [
-        ({"number": "3"}, [3]),
-        ({"number": "+03"}, [3]),
-        ({"kind": "Fizz"}, [-3, 3]),
-        ({"kind": "Buzz"}, [5]),
-        ({"kind": "FizzBuzz"}, [0, 15]),
-        ({"kind": "Number"}, [-7, 7]),
-        ({"kind": "Fizz", "number": "3"}, [3]),
-        ({"kind": "Buzz", "number": "3"}, []),
-    ],
-)
-def test_filters(client: Client, query: dict[str, str], numbers: list[int]) -> None:
-    submit(3, 5, 15, 7, -3, 0, -7)
-
-    response = client.get("/api/fizzbuzz", query)
-
-    assert [each["number"] for each in response.json()["results"]] == numbers
-
-
-def test_pages_keep_the_filter(client: Client) -> None:
-    Submission.objects.bulk_create(Submission(number=number) for number in [3, 7] * 101)
-
-    second = client.get(client.get("/api/fizzbuzz?kind=Fizz").json()["next"]).json()
-
-    assert [each["number"] for each in second["results"]] == [3]
-
-
-@pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
-def test_number_filter_rejects_invalid_values(client: Client, text: str) -> None:
-    response = client.get("/api/fizzbuzz", {"number": text})
-
-    assert response.status_code == 400
-    assert response.json()["errors"] == [{"parameter": "number", "detail": response.json()["detail"]}]
-    assert response.json()["detail"].startswith(rules.EXPECTED)
-
-
-@pytest.mark.parametrize("kind", ["fizz", "", "Fizz ", "x\x00", "<b>"])
-def test_kind_filter_rejects_invalid_values(client: Client, kind: str) -> None:
-    response = client.get("/api/fizzbuzz", {"kind": kind})
-
-    detail = f'"{kind}" is not a valid choice.'
-    assert response.json() == {
-        "type": "/docs/problems#bad-request",
-        "title": "Bad Request",
-        "status": 400,
-        "detail": detail,
-        "instance": "/api/fizzbuzz",
-        "request_id": response["X-Request-ID"],
-        "errors": [{"parameter": "kind", "detail": detail}],
-    }
 
 
 def test_get_one_submission(client: Client, django_assert_num_queries: Any) -> None:

@@ -33,7 +33,7 @@ SETTINGS = {"DATABASE_URL": CITUS_URL, "SECRET_KEY": "of a test"}
 FEATURES = [
     f"tests/test_{name}.py"
     for name in (
-        *("rollup", "recording", "idempotency", "api_fizzbuzz", "api_batch", "api_kind", "api_most_common"),
+        *("rollup", "recording", "idempotency", "api_fizzbuzz", "api_log", "api_batch", "api_kind", "api_most_common"),
         *("api_numbers", "api_time_range", "import_numbers", "export_submissions", "admin", "stats", "activity"),
         *("top_numbers", "reads", "number_page", "pages", "rollup_storm"),
     )

@@ -56,9 +56,8 @@ class Cluster:
 
     def times(self, number: int) -> int:
         with self.connect() as database:
-            row = database.execute("SELECT count(*) FROM fizzbuzz_submission WHERE number = %s", [number]).fetchone()
-        assert row
-        return int(row[0])
+            (count,) = database.execute("SELECT count(*) FROM fizzbuzz_submission WHERE number = %s", [number])
+        return int(count[0])
 
 
 @pytest.fixture(scope="module")

@@ -126,13 +126,15 @@ def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
 
 @pytest.mark.usefixtures("_sequence_as_it_was")
 def test_sequence_that_cannot_be_locked_raises_command_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_setup, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(database_setup, "LOCK_TIMEOUT_SECONDS", 0.05)
     append(15)
     execute("SELECT setval('fizzbuzz_submission_id_seq', 1, false)")
 
     with another() as writer:
         writer.execute("LOCK TABLE fizzbuzz_submission IN ROW EXCLUSIVE MODE")
-        with pytest.raises(CommandError, match=r"could not be raised within 50ms: .* End it .* and run migrate again"):
+        with pytest.raises(
+            CommandError, match=r"could not be raised within 0.05 s: .* End it .* and run migrate again"
+        ):
             migrate()
 
 

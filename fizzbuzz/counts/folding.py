@@ -15,6 +15,7 @@ import psycopg
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from core.db.locks import LockTimeout, lock_timeout
 from fizzbuzz.counts import minutes
 
 SETTLE_TIMEOUT_SECONDS = 0.03  # maximum wait for concurrent writers
@@ -136,8 +137,12 @@ def _writers_have_finished() -> bool:
     try:
         with _short_lock_waits(DISTRIBUTED_LOCK_TIMEOUT_SECONDS) as cursor:
             cursor.execute(_WAIT_FOR_WRITERS)
-    except _Locked:
+    except LockTimeout:
         return False
+    except OperationalError as error:
+        if isinstance(error.__cause__, psycopg.errors.DeadlockDetected):
+            return False  # with a writer; Citus canceled this
+        raise
     return True
 
 
@@ -173,7 +178,7 @@ def fold_settled(newest: int) -> int | None:
             params = {**watermarks._asdict(), "newest": newest, "max_rows": MAX_ROWS_PER_FOLD}
             rows: int = _value(cursor, _FOLD, params)
             return rows
-    except _Locked:
+    except LockTimeout:
         return None
 
 
@@ -183,7 +188,7 @@ def tail_length() -> int | None:
         with _short_lock_waits() as cursor:
             rows: int = _value(cursor, _TAIL_LENGTH)
             return rows
-    except _Locked:
+    except LockTimeout:
         return None
 
 
@@ -193,21 +198,11 @@ def _writers(cursor: CursorWrapper, among: list[str] | None = None) -> list[str]
     return writers
 
 
-class _Locked(Exception):
-    pass
-
-
 @contextmanager
 def _short_lock_waits(seconds: float = FOLD_LOCK_TIMEOUT_SECONDS) -> Iterator[CursorWrapper]:
-    """Run a transaction that waits at most so long for each lock. Raise _Locked."""
-    try:
-        with transaction.atomic(durable=True), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds * 1000:.0f}ms"])
-            yield cursor
-    except OperationalError as error:
-        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
-            raise _Locked from error  # on Citus, a deadlock with a writer is resolved by canceling this
-        raise
+    """Run a transaction that waits at most so long for each lock. Raise LockTimeout."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor, lock_timeout(cursor, seconds):
+        yield cursor
 
 
 def lock_watermark(cursor: CursorWrapper, wait_policy: Literal["", "SKIP LOCKED"] = "") -> Watermarks | None:

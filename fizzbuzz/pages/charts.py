@@ -64,11 +64,11 @@ class Chart(NamedTuple):
     labels: list[datetime]
 
 
-def chart(window: str, buckets: list[Bucket]) -> Chart:
-    """Return the chart of `activity(window)`."""
+def chart(period: str, buckets: list[Bucket]) -> Chart:
+    """Return the chart of `activity(period)`."""
     most = max(bucket.total for bucket in buckets)
     top = _round_up(most)
-    axis = AXES[window]
+    axis = AXES[period]
     return Chart(
         axis=axis,
         total=sum(bucket.total for bucket in buckets),

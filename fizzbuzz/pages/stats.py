@@ -22,16 +22,16 @@ MAX_AGE_SECONDS = 1
 
 
 class _Download(NamedTuple):
-    window: str
+    period: str
     format_: exporting.Format
 
 
-def _render_stats(window: str) -> Rendered:
-    buckets = activity.activity(window)
+def _render_stats(period: str) -> Rendered:
+    buckets = activity.activity(period)
     context = {
-        "window": window,
+        "period": period,
         "axes": charts.AXES,
-        "chart": charts.chart(window, buckets),
+        "chart": charts.chart(period, buckets),
         "buckets": buckets,
         "top": ranking.top(ranking.MAX_RANK),
         "max_rank": ranking.MAX_RANK,
@@ -51,22 +51,22 @@ def _render_most_common(format_: exporting.Format) -> Rendered:
 
 def _render_activity(download: _Download) -> Rendered:
     """The data of the chart."""
-    window, format_ = download
+    period, format_ = download
     columns = ("start", *Kind)
     rows = [
         (bucket.start.strftime("%Y-%m-%dT%H:%M:%SZ"), *(bucket.counts[kind] for kind in Kind))
-        for bucket in activity.activity(window)
+        for bucket in activity.activity(period)
     ]
-    return _download(f"activity-{window}", format_, exporting.export_rows(columns, rows, format_))
+    return _download(f"activity-{period}", format_, exporting.export_rows(columns, rows, format_))
 
 
 def _render_submissions(download: _Download) -> Rendered:
-    """The newest submissions of the window."""
-    window, format_ = download
-    since = activity.activity(window)[0].start
+    """The newest submissions of the period."""
+    period, format_ = download
+    since = activity.activity(period)[0].start
     newest = Submission.objects.newest(MAX_DOWNLOAD_ROWS).between(since, None)
     # In memory, not streamed: a slow client must not hold a database connection.
-    return _download(f"submissions-{window}", format_, b"".join(exporting.export_submissions(newest, format_)))
+    return _download(f"submissions-{period}", format_, b"".join(exporting.export_submissions(newest, format_)))
 
 
 def _download(name: str, format_: exporting.Format, body: bytes) -> Rendered:
@@ -82,7 +82,7 @@ submissions_file = SharedCalls(_render_submissions, MAX_AGE_SECONDS)
 
 @require_safe
 def stats(request: HttpRequest) -> HttpResponse:
-    return page(_window(request)).response(request)
+    return page(_period(request)).response(request)
 
 
 @require_safe
@@ -92,16 +92,16 @@ def download_top(request: HttpRequest, format_: exporting.Format) -> HttpRespons
 
 @require_safe
 def download_activity(request: HttpRequest, format_: exporting.Format) -> HttpResponse:
-    return activity_file(_Download(_window(request), format_)).response(request)
+    return activity_file(_Download(_period(request), format_)).response(request)
 
 
 @require_safe
 def download_submissions(request: HttpRequest, format_: exporting.Format) -> HttpResponse:
-    return submissions_file(_Download(_window(request), format_)).response(request)
+    return submissions_file(_Download(_period(request), format_)).response(request)
 
 
-def _window(request: HttpRequest) -> str:
-    window = request.GET.get("window", "hour")
-    if window not in activity.PERIODS:
+def _period(request: HttpRequest) -> str:
+    period = request.GET.get("window", "hour")
+    if period not in activity.PERIODS:
         raise BadRequest(f"Unknown window. Choose one of: {', '.join(activity.PERIODS)}.")
-    return window
+    return period

@@ -25,8 +25,8 @@ from fizzbuzz.pages.rendered import Rendered
 from fizzbuzz.pages.same_origin import require_same_origin
 from fizzbuzz.submissions import idempotency, record
 
-TOP = 3
-LATEST = 7
+TOP_ROWS = 3
+LATEST_ROWS = 7
 MAX_AGE_SECONDS = 1
 
 # Of the page of a number: its placeholders as the template escapes them, and the templates of what they stand for.
@@ -43,8 +43,8 @@ class _FirstPage(NamedTuple):
 
 def _render_first_page(_: None) -> _FirstPage:
     data = {
-        "top": ranking.top(TOP),
-        "latest": activity.latest(LATEST),
+        "top": ranking.top(TOP_ROWS),
+        "latest": activity.latest(LATEST_ROWS),
         "chart": chart("hour", activity.activity("hour")),
     }
     live = render_to_string("_live.html", data)

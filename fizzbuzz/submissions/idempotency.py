@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import psycopg
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
+from core.db.locks import LockTimeout, lock_timeout
 from fizzbuzz import metrics
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz.submissions import outcomes, record
@@ -93,13 +93,11 @@ def _record(numbers: Sequence[int], channel: metrics.Channel, name: str) -> list
 
 def _take(name: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{KEY_LOCK_TIMEOUT_SECONDS * 1000:.0f}ms"])
         try:
-            cursor.execute(_TAKE, {"key": name})
-        except OperationalError as error:
-            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-                raise KeyInProgress from error
-            raise
+            with lock_timeout(cursor, KEY_LOCK_TIMEOUT_SECONDS):
+                cursor.execute(_TAKE, {"key": name})
+        except LockTimeout as error:
+            raise KeyInProgress from error
         if not cursor.fetchone():
             raise _Conflict
 

@@ -6,10 +6,11 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-import psycopg
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.db.backends.utils import CursorWrapper
+
+from core.db.locks import LockTimeout, lock_timeout
 
 LOG = "fizzbuzz_submission"
 DEFAULT_SHARDS = 8  # a batch insert costs one statement per shard; see docs/scaling.md
@@ -98,20 +99,17 @@ class Command(BaseCommand):
         """Distribute the log, and return how long writers had to wait, in seconds."""
         begin = time.monotonic()
         try:
-            with transaction.atomic(durable=True):
-                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_TIMEOUT_SECONDS}s"])
+            with transaction.atomic(durable=True), lock_timeout(cursor, LOCK_TIMEOUT_SECONDS):
                 cursor.execute("SELECT set_config('citus.shard_count', %s, true)", [str(shards)])
                 cursor.execute(f"LOCK TABLE {LOG} IN SHARE ROW EXCLUSIVE MODE")
                 begin = time.monotonic()
                 cursor.execute("SELECT create_distributed_table(%s, 'id')", [LOG])
-        except OperationalError as error:
-            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-                raise CommandError(
-                    f"Could not lock the log within {LOCK_TIMEOUT_SECONDS} s. Nothing was changed; "
-                    "try again when no import or other long transaction is running."
-                ) from error
-            raise CommandError(f"The log was not distributed: {error}".strip()) from error
-        except ProgrammingError as error:
+        except LockTimeout as error:
+            raise CommandError(
+                f"Could not lock the log within {LOCK_TIMEOUT_SECONDS} s. Nothing was changed; "
+                "try again when no import or other long transaction is running."
+            ) from error
+        except (OperationalError, ProgrammingError) as error:
             raise CommandError(f"The log was not distributed: {error}".strip()) from error
         seconds = time.monotonic() - begin
         # The coordinator still stores its hidden copy of the rows: free the space.
