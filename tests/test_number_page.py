@@ -36,7 +36,7 @@ def test_number_page_takes_one_query(client: Client, django_assert_num_queries: 
 def test_number_page_shows_all_facts(client: Client) -> None:
     append(7, 15, 15, 15)
     days = [datetime(2026, 1, day, 12, 3, 4, tzinfo=UTC) for day in (1, 2, 31)]
-    for submission, day in zip(Submission.objects.filter(number=15), days, strict=True):
+    for submission, day in zip(Submission.objects.filter(number=15).order_by("id"), days, strict=True):
         Submission.objects.filter(id=submission.id).update(created_at=day)
 
     response = client.get("/numbers/15")
