@@ -44,7 +44,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         try:
             connection: Any = super().get_new_connection(conn_params)
             if self.pool:
-                connection = pool.replaced_if_lost(self.pool, connection)
+                connection = pool.verified(self.pool, connection)
         except BaseException:
             self._release_read_slot()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from functools import cache
 from threading import BoundedSemaphore
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -41,10 +42,28 @@ def release_read_slot() -> None:
     _read_slots().release()
 
 
+def verified(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:
+    """Return this connection of the pool, or another if it does not answer. Raises psycopg.OperationalError.
+
+    A write needs this round trip: without it, a connection that hangs leaves the outcome of the write unknown.
+    """
+    ends = monotonic() + settings.DATABASE_POOL_TIMEOUT_SECONDS
+    while True:
+        try:
+            pool.check_connection(taken)
+        except BaseException as error:
+            pool.putconn(taken)
+            if not isinstance(error, psycopg.OperationalError) or monotonic() > ends:
+                raise
+            taken = pool.getconn()
+        else:
+            return taken
+
+
 def replaced_if_lost(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:
     """Return this connection of the pool, or another if the server has closed it. Raises psycopg.OperationalError.
 
-    The pool's own check is a round trip for each request.
+    For reads, which may be repeated.
     """
     while taken.is_lost():
         pool.putconn(taken)
