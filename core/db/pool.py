@@ -42,9 +42,9 @@ def release_read_slot() -> None:
 
 
 def replaced_if_lost(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:
-    """Return this connection of the pool, or another if the server has closed it. Raises psycopg.OperationalError.
+    """Return this pooled connection, or another if the server has closed it. Raise psycopg.OperationalError.
 
-    The pool's own check is a round trip for each request.
+    Used instead of the pool's own check, which takes a round trip per request.
     """
     while taken.is_lost():
         pool.putconn(taken)
