@@ -1,4 +1,4 @@
-"""URLs that answer a constant, beside the service's own: what the cheapest request of each kind costs."""
+"""The service's URLs, and views that return a constant, to measure the cheapest request of each kind."""
 
 from __future__ import annotations
 

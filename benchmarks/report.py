@@ -109,7 +109,7 @@ def about() -> dict[str, str]:
 
 
 def write() -> None:
-    """Write both files from the results that exist. Of the other parts, keep what was written before."""
+    """Write both files from the results that exist. The text of the other parts stays unchanged."""
     results = {part: json.loads(file.read_text()) for part in PARTS if (file := RESULTS / f"{part}.json").exists()}
     MARKDOWN.parent.mkdir(exist_ok=True)
     before = MARKDOWN.read_text() if MARKDOWN.exists() else ""

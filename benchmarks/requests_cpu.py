@@ -1,4 +1,4 @@
-"""What each page and read costs in one process, without gunicorn around it: `benchmarks cpu` runs this.
+"""CPU time of each page and read in one process, without gunicorn. `benchmarks cpu` runs this.
 
 As in a worker, gevent is in place, connections come from the pool, and metrics are counted in shared memory.
 Prints {case: [µs of CPU a request, one for each round]}.
@@ -11,7 +11,7 @@ if __name__ == "__main__":
 
     monkey.patch_all()
 
-import json  # gevent patches first, as in a worker
+import json  # after gevent has patched the standard library, as in a worker
 import os
 import sys
 import time
@@ -69,7 +69,7 @@ def measure(serve: Application, rounds: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         turns = [{case: _turn(serve, case) for case in CASES} for _ in range(TURNS)]
         for case in CASES:
-            # What disturbs only adds: the best of many short turns is the code's own.
+            # Other processes can only add time, so the minimum of many short turns is the closest to the code's own.
             taken[case].append(min(turn[case] for turn in turns))
     return taken
 
@@ -98,7 +98,7 @@ def _request(serve: Application, case: str, body: bytes = b'{"number": 7}') -> N
 def _start_response(status: str, headers: Any, error: Any = None) -> Callable[[bytes], object]:
     if not status.startswith("20"):
         raise RuntimeError(status)
-    return sys.stdout.buffer.write  # the old way to answer, which nobody goes
+    return sys.stdout.buffer.write  # WSGI requires a write function; Django does not call it
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class NumberWithCount(NamedTuple):
 
 
 class LogRow(NamedTuple):
-    """Some of a Submission's attributes, for pages of many."""
+    """A submission as the API lists it, with its time as text."""
 
     id: int
     number: int
@@ -71,7 +71,7 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         return query.annotate(sql_result=models.Case(number, default="sql_kind"))
 
     def rows(self) -> list[LogRow]:
-        """Return the rows, without what Django does around a statement. Parsing their times would cost the most."""
+        """Return named tuples instead of Submissions, with the time as text: parsing times dominates a page's cost."""
         query = self.values_list("id", "number", IsoTime("created_at")).query
         try:
             return [LogRow._make(row) for row in reader.rows(*query.sql_with_params())]

@@ -57,7 +57,7 @@ def _kind_of_remainder(remainder: int) -> Kind:
     return Kind.NUMBER
 
 
-# Of each remainder: its kind, and its result where that is not the number itself.
+# Kind and result of each remainder. The result is empty where it is the number itself.
 _KINDS = [(kind, "" if kind is Kind.NUMBER else kind.value) for kind in map(_kind_of_remainder, range(_PERIOD))]
 
 

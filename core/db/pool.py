@@ -43,7 +43,7 @@ def release_read_slot() -> None:
 
 
 def verified(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:
-    """Return this connection of the pool, or another if it does not answer. Raises psycopg.OperationalError.
+    """Return this connection of the pool, or another if it does not answer. Raise psycopg.OperationalError.
 
     A write needs this round trip: without it, a connection that hangs leaves the outcome of the write unknown.
     """
@@ -61,9 +61,9 @@ def verified(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection
 
 
 def replaced_if_lost(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:
-    """Return this connection of the pool, or another if the server has closed it. Raises psycopg.OperationalError.
+    """Return this pooled connection, or another if the server has closed it. Raise psycopg.OperationalError.
 
-    For reads, which may be repeated.
+    For reads, which may be repeated: the pool's own check takes a round trip per request.
     """
     while taken.is_lost():
         pool.putconn(taken)

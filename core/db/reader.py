@@ -1,4 +1,4 @@
-"""Single statements that read, without what Django does around each: it takes twice the CPU time."""
+"""Single statements that read, without Django's own work per statement, which doubles the CPU time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from core.db.deadline import DeadlineConnection
 def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
     """Return the rows of a statement that only reads. Raises Django's DatabaseError.
 
-    It is prepared, and runs on a connection of the pool in a transaction of its own. Without a pool, it runs on
-    Django's connection; also where Django holds one of the pool, since a request that waits for a second one could
-    wait for others that do the same.
+    The statement is prepared, and runs on a pooled connection in its own transaction. It runs on Django's connection
+    if there is no pool, or if Django already holds a pooled one: requests that each wait for a second connection could
+    block each other.
     """
     django: Any = connections["default"]  # core.db's
     if django.connection is not None or not django.pool:

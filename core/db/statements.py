@@ -1,4 +1,4 @@
-"""Metrics of the statements that do not go through Django, counted as Django's are."""
+"""Metrics of statements that bypass Django's cursors: the same metrics as for Django's own statements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def counted() -> Iterator[None]:
-    """Count the one statement of this block, its time and its error."""
+    """Count the statement that this block runs, its duration, and its error."""
     started_at = perf_counter()
     try:
         yield
@@ -31,7 +31,7 @@ def counted() -> Iterator[None]:
 
 
 def _count(count: Callable[[], object]) -> None:
-    """The statement may be committed, so a failure here must not become its own."""
+    """Update the metrics. The statement may be committed, so an error here must not fail the request."""
     try:
         _executed.inc()
         count()

@@ -1,4 +1,4 @@
-"""Base of the API's viewsets: DRF's, without the parts that this API does not use. They took half of the CPU time."""
+"""Base of the API's viewsets: DRF's without the parts that this API does not use, which took half of the CPU time."""
 
 from __future__ import annotations
 
@@ -47,14 +47,17 @@ class BaseViewSet(ViewSet):
 
 
 def answer(request: Request, data: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponseBase:
-    """As DRF's Response, of JSON types only. Plain JSON is written at once, not by way of a template response."""
+    """Return a response like DRF's Response. Plain JSON is encoded directly, because a template response takes longer.
+
+    The data may contain only JSON types.
+    """
     if request.accepted_media_type != JSONRenderer.media_type:  # a browser, or a program that wants it indented
         return Response(data, status, headers=headers)
     return HttpResponse(_encode(data).encode(), JSONRenderer.media_type, status, headers=headers)
 
 
 def revalidated(request: Request, response: HttpResponseBase) -> HttpResponseBase:
-    """Return the response with an ETag, or a 304 if the client has the same already."""
+    """Return the response with an ETag, or a 304 if it equals the If-None-Match header."""
     if isinstance(response, Response):
         response.add_post_render_callback(lambda rendered: _conditional(request, rendered))
         return response

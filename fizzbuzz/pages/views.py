@@ -29,7 +29,7 @@ TOP_ROWS = 3
 LATEST_ROWS = 7
 MAX_AGE_SECONDS = 1
 
-# Of the page of a number: its placeholders as the template escapes them, and the templates of what they stand for.
+# Placeholders in the page of a number, as the template escapes them, and the templates that replace them.
 CHANGING_PARTS = {"&lt;submitted&gt;": "_number_submitted.html", "&lt;facts&gt;": "_number_facts.html"}
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,10 @@ def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
 
 @lru_cache(64)
 def _render_frame(facts: NumberFacts, scheme: str, host: str) -> str:
-    """Return the page of a number without what changes by its submissions: three quarters of the CPU time."""
+    """Return the page of a number with placeholders for the parts that change with each submission.
+
+    This part takes three quarters of the CPU time of the page, so it is cached.
+    """
     value = facts.number
     context = {
         "number": facts,
