@@ -40,6 +40,8 @@ def log(transactional_db: None) -> None:
         ({"since": "2026-01-31T13:00", "until": "2026-01-31T13:00:00.000001"}, {7: 1, 15: 1}),
         ({"since": "2026-01-31"}, {15: 3, 7: 1}),
         ({"until": "2026-01-31"}, {}),
+        ({"until": "0001-01-01T00:00:00+00:40"}, {}),
+        ({"until": "9999-12-31T23:59:59-00:40"}, {15: 3, 7: 1}),
         ({"since": "2026-01-31T14:00:00Z", "until": "2026-01-31T13:00:00Z"}, {}),
         ({"limit": "1", "since": "2026-01-31"}, {15: 3}),
         ({"since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59Z"}, {15: 3, 7: 1}),
@@ -72,12 +74,6 @@ def test_unescaped_plus_has_its_own_message(client: Client, offset: str) -> None
 
     detail = "In a URL, + is decoded as a space. Use %2B instead, as in 2026-01-31T12:00:00%2B01:00."
     assert (response.status_code, response.json()["errors"]) == (400, [{"parameter": "since", "detail": detail}])
-
-
-def test_time_out_of_range_is_rejected(client: Client) -> None:
-    response = client.get("/api/most_common", {"since": "0001-01-01T00:00:00+14:00"})
-
-    assert (response.status_code, response.json()["detail"]) == (400, "Datetime value out of range.")
 
 
 @contextmanager

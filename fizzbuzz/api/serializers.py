@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -130,6 +130,13 @@ class TimeField(serializers.DateTimeField):
                     "In a URL, + is decoded as a space. Use %2B instead, as in 2026-01-31T12:00:00%2B01:00."
                 ) from None
             raise
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        """Return the time in UTC. Within a day of the first or last year that has none, return the nearest that has."""
+        try:
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        except OverflowError:
+            return datetime.max.replace(tzinfo=UTC) if value.year == MAXYEAR else datetime.min.replace(tzinfo=UTC)
 
 
 class MostCommonQuery(serializers.Serializer):
