@@ -82,7 +82,9 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     if worker.age == 1:
-        print(f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop", flush=True)  # noqa: T201 - for the person who started it
+        message = f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop\n"
+        with suppress(OSError):  # a full disk or a closed pipe; `print` would fail again at the worker's exit
+            os.write(1, message.encode())
 
 
 def pre_request(worker: Any, request: Any) -> None:
@@ -114,7 +116,12 @@ def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
     load = [sys.executable, "-c", "import fizzbuzz_site.wsgi"]
     try:
         subprocess.run(
-            load, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=LOAD_TIMEOUT_SECONDS, check=True
+            load,
+            cwd=server.cfg.chdir,  # gunicorn enters it again, and exits if it was deleted
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=LOAD_TIMEOUT_SECONDS,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         reason = (getattr(error, "stderr", None) or b"").decode(errors="replace") or error

@@ -1,4 +1,4 @@
-"""libpq's environment variables, and HOST."""
+"""Environment variables of libpq and gunicorn, and HOST."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ LIBPQ = {each.envvar.decode(): "nonsense" for each in Conninfo.get_defaults() if
     "PGHOSTADDR": "192.0.2.1",
     "PGTARGETSESSIONATTRS": "standby",
 }
+# Set by gunicorn for a master that replaces another one.
+GUNICORN = {"GUNICORN_PID": "1", "GUNICORN_FD": "0"}
+EMPTY = {"DJANGO_SETTINGS_MODULE": "", "WEB_CONCURRENCY": ""}
 # These are used with DATABASE_URL, for passwords and encryption that it does not contain.
 KEPT = re.compile(r"PG(PASS|SSL|GSS|KRB|REQUIRE|CHANNELBINDING|M(IN|AX)PROTOCOL)")
 
@@ -35,8 +38,8 @@ def server(data_dir: Path) -> Iterator[Server]:
     server.release()
 
 
-def test_service_ignores_libpq_variables_and_listens_on_both_ip_versions(data_dir: Path) -> None:
-    service = Service(DATA_DIR=str(data_dir), HOST="::", WEB_CONCURRENCY="", **LIBPQ)
+def test_service_ignores_others_variables_and_listens_on_both_ip_versions(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir), HOST="::", **EMPTY, **GUNICORN, **LIBPQ)
     port = service.address.rpartition(":")[2]
 
     service.address = f"http://127.0.0.1:{port}"

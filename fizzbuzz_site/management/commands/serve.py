@@ -11,6 +11,7 @@ import time
 import traceback
 from argparse import ArgumentParser
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -23,6 +24,8 @@ from django.db.migrations.executor import MigrationExecutor
 from fizzbuzz_site.gunicorn import SIGNALS
 
 OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("core", "embedded", "fizzbuzz"))
+# They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
+GUNICORN_VARIABLES = ["GUNICORN_FD", "GUNICORN_PID", "LISTEN_FDS", "LISTEN_PID"]
 MIGRATION_LOCK = 0x46495A5A  # key of the advisory lock: "FIZZ"
 
 
@@ -111,6 +114,9 @@ class Command(BaseCommand):
     def _become_gunicorn(self, listener: socket.socket) -> None:
         """Replace this process by gunicorn's master, which then gets the signals and acquires the embedded server."""
         _ensure_temporary_folder()
+        _ensure_working_folder()
+        for name in GUNICORN_VARIABLES:
+            os.environ.pop(name, None)
         listener.set_inheritable(True)
         host, port = listener.getsockname()[:2]
         os.environ["FIZZBUZZ_SERVED_AT"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -136,6 +142,14 @@ def _ensure_temporary_folder() -> None:
         if not settings.EMBEDDED:
             raise CommandError("No temporary folder is writable: mount one at /tmp, or set TMPDIR") from error
         os.environ["TMPDIR"] = tempfile.tempdir = str(settings.DATA_DIR)
+
+
+def _ensure_working_folder() -> None:
+    """If the working folder was deleted, use another one: gunicorn requires one."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.chdir(settings.BASE_DIR)
 
 
 def _locked(cursor: CursorWrapper) -> bool:
