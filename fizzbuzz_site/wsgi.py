@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from django.conf import settings
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.wsgi import get_wsgi_application
 from django.template import TemplateSyntaxError
 from django.template.loader import get_template
@@ -28,11 +29,17 @@ def _handle(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
 
 
 application = take_chunks(_handle)
-# Load URLs and templates now, because a worker that can't load them must not become ready.
+# Load URLs, templates and static files' names now: a worker that can't load them must not become ready.
 get_resolver().check()
 for path in (settings.BASE_DIR / "templates").rglob("*.html"):
     try:
         get_template(str(path.relative_to(settings.BASE_DIR / "templates")))
     except TemplateSyntaxError as error:
         error.add_note(f"in {path}")
+        raise
+for path in (settings.BASE_DIR / "static").iterdir():
+    try:
+        staticfiles_storage.url(path.name)
+    except ValueError as error:
+        error.add_note("staticfiles/ is missing or outdated: run manage.py collectstatic --noinput")
         raise

@@ -60,6 +60,19 @@ def test_service_does_not_start_with_broken_code(copy: Path, data_dir: Path, bro
     assert processes(data_dir) == []
 
 
+def test_service_does_not_start_with_outdated_static_files(copy: Path, data_dir: Path) -> None:
+    (copy / "static/new.css").touch()
+
+    process = manage_in(copy, "serve", PORT="0", DATA_DIR=str(data_dir))
+    out, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (1, "")
+    assert errors.endswith(
+        "ValueError: Missing staticfiles manifest entry for 'new.css'\n"
+        "staticfiles/ is missing or outdated: run manage.py collectstatic --noinput\n"
+    )
+
+
 def test_reload_of_broken_code_keeps_the_workers(copy: Path, data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir))
     try:
