@@ -180,6 +180,8 @@ def test_service_starts_where_temporary_folders_are_read_only_and_from_any_folde
     only_root()
     if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("unshare is not allowed")
+    if {"tmp", "var"} & set(ROOT.parts[1:2]):
+        pytest.skip(f"needs a checkout elsewhere: the folders that this test hides hold {ROOT}")
     environment = {"PATH": os.environ["PATH"], "DATA_DIR": "/mnt", "PORT": "0"}
     service = subprocess.Popen(
         ["unshare", "--mount", "sh", "-ec", RESTRICTED, "sh", data_dir, sys.executable, ROOT],

@@ -23,7 +23,7 @@ TEXT = (ROOT / "docs/operations.md").read_text()
 BACKUP, RESTORE, DUMP, MOVE = re.findall(
     r"^```sh\n(.*?)^```$", (ROOT / "docs/deployment.md").read_text(), re.DOTALL | re.MULTILINE
 )
-EXACT = "Every count is what the log says.\n"
+EXACT = "All counts match the log.\n"
 
 
 @pytest.fixture
