@@ -121,7 +121,7 @@ class SubmissionAdmin(admin.ModelAdmin):
         if submissions.query.is_empty():  # the list view shows the reason
             return redirect("../")
         name = {"Content-Disposition": 'attachment; filename="submissions.csv"'}
-        return StreamingHttpResponse(exporting.download(submissions, "csv"), content_type="text/csv", headers=name)
+        return StreamingHttpResponse(exporting.Download(submissions, "csv"), content_type="text/csv", headers=name)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

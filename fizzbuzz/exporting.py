@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Generator, Iterable
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Literal, get_args
 
 from django.db import connection
@@ -44,26 +43,28 @@ def export_submissions(submissions: SubmissionQuerySet, format_: Format) -> Gene
         yield from _blocks(cursor, submissions, format_)
 
 
-def download(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
+class Download(Iterator[bytes]):
     """Like `export_submissions`, for a slow client: on a private connection, without a statement timeout.
 
-    Raise Busy, and any error of the first block, before the response starts.
+    Raise Busy, and any error of the first block, before the response starts. `close` ends it at any time; a generator
+    that was not started would do nothing there.
     """
-    blocks = _blocks_of_own_connection(submissions, format_)
-    first = next(blocks)
-    return _continued(first, blocks)
+
+    def __init__(self, submissions: SubmissionQuerySet, format_: Format) -> None:
+        self._blocks = _blocks_of_own_connection(submissions, format_)
+        self._first = [next(self._blocks)]
+
+    def __next__(self) -> bytes:
+        return self._first.pop() if self._first else next(self._blocks)
+
+    def close(self) -> None:
+        self._blocks.close()
 
 
 def _blocks_of_own_connection(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
     with downloads.slot(), connection.wrap_database_errors, connect_with_deadline(BLOCK_TIMEOUT_SECONDS) as database:
         database.execute("SET LOCAL statement_timeout = 0")
         yield from _blocks(ClientCursor(database), submissions, format_)
-
-
-def _continued(first: bytes, blocks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
-    with closing(blocks):
-        yield first
-        yield from blocks
 
 
 def _blocks(
