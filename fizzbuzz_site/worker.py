@@ -41,6 +41,7 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     metrics_slot: int | None = None
+    _quitting = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -71,6 +72,15 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """Return the timeout for a connection's next request."""
         self._connections[gevent.getcurrent()].idle = True
         return gevent.Timeout(self.cfg.keepalive if self.alive else FIRST_REQUEST_TIMEOUT_SECONDS, False)  # noqa: FBT003 - positional-only
+
+    def run(self) -> None:
+        super().run()
+        if self._quitting:
+            gevent.sleep(1)  # gunicorn raises SystemExit here after 0.1 s; at Python's exit, it would be logged
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        self._quitting = True
+        super().handle_quit(sig, frame)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
