@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
+from typing import ClassVar
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
@@ -18,23 +20,30 @@ if GEVENT:
     from gevent.threadpool import ThreadPool
 
 NICENESS = 10  # of the hashing thread, so that the threads of requests have priority
+PAUSE_RATIO = 2  # seconds until the next hash may begin, per second of the last one
 
 hashing = Bulkhead("passwords are being checked", limit=1, wait_seconds=5)
 
 
 class PasswordHasher(PBKDF2PasswordHasher):
-    """Django's default hasher, limited to one hash (0.6 s of CPU) at a time per process. Raises Busy.
+    """Django's default hasher, limited to one hash (0.6 s of CPU) at a time and a third of a core per process.
 
-    A gevent worker hashes in a native thread, which releases the GIL.
+    Raises Busy. A gevent worker hashes in a native thread, which releases the GIL.
     """
+
+    _next_start: ClassVar[float] = 0.0  # time.monotonic()
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         release_connection()  # a waiting login must not hold a pooled connection
         with hashing.slot():
+            time.sleep(max(0.0, self._next_start - time.monotonic()))
+            begun = time.monotonic()
             if GEVENT:
                 hashed: str = _threads().apply(_hash_at_low_priority, (super().encode, password, salt, iterations))
-                return hashed
-            return super().encode(password, salt, iterations)
+            else:
+                hashed = super().encode(password, salt, iterations)
+            PasswordHasher._next_start = time.monotonic() + PAUSE_RATIO * (time.monotonic() - begun)
+            return hashed
 
 
 @cache

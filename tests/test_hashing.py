@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,6 +78,18 @@ def test_hash_uses_djangos_iterations_and_existing_hashes_stay_valid() -> None:
     assert check_password("correct horse", old)
     assert not check_password("wrong horse", old)
     assert make_password("correct horse").startswith(f"pbkdf2_sha256${PBKDF2PasswordHasher.iterations}$")
+
+
+def test_hashing_takes_at_most_a_third_of_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing.PasswordHasher, "_next_start", 0.0)
+    begun = time.monotonic(), time.process_time()
+
+    for _ in range(3):
+        make_password("correct horse")
+
+    seconds, cpu_seconds = time.monotonic() - begun[0], time.process_time() - begun[1]
+    hash_seconds = cpu_seconds / 3
+    assert seconds > 3 * hash_seconds + 2 * hashing.PAUSE_RATIO * 0.9 * hash_seconds
 
 
 @commits
