@@ -182,6 +182,35 @@ def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypat
     }
 
 
+def test_reads_are_rejected_if_the_tail_beyond_a_kept_limit_is_too_long(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when ten million rows are committed while the limit waits for their writer."""
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        fold_scheduler.scheduler.step()
+        late.execute(INSERT, [[7] * 6])
+        late.commit()
+
+    assert fold_scheduler.scheduler.step() == 2
+    assert client.get("/api/most_common").status_code == 503
+    assert fold_scheduler.scheduler.step() == 6
+    assert client.get("/api/most_common").status_code == 200
+
+
+def test_failed_fold_does_not_lift_the_limit_of_reads(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 0)
+    append(15)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE fizzbuzz_numbercount RENAME TO elsewhere")
+        fold_scheduler.scheduler.step()
+        cursor.execute("ALTER TABLE elsewhere RENAME TO fizzbuzz_numbercount")
+
+    assert client.get("/api/most_common").status_code == 503
+
+
 def test_activity_is_rejected_while_the_tail_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "known_tail_rows", ranking.MAX_TAIL_ROWS + 1)
 

@@ -54,7 +54,6 @@ class FoldScheduler:
             rows = self._fold_tail()
         except Exception as error:
             self._forget()
-            ranking.known_tail_rows = 0
             if isinstance(error, LogReplaced):
                 return 0
             metrics.folds.labels("failed").inc()
@@ -66,8 +65,7 @@ class FoldScheduler:
         return rows
 
     def _fold_tail(self) -> int:
-        tail = ranking.known_tail_rows = folding.tail_length() or 0
-        if not tail:
+        if not _measure_tail():
             self._forget()
             return 0
         if self._limit is None:
@@ -80,10 +78,9 @@ class FoldScheduler:
         self._forget()
         while rows := _fold(newest):
             folded += rows
+            _measure_tail()  # the limit may be old, and the tail beyond it long
             if rows < folding.MAX_ROWS_PER_FOLD:
-                ranking.known_tail_rows = 0  # except for rows recorded since
                 break
-            ranking.known_tail_rows = max(0, tail - folded)
         return folded
 
     def _forget(self) -> None:
@@ -109,6 +106,12 @@ def fold_when_settled(limit: FoldLimit) -> None:
             time.sleep(0.01)
         elif rows < folding.MAX_ROWS_PER_FOLD:
             return
+
+
+def _measure_tail() -> int:
+    """Return the length of the tail, and let the reads know it. Zero if it can't be measured at the moment."""
+    ranking.known_tail_rows = folding.tail_length() or 0
+    return ranking.known_tail_rows
 
 
 def _fold(newest: int) -> int | None:
