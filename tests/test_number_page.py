@@ -47,8 +47,8 @@ def test_number_page_shows_all_facts(client: Client) -> None:
         <dl class="facts">
           <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>3 times</dd></div>
           <div><dt>Rank</dt><dd>1</dd></div>
-          <div><dt>First</dt><dd><time datetime="2026-01-01T12:03:04+00:00">1 Jan 2026, 12:03 UTC</time> </dd></div>
-          <div><dt>Last</dt><dd><time datetime="2026-01-31T12:03:04+00:00">31 Jan 2026, 12:03 UTC</time> </dd></div>
+          <div><dt>First</dt><dd><time datetime="2026-01-01T12:03:04+00:00">1 Jan 2026, 12:03 UTC</time></dd></div>
+          <div><dt>Last</dt><dd><time datetime="2026-01-31T12:03:04+00:00">31 Jan 2026, 12:03 UTC</time></dd></div>
         </dl>
         <p class="share">Share it: <a href="/numbers/15" rel="bookmark">testserver/numbers/15</a>
           <copy-link></copy-link></p>

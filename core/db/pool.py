@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from functools import cache
-from threading import BoundedSemaphore
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
@@ -22,8 +22,12 @@ _is_read: ContextVar[bool] = ContextVar("is_read", default=False)
 
 
 @cache
-def _read_slots() -> BoundedSemaphore:
-    return BoundedSemaphore(max(1, settings.DATABASE_POOL_SIZE - RESERVED_CONNECTIONS))
+def _read_slots() -> SimpleQueue[None]:
+    """Return a queue of the free slots: gevent has a fast queue, but leaves threading's semaphores in Python."""
+    slots: SimpleQueue[None] = SimpleQueue()
+    for _ in range(max(1, settings.DATABASE_POOL_SIZE - RESERVED_CONNECTIONS)):
+        slots.put(None)
+    return slots
 
 
 def acquire_read_slot() -> bool:
@@ -33,13 +37,15 @@ def acquire_read_slot() -> bool:
     """
     if not _is_read.get():
         return False
-    if not _read_slots().acquire(timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS):
-        raise psycopg.OperationalError("all connections for reads are in use")
+    try:
+        _read_slots().get(timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS)
+    except Empty:
+        raise psycopg.OperationalError("all connections for reads are in use") from None
     return True
 
 
 def release_read_slot() -> None:
-    _read_slots().release()
+    _read_slots().put(None)
 
 
 def verified(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:

@@ -1,6 +1,8 @@
-"""Template filters that format numbers."""
+"""Template filters that format numbers and times."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 from django import template
 from django.utils.html import format_html, format_html_join
@@ -17,3 +19,10 @@ def grouped(number: int) -> SafeString | str:
     groups = ((group,) for group in f"{number:,}".split(","))
     spans = format_html_join(mark_safe("<wbr>"), "<span>{}</span>", groups)
     return format_html('<data class="grouped" value="{}">{}</data>', number, spans)
+
+
+@register.filter
+def moment(at: datetime) -> SafeString:
+    """Format a time to the minute, in UTC. Django's `date` filter takes four times the CPU time."""
+    utc = at.astimezone(UTC)
+    return format_html('<time datetime="{}">{}</time>', utc.isoformat(), f"{utc.day} {utc:%b %Y, %H:%M} UTC")
