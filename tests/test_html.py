@@ -103,7 +103,7 @@ def test_browsable_api_links_to_statistics_docs_and_feedback(client: Client, set
     html = client.get("/api/most_common", headers={"accept": "text/html"}).text
 
     for url, text in {"/stats": "Statistics", "/docs": "API docs", "https://example.com/": "Feedback"}.items():
-        assertInHTML(f'<li><a href="{url}">{text}</a></li>', html)
+        assertInHTML(f'<a href="{url}">{text}</a>', html)
 
 
 def test_feedback_link_needs_its_setting(client: Client) -> None:
