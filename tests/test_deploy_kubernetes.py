@@ -83,7 +83,10 @@ def test_kustomize_output_matches_the_schemas(tmp_path: Path, *, vault: bool) ->
     resources = list(yaml.safe_load_all(built))
 
     kinds = {*RESOURCES} | ({"ServiceAccount"} if vault else set())
+    (policy,) = (resource["spec"] for resource in resources if resource["kind"] == "NetworkPolicy")
+    ports = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
     assert {resource["kind"] for resource in resources} == kinds
+    assert ports == [53, 53, 5432, 6432, 6379, *([8200] if vault else [])]
     assert {resource["metadata"].get("namespace", "fizzbuzz") for resource in resources} == {"fizzbuzz"}
     for resource in resources:
         if resource["kind"] != "ServiceMonitor":  # a custom resource, without a schema in Kubernetes
