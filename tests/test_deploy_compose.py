@@ -41,6 +41,15 @@ def test_each_profile_starts_its_services() -> None:
     }
 
 
+def test_image_is_built_by_one_service_before_those_that_use_it() -> None:
+    users = {name: service for name, service in SERVICES.items() if service.get("image") == "fizzbuzz"}
+
+    assert {name for name, service in users.items() if "build" in service} == {"migrate", "migrate-citus"}
+    for name, service in users.items():
+        built = {*service["depends_on"]} & {"migrate", "migrate-citus"}
+        assert ("build" in service) ^ (bool(built) and service["pull_policy"] == "never"), name
+
+
 def test_no_service_depends_on_one_of_another_profile() -> None:
     for name, service in SERVICES.items():
         for dependency in service.get("depends_on", {}):
