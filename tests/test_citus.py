@@ -83,7 +83,13 @@ def test_distribute_checks_and_reports_each_step(empty: None) -> None:
             writer.execute("INSERT INTO fizzbuzz_submission (number) VALUES (7)")
             assert "Nothing was changed" in distribute()
         assert database.execute("SELECT count(*) FROM citus_tables").fetchone() == (0,)
-        assert f"{plan} Writers waited for" in distribute()
+        with psycopg.connect(CITUS_URL) as reader:
+            reader.execute("SELECT count(*) FROM fizzbuzz_submission")
+            report = distribute()
+        assert f"{plan} Writers waited for" in report
+        assert "Free the space later" in report
+        database.execute(report.rpartition("later: ")[2])
+        assert database.execute("SELECT pg_relation_size('fizzbuzz_submission')").fetchone() == (0,)
         assert "is distributed already: by id, in 8 shards. Nothing was changed." in distribute()
         assert "The log has 8 shards already" in distribute("--shards", "4")
         assert sorted(database.execute("SELECT number FROM fizzbuzz_submission").fetchall()) == [

@@ -41,6 +41,15 @@ def test_each_profile_starts_its_services() -> None:
     }
 
 
+def test_image_is_built_by_one_service_before_those_that_use_it() -> None:
+    users = {name: service for name, service in SERVICES.items() if service.get("image") == "fizzbuzz"}
+
+    assert {name for name, service in users.items() if "build" in service} == {"migrate", "migrate-citus"}
+    for name, service in users.items():
+        built = {*service["depends_on"]} & {"migrate", "migrate-citus"}
+        assert ("build" in service) ^ (bool(built) and service["pull_policy"] == "never"), name
+
+
 def test_no_service_depends_on_one_of_another_profile() -> None:
     for name, service in SERVICES.items():
         for dependency in service.get("depends_on", {}):
@@ -56,7 +65,7 @@ def test_each_container_is_unprivileged_limited_and_restarted() -> None:
         assert service["deploy"]["resources"]["limits"]["memory"]
         once = name in {"migrate", "migrate-citus", "citus-setup"}
         assert service["restart"] == ("no" if once else "unless-stopped")
-        assert service.get("healthcheck") or name in {"loki", "alloy"}, name
+        assert service["healthcheck"].get("disable", False) is once
         if service.get("user", "root") == "root" and service.get("image") not in UNPRIVILEGED:
             privileged.add(name)
 
@@ -90,6 +99,21 @@ def test_mounted_files_exist_and_variables_are_settings() -> None:
             assert source.startswith("/") or source in COMPOSE["volumes"] or (ROOT / source).exists(), (name, source)
         if service.get("image") == "fizzbuzz":
             assert set(service["environment"]) <= variables
+
+
+def test_configuration_files_name_the_services() -> None:
+    def read(path: str) -> str:
+        return (ROOT / "deploy" / path).read_text()
+
+    (job,) = yaml.safe_load(read("prometheus/prometheus.yml"))["scrape_configs"]
+    sources = read("grafana/provisioning/datasources/datasources.yml")
+    hosts = re.findall(r"http://(\w+):", read("alloy/config.alloy") + sources)
+
+    assert set(job["dns_sd_configs"][0]["names"]) == {name for name in SERVICES if name.startswith("web")}
+    assert re.findall(r"^server ([\w-]+):8080 ", read("nginx/upstream.conf"), re.MULTILINE) == ["web-1", "web-2"]
+    assert re.findall(r"'([\w-]+)'", read("citus/add-workers.sql")) == ["citus", "citus-worker-1", "citus-worker-2"]
+    assert re.findall(r"host=(\w+)", read("pgbouncer/pgbouncer.ini")) == ["db"]
+    assert set(hosts) == {"loki", "prometheus"} <= set(SERVICES)
 
 
 def test_service_works_as_the_role_that_compose_creates(data_dir: Path, tmp_path: Path) -> None:

@@ -62,6 +62,26 @@ def test_environment_has_only_settings_and_secret_files() -> None:
         assert container["envFrom"] == [{"configMapRef": {"name": RESOURCES["ConfigMap"]["metadata"]["name"]}}]
 
 
+def matches_operators_schema(resource: Any) -> bool:
+    """Return whether the Prometheus operator's schema knows all members of it. Raise ValueError if it is invalid."""
+    from cloudcoil.models.prometheus_operator import v1  # noqa: PLC0415 - other tests need not wait for it
+
+    model = getattr(v1, resource["kind"]).model_validate(resource)
+    known: Any = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return bool(known == resource)
+
+
+@pytest.mark.slow  # builds thousands of models
+def test_service_monitor_and_alerts_match_the_prometheus_operators_schemas() -> None:
+    monitor = RESOURCES["ServiceMonitor"]
+    alerts = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
+    rule = {"apiVersion": monitor["apiVersion"], "kind": "PrometheusRule", "metadata": {"name": "fizzbuzz"}}
+
+    assert matches_operators_schema(monitor)
+    assert matches_operators_schema(rule | {"spec": alerts})
+    assert not matches_operators_schema(rule | {"spec": alerts | {"misspelt": []}})
+
+
 @pytest.mark.django_db
 def test_probes_are_answered(client: Client) -> None:
     (container,) = pod("Deployment")["spec"]["containers"]
@@ -83,7 +103,10 @@ def test_kustomize_output_matches_the_schemas(tmp_path: Path, *, vault: bool) ->
     resources = list(yaml.safe_load_all(built))
 
     kinds = {*RESOURCES} | ({"ServiceAccount"} if vault else set())
+    (policy,) = (resource["spec"] for resource in resources if resource["kind"] == "NetworkPolicy")
+    ports = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
     assert {resource["kind"] for resource in resources} == kinds
+    assert ports == [53, 53, 5432, 6432, 6379, *([8200] if vault else [])]
     assert {resource["metadata"].get("namespace", "fizzbuzz") for resource in resources} == {"fizzbuzz"}
     for resource in resources:
         if resource["kind"] != "ServiceMonitor":  # a custom resource, without a schema in Kubernetes

@@ -11,7 +11,7 @@ from tests.service import ROOT
 
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md"]
 LINK = re.compile(r"\]\((?!\w+:)([^)#]*)(#[^)]*)?\)")
-PATH = re.compile(r"`([\w.*-]+/[\w./*-]+\.(?:css|js|md|py|sql|toml))`")
+PATH = re.compile(r"`([\w.*-]+/[\w./*-]+\.(?:alloy|conf|css|ini|js|md|py|sh|sql|toml|yml))`")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 

@@ -110,6 +110,19 @@ def test_fold_limit_is_discarded_after_a_failover() -> None:
             folding.is_settled(earlier)
 
 
+def test_fold_limit_of_a_distributed_log_is_discarded_if_it_was_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "is_distributed", lambda: True)
+    append(*range(10))
+    limit = folding.find_fold_limit()
+
+    assert folding.is_settled(limit)
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+    append(15)
+    with pytest.raises(folding.LogReplaced):
+        folding.is_settled(limit)
+
+
 @contextmanager
 def slow_commits(seconds: float) -> Iterator[None]:
     """Delay every commit of an INSERT, while it holds its locks, like a distant synchronous standby."""

@@ -31,7 +31,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
     def _configure_connection(self, connection: psycopg.Connection) -> bool:
         """Also set a statement timeout on pooled connections, which serve requests. Commands have none.
 
-        Behind PgBouncer, other clients would inherit the setting: there the role has it (docs/deployment.md).
+        Behind PgBouncer, other clients would inherit the setting: there its query_timeout applies (pgbouncer.ini).
         """
         changed: bool = super()._configure_connection(connection)
         if isinstance(connection, DeadlineConnection) and not settings.TRANSACTION_POOLING:

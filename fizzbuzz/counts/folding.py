@@ -108,12 +108,13 @@ def is_settled(limit: FoldLimit) -> bool:
 
     The limit may be arbitrarily old. Raise LogReplaced.
     """
-    if is_distributed():
-        return _writers_have_finished()
-    if not limit.writers:
+    distributed = is_distributed()
+    if distributed and not _writers_have_finished():
+        return False
+    if not distributed and not limit.writers:
         return True
     with connection.cursor() as cursor:
-        writers = _writers(cursor, among=limit.writers)
+        writers = [] if distributed else _writers(cursor, among=limit.writers)
         cursor.execute(_NEWEST)
         newest, server_started_at = cursor.fetchone()
     # After a failover or TRUNCATE, ids may be used again by transactions that are not in `writers`.

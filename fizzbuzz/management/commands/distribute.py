@@ -24,6 +24,7 @@ _UNHEALTHY = """
 _DISTRIBUTION = """
     SELECT citus_table_type, distribution_column, shard_count FROM citus_tables WHERE table_name = %s::regclass
 """
+_FREE = f"SELECT truncate_local_data_after_distributing_table('{LOG}')"
 _SIZE = f"SELECT pg_size_pretty(pg_total_relation_size('{LOG}')), max(id) FROM {LOG}"  # noqa: S608 - a constant
 
 
@@ -57,7 +58,8 @@ class Command(BaseCommand):
                 self.stdout.write(f"Would distribute {plan}. Writers would wait while the rows are copied.")
                 return
             seconds = self._distribute(cursor, shards)
-        self.stdout.write(f"Distributed {plan}. Writers waited for {seconds:.1f} s.")
+            self.stdout.write(f"Distributed {plan}. Writers waited for {seconds:.1f} s.")
+            self._free_local_copy(cursor)
 
     def _workers(self, cursor: CursorWrapper) -> list[str]:
         """Return host:port of the active workers. Raise CommandError if this database cannot be distributed."""
@@ -111,7 +113,15 @@ class Command(BaseCommand):
             ) from error
         except (OperationalError, ProgrammingError) as error:
             raise CommandError(f"The log was not distributed: {error}".strip()) from error
-        seconds = time.monotonic() - begin
-        # The coordinator still stores its hidden copy of the rows: free the space.
-        cursor.execute("SELECT truncate_local_data_after_distributing_table(%s)", [LOG])
-        return seconds
+        return time.monotonic() - begin
+
+    def _free_local_copy(self, cursor: CursorWrapper) -> None:
+        """Truncate the hidden rows that the coordinator still stores. It waits for readers, and all others for it."""
+        try:
+            with transaction.atomic(durable=True), lock_timeout(cursor, LOCK_TIMEOUT_SECONDS):
+                cursor.execute(_FREE)
+        except LockTimeout:
+            self.stderr.write(
+                "The coordinator still stores its own copy of the rows, because a long transaction reads the log. "
+                f"Free the space later: {_FREE}"
+            )
