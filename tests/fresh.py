@@ -15,9 +15,7 @@ def a_second_later() -> None:
         probes.checks,
         views.first_page,
         stats.page,
-        stats.activity_file,
-        stats.most_common_file,
-        stats.submissions_file,
+        stats.files,
     ):
         calls._slots.clear()
     views._render_number.cache_clear()

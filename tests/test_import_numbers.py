@@ -107,8 +107,12 @@ def test_error_names_the_invalid_line(file: Path, text: str) -> None:
     [
         (b"15\n7\n\xff\xfe\n", r"line 3: b'\xff\xfe': This line is not valid UTF-8."),
         (
+            b"1\n" * (importing.MAX_LINE_BYTES // 2 - 1) + b"15\xff7\n8\n",  # the bytes 15 end a block
+            r"line 524288: b'15\xff7': This line is not valid UTF-8.",
+        ),
+        (
             b"1\n" + b"0" * 3 * importing.MAX_LINE_BYTES,
-            f"line 2: b{'0' * 40!r}...: The line is longer than 1048576 bytes.",
+            f"line 2: {'0' * 40!r}...: The line is longer than 1048576 bytes.",
         ),
         (b"1\n" * importing.MAX_LINE_BYTES + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
         ("1\n".encode("utf-16") * importing.MAX_LINE_BYTES, f"line 2: '\\ufeff1': {rules.EXPECTED}"),
@@ -119,7 +123,7 @@ def test_error_names_the_invalid_line(file: Path, text: str) -> None:
             f"line 2: {'0' * 40!r}...: The line is longer than 1048576 bytes.",
         ),
     ],
-    ids=["bytes", "long", "far", "mark", "far in UTF-16", "half a character", "long in UTF-16"],
+    ids=["bytes", "bytes in two blocks", "long", "far", "mark", "far in UTF-16", "half a character", "long in UTF-16"],
 )
 def test_error_names_the_line_that_cannot_be_decoded(file: Path, content: bytes, problem: str) -> None:
     assert rejected(file, content) == problem

@@ -21,7 +21,10 @@ MAX_DOWNLOAD_ROWS = 10_000  # submissions in one download, which is rendered in 
 MAX_AGE_SECONDS = 1
 
 
-class _Download(NamedTuple):
+class _File(NamedTuple):
+    """A download; the period is empty if it has none."""
+
+    what: str
     period: str
     format_: exporting.Format
 
@@ -40,44 +43,42 @@ def _render_stats(period: str) -> Rendered:
     return Rendered(render_to_string("stats.html", context).encode())
 
 
-def _render_most_common(format_: exporting.Format) -> Rendered:
+def _most_common(period: str, format_: exporting.Format) -> bytes:
     columns = ("rank", "number", "result", "kind", "count")
-    rows = [
-        (rank, each.number, each.result, each.kind, each.count)
-        for rank, each in enumerate(ranking.top(ranking.MAX_RANK), start=1)
-    ]
-    return _download("most-common", format_, exporting.export_rows(columns, rows, format_))
+    top = enumerate(ranking.top(ranking.MAX_RANK), start=1)
+    rows = [(rank, each.number, each.result, each.kind, each.count) for rank, each in top]
+    return exporting.export_rows(columns, rows, format_)
 
 
-def _render_activity(download: _Download) -> Rendered:
+def _activity(period: str, format_: exporting.Format) -> bytes:
     """The data of the chart."""
-    period, format_ = download
-    columns = ("start", *Kind)
     rows = [
         (bucket.start.strftime("%Y-%m-%dT%H:%M:%SZ"), *(bucket.counts[kind] for kind in Kind))
         for bucket in activity.activity(period)
     ]
-    return _download(f"activity-{period}", format_, exporting.export_rows(columns, rows, format_))
+    return exporting.export_rows(("start", *Kind), rows, format_)
 
 
-def _render_submissions(download: _Download) -> Rendered:
+def _submissions(period: str, format_: exporting.Format) -> bytes:
     """The newest submissions of the period."""
-    period, format_ = download
     since = activity.activity(period)[0].start
     newest = Submission.objects.newest(MAX_DOWNLOAD_ROWS).between(since, None)
     # In memory, not streamed: a slow client must not hold a database connection.
-    return _download(f"submissions-{period}", format_, b"".join(exporting.export_submissions(newest, format_)))
+    return b"".join(exporting.export_submissions(newest, format_))
 
 
-def _download(name: str, format_: exporting.Format, body: bytes) -> Rendered:
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"'}
-    return Rendered(body, exporting.CONTENT_TYPES[format_], headers)
+DOWNLOADS = {"activity": _activity, "most-common": _most_common, "submissions": _submissions}
+
+
+def _render_file(file: _File) -> Rendered:
+    body = DOWNLOADS[file.what](file.period, file.format_)
+    name = f"{file.what}-{file.period}" if file.period else file.what
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{file.format_}"'}
+    return Rendered(body, exporting.CONTENT_TYPES[file.format_], headers)
 
 
 page = SharedCalls(_render_stats, MAX_AGE_SECONDS)
-most_common_file = SharedCalls(_render_most_common, MAX_AGE_SECONDS)
-activity_file = SharedCalls(_render_activity, MAX_AGE_SECONDS)
-submissions_file = SharedCalls(_render_submissions, MAX_AGE_SECONDS)
+files = SharedCalls(_render_file, MAX_AGE_SECONDS)
 
 
 @require_safe
@@ -86,18 +87,9 @@ def stats(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def download_top(request: HttpRequest, format_: exporting.Format) -> HttpResponse:
-    return most_common_file(format_).response(request)
-
-
-@require_safe
-def download_activity(request: HttpRequest, format_: exporting.Format) -> HttpResponse:
-    return activity_file(_Download(_period(request), format_)).response(request)
-
-
-@require_safe
-def download_submissions(request: HttpRequest, format_: exporting.Format) -> HttpResponse:
-    return submissions_file(_Download(_period(request), format_)).response(request)
+def download(request: HttpRequest, what: str, format_: exporting.Format) -> HttpResponse:
+    period = "" if what == "most-common" else _period(request)
+    return files(_File(what, period, format_)).response(request)
 
 
 def _period(request: HttpRequest) -> str:

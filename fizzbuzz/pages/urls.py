@@ -12,8 +12,9 @@ urlpatterns = [
     path("live", views.live, name="live"),
     path("numbers/<str:text>", views.number, name="number"),
     path("stats", stats.stats, name="stats"),
-    re_path(r"^stats/activity\.(?P<format_>csv|jsonl)$", stats.download_activity, name="stats-activity"),
-    re_path(r"^stats/most-common\.(?P<format_>csv|jsonl)$", stats.download_top, name="stats-most-common"),
-    re_path(r"^stats/submissions\.(?P<format_>csv|jsonl)$", stats.download_submissions, name="stats-submissions"),
+    *(
+        re_path(rf"^stats/{what}\.(?P<format_>csv|jsonl)$", stats.download, {"what": what}, name=f"stats-{what}")
+        for what in stats.DOWNLOADS
+    ),
     path("robots.txt", TemplateView.as_view(template_name="robots.txt", content_type="text/plain"), name="robots"),
 ]

@@ -50,12 +50,12 @@ def validate(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Ca
     digest = hashlib.sha256()
 
     def blocks() -> Iterator[bytes]:
-        while block := file.read(MAX_LINE_BYTES) + file.readline(MAX_LINE_BYTES):
+        while block := file.read(MAX_LINE_BYTES):
             digest.update(block)
             progress(len(block))
             yield block
 
-    lines = _decode_lines(_to_utf8(blocks()))
+    lines = _decode_lines(blocks())
     numbers = _parse_numbers(_plain_cells(lines) if column is None else _csv_cells(lines, column))
     rows = 0
     while chunk := array("q", islice(numbers, MAX_ROWS_PER_TRANSACTION)):
@@ -64,11 +64,6 @@ def validate(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Ca
     if column is not None:  # another column of the same file is another import
         digest.update(b"\0" + column.encode(errors="surrogateescape"))
     return ValidatedFile(digest.hexdigest(), rows, spool)
-
-
-def find_previous_import(validated: ValidatedFile) -> Import | None:
-    """Return the complete or interrupted import of the same content, if there is one."""
-    return Import.objects.filter(digest=validated.digest).first()
 
 
 def load(validated: ValidatedFile) -> Iterator[int]:
@@ -100,9 +95,8 @@ def _fold(limit: folding.FoldLimit) -> None:
 
 def _load_chunk(validated: ValidatedFile) -> int:
     with transaction.atomic(durable=True):
-        Import.objects.bulk_create([Import(digest=validated.digest, rows=0)], ignore_conflicts=True)
         # Another process may import the same file: whichever locks the row continues where the other stopped.
-        progress = Import.objects.select_for_update().get(digest=validated.digest)
+        progress, _ = Import.objects.select_for_update().get_or_create(digest=validated.digest, defaults={"rows": 0})
         chunk = validated.chunk(progress.rows)
         record.load(chunk)
         progress.rows += len(chunk)
@@ -110,47 +104,35 @@ def _load_chunk(validated: ValidatedFile) -> int:
     return progress.rows
 
 
-def _to_utf8(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the blocks, converted to UTF-8 if the file is UTF-16 with a byte order mark, as spreadsheets write it."""
-    first = next(blocks, b"")
-    if not first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        yield first
-        yield from blocks
-        return
-    decoder = codecs.getincrementaldecoder("utf-16")()
-    line, rest = 1, ""
-    for block in chain([first], blocks, [b""]):
-        try:
-            text = rest + decoder.decode(block, final=not block)
-        except UnicodeDecodeError:
-            raise BadLine(line, rest, "This line or a later one is not valid UTF-16.") from None
-        end = len(text) if not block else text.rfind("\n") + 1
-        whole, rest = text[:end], text[end:]
-        line += whole.count("\n")
-        if len(rest) > MAX_LINE_BYTES:
-            raise BadLine(line, rest, f"The line is longer than {MAX_LINE_BYTES} bytes.")
-        yield whole.encode()
+def _decode_lines(blocks: Iterator[bytes]) -> Iterator[str]:
+    """Yield the lines without their line ends: of UTF-8, or of UTF-16 with a byte order mark, as spreadsheets write it.
 
-
-def _decode_lines(blocks: Iterable[bytes]) -> Iterator[str]:
-    """Yield the lines without their line ends. Each block but the last must end with a line end."""
-    first = 1  # number of the block's first line
-    for block in blocks:
-        if first == 1:
-            block = block.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
-        start = block.rfind(b"\n", 0, -1) + 1
-        if len(block) - start > MAX_LINE_BYTES:
-            line = first + block.count(b"\n", 0, start)
-            raise BadLine(line, block[start:], f"The line is longer than {MAX_LINE_BYTES} bytes.")
-        try:
-            text = block.decode()
-        except UnicodeDecodeError as error:
-            start = block.rfind(b"\n", 0, error.start) + 1
-            line = first + block.count(b"\n", 0, start)
-            raise BadLine(line, block[start:].partition(b"\n")[0], "This line is not valid UTF-8.") from None
-        lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-        yield from lines
-        first += len(lines)
+    No block may be longer than MAX_LINE_BYTES.
+    """
+    start = next(blocks, b"")
+    utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    # surrogateescape keeps invalid bytes until their line is known; the decoder of UTF-16 does not support it.
+    encoding, errors = ("utf-16", "strict") if utf16 else ("utf-8-sig", "surrogateescape")
+    first, rest = 1, ""  # the first line that was not yielded yet: its number, and what was read of it
+    try:
+        for block in codecs.iterdecode(chain([start], blocks), encoding, errors):
+            text = rest + block
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                before, after = text[: error.start].split("\n"), text[error.start :].split("\n", 1)
+                line = (before[-1] + after[0]).encode(errors=errors)
+                raise BadLine(first + len(before) - 1, line, "This line is not valid UTF-8.") from None
+            lines = text.replace("\r\n", "\n").split("\n")
+            if len(lines[0]) > MAX_LINE_BYTES:  # the others are parts of one block
+                raise BadLine(first, lines[0], f"The line is longer than {MAX_LINE_BYTES} bytes.")
+            rest = lines.pop()
+            yield from lines
+            first += len(lines)
+    except UnicodeDecodeError:
+        raise BadLine(first, rest, "This line or a later one is not valid UTF-16.") from None
+    if rest:
+        yield rest
 
 
 # A line number, and the text that should be a number, or None for a blank line.

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError
 from tqdm import tqdm
 
+from fizzbuzz.models import Import
 from fizzbuzz.submissions import importing
 
 RESUME = "Run the same command again to resume."
@@ -54,7 +55,7 @@ class Command(BaseCommand):
             return importing.validate(source, column, spool, bar.update)
 
     def _load(self, validated: importing.ValidatedFile) -> None:
-        earlier = importing.find_previous_import(validated)
+        earlier = Import.objects.filter(digest=validated.digest).first()
         done = earlier.rows if earlier else 0
         if earlier and done == validated.rows:
             self.stdout.write(
