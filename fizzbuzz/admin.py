@@ -123,11 +123,7 @@ class SubmissionAdmin(admin.ModelAdmin):
         name = {"Content-Disposition": 'attachment; filename="submissions.csv"'}
         return StreamingHttpResponse(exporting.Download(submissions, "csv"), content_type="text/csv", headers=name)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def _forbidden(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+    has_add_permission = has_change_permission = has_delete_permission = _forbidden

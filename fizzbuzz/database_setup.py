@@ -86,9 +86,7 @@ def after_migrate(using: str, **more: Any) -> None:
 
 def sequence_status(database: psycopg.Connection[tuple[Any, ...]]) -> str:
     """Return "ok", or what is wrong with the sequence: then inserts fail, or their rows are never counted."""
-    row = database.execute(_SEQUENCE).fetchone()
-    assert row  # noqa: S101 - a sequence always has one row
-    sequence = _Sequence(*row)
+    (sequence,) = map(_Sequence._make, database.execute(_SEQUENCE))
     if not sequence.in_order:
         return "out of order: run migrate"
     return "behind the log: run migrate" if sequence.behind else "ok"

@@ -123,11 +123,11 @@ def test_bars_are_stacked_in_shares_of_the_plot() -> None:
     chart = charts.chart("month", buckets)
 
     assert (chart.total, chart.most, chart.top) == (15, 15, 20)
-    assert {series.kind: (series.total, series.rects) for series in chart.series} == {
-        "Number": (10, [("0.42", "50", "2.5", "50")]),
-        "Fizz": (4, [("0.42", "30", "2.5", "20")]),
-        "Buzz": (0, []),
-        "FizzBuzz": (1, [("0.42", "25", "2.5", "5")]),
+    assert {series.kind: (series.total, series.bars) for series in chart.series} == {
+        "Number": (10, '<rect x="0.42%" y="50%" width="2.5%" height="50%"/>'),
+        "Fizz": (4, '<rect x="0.42%" y="30%" width="2.5%" height="20%"/>'),
+        "Buzz": (0, ""),
+        "FizzBuzz": (1, '<rect x="0.42%" y="25%" width="2.5%" height="5%"/>'),
     }
     assert [f"{label:%d}" for label in chart.labels] == [
         f"{start + timedelta(days=day):%d}" for day in (0, 6, 12, 18, 24)

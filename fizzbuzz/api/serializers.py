@@ -106,18 +106,15 @@ class BatchSerializer(serializers.Serializer):
     numbers = serializers.ListField(child=NumberField(), min_length=1, max_length=MAX_BATCH_NUMBERS)
 
 
-class MostCommonSerializer(AttributesSerializer):
-    number = IntegerField()
-    result = serializers.CharField(read_only=True)
-    kind = KindField()
-    count = IntegerField()
-
-
 class NumberSerializer(AttributesSerializer):
     number = IntegerField()
     result = serializers.CharField(read_only=True)
     kind = KindField()
     count = IntegerField()
+
+
+class MostCommonSerializer(NumberSerializer):
+    pass
 
 
 class TimeField(serializers.DateTimeField):

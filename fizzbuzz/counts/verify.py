@@ -100,8 +100,9 @@ def verify(progress: ProgressCallback = ignore_progress) -> list[Difference]:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute(_WATERMARKS)
-        through, minutes_through = cursor.fetchone()
-        return _find_differences(cursor, through, minutes_through, progress)
+        watermarks = Watermarks(*cursor.fetchone())
+        rows = _rows(cursor, _NUMBERS + _LIST_NUMBERS, _MINUTES + _LIST_MINUTES, watermarks, progress)
+        return [Difference(*row) for row in rows]
 
 
 def rebuild(progress: ProgressCallback = ignore_progress) -> int:
@@ -117,42 +118,31 @@ def rebuild(progress: ProgressCallback = ignore_progress) -> int:
         (highest,) = cursor.fetchone()
         if settled is not None:  # replace the watermark of a rollup that was never folded, or whose log was emptied
             watermarks = Watermarks(*(through if 0 < through <= highest else settled for through in watermarks))
-        repaired = _repair(cursor, *watermarks, progress)
+        rows = _rows(cursor, _NUMBERS + _REPAIR_NUMBERS, _MINUTES + _REPAIR_MINUTES, watermarks, progress)
+        repaired: int = sum(count for (count,) in rows)
         cursor.execute(_SET_WATERMARKS, watermarks._asdict())
     return repaired
 
 
-def _find_differences(
-    cursor: CursorWrapper, through: int, minutes_through: int, progress: ProgressCallback
-) -> list[Difference]:
-    numbers = [Difference(*row) for row in _by_ranges(cursor, _NUMBERS + _LIST_NUMBERS, through, progress)]
-    cursor.execute(_MINUTES + _LIST_MINUTES, {"minutes_through": minutes_through})
-    progress(1)
-    return numbers + [Difference(*row) for row in cursor.fetchall()]
-
-
-def _repair(cursor: CursorWrapper, through: int, minutes_through: int, progress: ProgressCallback) -> int:
-    """Repair the rollups up to these watermarks; return how many counts were wrong."""
-    repaired: int = sum(count for (count,) in _by_ranges(cursor, _NUMBERS + _REPAIR_NUMBERS, through, progress))
-    cursor.execute(_MINUTES + _REPAIR_MINUTES, {"minutes_through": minutes_through})
-    repaired += cursor.fetchone()[0]
-    progress(1)
-    return repaired
-
-
-def _by_ranges(
-    cursor: CursorWrapper, statement: str, through: int, progress: ProgressCallback
+def _rows(
+    cursor: CursorWrapper, of_numbers: str, of_minutes: str, watermarks: Watermarks, progress: ProgressCallback
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the statement's rows for each range of numbers; the ranges cover about equally many rows of the log."""
+    """Yield the rows of both statements. The first one runs for each range of numbers.
+
+    The ranges cover about equally many rows of the log.
+    """
     cursor.execute(_ROWS_PER_RANGE, {"ranges": NUMBER_RANGES})
     (rows,) = cursor.fetchone()
     low = rules.SMALLEST
     for done in itertools.count(1):
         cursor.execute(_RANGE_END, {"low": low, "rows": rows})
         (high,) = cursor.fetchone() or (rules.LARGEST,)
-        cursor.execute(statement, {"low": low, "high": high, "through": through})
+        cursor.execute(of_numbers, {"low": low, "high": high, "through": watermarks.through})
         yield from cursor.fetchall()
         progress(min(done, NUMBER_RANGES) / (NUMBER_RANGES + 1))  # the minutes are the last step
         if high == rules.LARGEST:
-            return
+            break
         low = high + 1
+    cursor.execute(of_minutes, {"minutes_through": watermarks.minutes_through})
+    yield from cursor.fetchall()
+    progress(1)
