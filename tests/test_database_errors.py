@@ -13,7 +13,9 @@ from django.test import Client
 
 from core.db.faults import Fault, fault_of
 from fizzbuzz.models import Submission
-from fizzbuzz.submissions.outcomes import NotRecorded
+from fizzbuzz.submissions import record
+from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
+from fizzbuzz.web.errors import OUTCOME_UNKNOWN
 from tests.log import append
 from tests.marks import commits
 
@@ -102,8 +104,21 @@ def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: 
     assert problem["type"] == f"/docs/problems#{'not-recorded' if status == 503 else 'internal-error'}"
     assert response.get("Retry-After") == ("5" if status == 503 else None)
     assert not Submission.objects.exists()
-    (logged,) = [record for record in caplog.records if record.name == "fizzbuzz.web.errors"]
+    (logged,) = [each for each in caplog.records if each.name == "fizzbuzz.web.errors"]
     assert bool(logged.exc_info) == (Fault.UNAVAILABLE.value not in detail)
+
+
+def test_unknown_outcome_is_reported_whatever_the_fault(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that panics during a commit may have recorded the rows."""
+
+    def panic(*arguments: object) -> None:
+        raise OutcomeUnknown("PANIC") from psycopg.errors.DataCorrupted()
+
+    monkeypatch.setattr(record, "record", panic)
+    response = client.post("/api/fizzbuzz", {"number": 15}, "application/json")
+
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
+    assert (response.json()["outcome"], response.json()["detail"]) == ("outcome-unknown", OUTCOME_UNKNOWN)
 
 
 @pytest.mark.parametrize(("status", "timeout"), [(503, "1ms"), (500, "0")])

@@ -177,8 +177,7 @@ def fold_settled(newest: int) -> int | None:
             if newest <= min(watermarks):
                 return 0
             params = {**watermarks._asdict(), "newest": newest, "max_rows": MAX_ROWS_PER_FOLD}
-            rows: int = _value(cursor, _FOLD, params)
-            return rows
+            return int(_value(cursor, _FOLD, params))
     except LockTimeout:
         return None
 
@@ -187,8 +186,7 @@ def tail_length() -> int | None:
     """Return the number of ids above the watermark, including gaps; None if a lock could not be acquired in time."""
     try:
         with _short_lock_waits() as cursor:
-            rows: int = _value(cursor, _TAIL_LENGTH)
-            return rows
+            return int(_value(cursor, _TAIL_LENGTH))
     except LockTimeout:
         return None
 

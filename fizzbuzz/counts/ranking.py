@@ -101,5 +101,4 @@ def top(limit: int) -> list[NumberWithCount]:
 def count_of(number: int) -> int:
     """Return how often a number was submitted. Raise CatchingUp."""
     require_short_tail()
-    count: int = reader.rows(_COUNT_OF, {"number": number})[0][0]
-    return count
+    return int(reader.rows(_COUNT_OF, {"number": number})[0][0])

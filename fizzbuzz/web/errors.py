@@ -38,12 +38,10 @@ INVALID_HOST = (
 )
 UNREADABLE = "The request body was incomplete or arrived too slowly. Nothing was recorded; send it again."
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-NOT_RECORDED = "Nothing was recorded."
 OUTCOME_UNKNOWN = (
     "The connection to the database was lost: the submission may or may not have been recorded. "
     "Check before you send it again."
 )
-OUTCOMES: dict[type[Exception], str] = {NotRecorded: "not-recorded", OutcomeUnknown: "outcome-unknown"}
 # For exceptions whose message is meant for the client.
 STATUSES: dict[type[Exception], int] = {InvalidKey: 400, KeyInProgress: 409, KeyReused: 422, Busy: 429}
 
@@ -137,17 +135,15 @@ class UnavailableMiddleware:
 
 def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     fault = fault_of(exception)
-    outcome = OUTCOMES.get(type(exception))
-    if fault is Fault.OURS and not outcome:
+    if fault is Fault.OURS and not isinstance(exception, NotRecorded | OutcomeUnknown):
         return None  # Django logs it and returns 500
     log.error("Database error (%s): %s", fault.name.lower(), exception, exc_info=fault is not Fault.UNAVAILABLE)
-    if fault is Fault.OURS:
-        return _error(request, 500, f"{NOT_RECORDED} {fault.value}", outcome="not-recorded")
-    if outcome == "outcome-unknown":
-        return _error(request, 503, OUTCOME_UNKNOWN, RETRY, outcome=outcome)
-    if outcome:
-        return _error(request, 503, f"{NOT_RECORDED} {fault.value}", RETRY, outcome=outcome)
-    return _error(request, 503, fault.value, RETRY)
+    if isinstance(exception, OutcomeUnknown):
+        return _error(request, 503, OUTCOME_UNKNOWN, RETRY, outcome="outcome-unknown")
+    if not isinstance(exception, NotRecorded):
+        return _error(request, 503, fault.value, RETRY)
+    status, headers = (500, None) if fault is Fault.OURS else (503, RETRY)
+    return _error(request, status, f"Nothing was recorded. {fault.value}", headers, outcome="not-recorded")
 
 
 def _chunks_rejected(request: HttpRequest) -> HttpResponse:
