@@ -53,10 +53,6 @@ class KeyInProgress(Exception):
         super().__init__("Another request with this Idempotency-Key is still in progress. Try again in a moment.")
 
 
-class _Conflict(Exception):
-    """A concurrent request with this key committed first."""
-
-
 def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> tuple[list[Submission], bool]:
     """Record the numbers, or return the submissions recorded earlier with this key in this channel, and True.
 
@@ -67,11 +63,9 @@ def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> t
     name = f"{channel}:{match[1]}"
     if found := _replay(name, numbers):
         return found, True
-    try:
-        with outcomes.classify_write_error():  # the commit
-            return _record(numbers, channel, name), False
-    except _Conflict:
-        return _replay(name, numbers), True
+    with outcomes.classify_write_error():  # the commit
+        recorded = _record(numbers, channel, name)
+    return (recorded, False) if recorded else (_replay(name, numbers), True)
 
 
 def prune() -> int:
@@ -81,25 +75,26 @@ def prune() -> int:
 
 
 def _record(numbers: Sequence[int], channel: metrics.Channel, name: str) -> list[Submission]:
+    """Record the numbers and the key. Return an empty list if a concurrent request with this key committed first."""
     with transaction.atomic():
         # Insert the key first: while waiting for a concurrent request, hold no lock on the log, which delays folds.
         with outcomes.not_recorded_on_error():
-            _take(name)
+            if not _take(name):
+                return []
         submissions = record.record(numbers, channel)
         with outcomes.not_recorded_on_error():
             IdempotencyKey.objects.filter(key=name).update(submissions=[each.id for each in submissions])
     return submissions
 
 
-def _take(name: str) -> None:
+def _take(name: str) -> bool:
     with connection.cursor() as cursor:
         try:
             with lock_timeout(cursor, KEY_LOCK_TIMEOUT_SECONDS):
                 cursor.execute(_TAKE, {"key": name})
         except LockTimeout as error:
             raise KeyInProgress from error
-        if not cursor.fetchone():
-            raise _Conflict
+        return cursor.fetchone() is not None
 
 
 def _replay(name: str, numbers: Sequence[int]) -> list[Submission]:
