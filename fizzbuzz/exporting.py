@@ -14,7 +14,7 @@ from psycopg import ClientCursor
 
 from core.bulkhead import Bulkhead
 from core.db.deadline import connect_with_deadline
-from fizzbuzz.models import IsoTime, SubmissionQuerySet
+from fizzbuzz.models import IsoTime, SubmissionQuerySet, sql_of
 
 Format = Literal["csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -38,7 +38,7 @@ _COPY_OPTIONS: dict[Format, dict[str, str]] = {
 
 
 def export_submissions(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
-    """Yield the submissions in blocks, oldest first, from one snapshot."""
+    """Yield the submissions in blocks, oldest first, from one snapshot. Raise psycopg.Error."""
     with connection.cursor() as cursor:
         yield from _blocks(cursor, submissions, format_)
 
@@ -62,7 +62,7 @@ class Download(Iterator[bytes]):
 
 
 def _blocks_of_own_connection(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
-    with downloads.slot(), connection.wrap_database_errors, connect_with_deadline(BLOCK_TIMEOUT_SECONDS) as database:
+    with downloads.slot(), connect_with_deadline(BLOCK_TIMEOUT_SECONDS) as database:
         database.execute("SET LOCAL statement_timeout = 0")
         yield from _blocks(ClientCursor(database), submissions, format_)
 
@@ -75,11 +75,11 @@ def _blocks(
         .with_kind()
         .values_list("id", "number", "sql_result", "sql_kind", IsoTime("created_at"))
     )
-    statement, params = rows.query.sql_with_params()
+    statement, params = sql_of(rows)
     block = bytearray()
     copy_out = _COPY.format(rows=statement, **_COPY_OPTIONS[format_])
     # Interpolate the parameters on the client: copy() of Django's debug cursor does not accept any.
-    with connection.wrap_database_errors, cursor.copy(cursor.mogrify(copy_out, params)) as copy:
+    with cursor.copy(cursor.mogrify(copy_out, params)) as copy:
         for row in copy:
             block += row
             if len(block) >= MIN_BLOCK_BYTES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
@@ -59,6 +59,11 @@ class LogRow(NamedTuple):
     created_at_text: str
 
 
+def sql_of(queryset: models.QuerySet[Any, Any]) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement and its parameters; Django has no public method for that. Raise EmptyResultSet."""
+    return queryset.query.sql_with_params()
+
+
 class SubmissionQuerySet(models.QuerySet["Submission"]):
     def of_kind(self, kind: rules.Kind) -> SubmissionQuerySet:
         """Filter by kind, which is computed in SQL as `rules.classify` does."""
@@ -72,9 +77,9 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
 
     def rows(self) -> list[LogRow]:
         """Return named tuples instead of Submissions, with the time as text: parsing times dominates a page's cost."""
-        query = self.values_list("id", "number", IsoTime("created_at")).query
         try:
-            return [LogRow._make(row) for row in reader.rows(*query.sql_with_params())]
+            rows = reader.rows(*sql_of(self.values_list("id", "number", IsoTime("created_at"))))
+            return [LogRow._make(row) for row in rows]
         except EmptyResultSet:
             return []
 

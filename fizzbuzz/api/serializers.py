@@ -9,7 +9,6 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.utils import html
 
 from fizzbuzz import rules
 
@@ -29,7 +28,7 @@ class NumberField(serializers.Field):
 
     def get_value(self, dictionary: Any) -> Any:
         # Return duplicate form fields as a list, which is invalid; DRF would silently use the last.
-        if html.is_html_input(dictionary) and len(values := dictionary.getlist(self.field_name)) > 1:
+        if hasattr(dictionary, "getlist") and len(values := dictionary.getlist(self.field_name)) > 1:
             return values
         return super().get_value(dictionary)
 
@@ -75,7 +74,7 @@ class KindField(serializers.ReadOnlyField):
 # the log. Its fields only describe the response in the OpenAPI document, where a docstring would appear, too.
 class AttributesSerializer(serializers.Serializer):
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        return {name: getattr(instance, name) for name in self.fields.fields}
+        return {name: getattr(instance, name) for name in self.fields}
 
 
 class SubmissionSerializer(AttributesSerializer):

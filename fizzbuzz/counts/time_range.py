@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 import psycopg
-from django.db import connection
 
 from core.bulkhead import Bulkhead
 from core.db.deadline import STATEMENT_TIMEOUT_SHARE, connect_with_deadline
-from fizzbuzz.models import NumberWithCount, Submission
+from fizzbuzz.models import NumberWithCount, Submission, sql_of
 
 TIME_RANGE_TIMEOUT_SECONDS = 5
 counting = Bulkhead("time ranges are being counted", limit=1, wait_seconds=1)
@@ -23,15 +22,14 @@ class TimeRangeTooWide(Exception):
 
 
 def top(limit: int, since: datetime | None = None, until: datetime | None = None) -> list[NumberWithCount]:
-    """Like `ranking.top`, for since <= created_at < until. Raise TimeRangeTooWide or Busy.
+    """Like `ranking.top`, for since <= created_at < until. Raise TimeRangeTooWide, Busy or psycopg.Error.
 
     This uses a private connection, so that it cannot exhaust the pool.
     """
-    query = Submission.objects.between(since, until).counted()[:limit].query
+    query = sql_of(Submission.objects.between(since, until).counted()[:limit])
     deadline = TIME_RANGE_TIMEOUT_SECONDS / STATEMENT_TIMEOUT_SHARE
-    with counting.slot(), connection.wrap_database_errors:
-        try:
-            with connect_with_deadline(deadline) as database:
-                return [NumberWithCount(*row) for row in database.execute(*query.sql_with_params())]
-        except psycopg.errors.QueryCanceled as error:
-            raise TimeRangeTooWide from error
+    try:
+        with counting.slot(), connect_with_deadline(deadline) as database:
+            return [NumberWithCount(*row) for row in database.execute(*query)]
+    except psycopg.errors.QueryCanceled as error:
+        raise TimeRangeTooWide from error

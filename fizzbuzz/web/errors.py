@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig, TooManyFieldsSent
 from django.db import DatabaseError, InterfaceError
@@ -128,7 +129,7 @@ class UnavailableMiddleware:
             return _error(request, 408, UNREADABLE)
         if isinstance(exception, CatchingUp):
             return _error(request, 503, f"{exception} Try again in a moment.", RETRY)
-        if isinstance(exception, DatabaseError | InterfaceError):
+        if isinstance(exception, DatabaseError | InterfaceError | psycopg.Error):
             return _database_error(request, exception)
         return None
 
