@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -15,18 +13,9 @@ from fizzbuzz.counts import activity, ranking
 from fizzbuzz.models import Submission
 from fizzbuzz.pages import charts
 from fizzbuzz.pages.rendered import Rendered
-from fizzbuzz.rules import Kind
 
 MAX_DOWNLOAD_ROWS = 10_000  # submissions in one download, which is rendered in memory
 MAX_AGE_SECONDS = 1
-
-
-class _File(NamedTuple):
-    """A download; the period is empty if it has none."""
-
-    what: str
-    period: str
-    format_: exporting.Format
 
 
 def _render_stats(period: str) -> Rendered:
@@ -52,11 +41,9 @@ def _most_common(period: str, format_: exporting.Format) -> bytes:
 
 def _activity(period: str, format_: exporting.Format) -> bytes:
     """The data of the chart."""
-    rows = [
-        (bucket.start.strftime("%Y-%m-%dT%H:%M:%SZ"), *(bucket.counts[kind] for kind in Kind))
-        for bucket in activity.activity(period)
-    ]
-    return exporting.export_rows(("start", *Kind), rows, format_)
+    buckets = activity.activity(period)
+    rows = [(f"{bucket.start:%Y-%m-%dT%H:%M:%SZ}", *bucket.counts.values()) for bucket in buckets]
+    return exporting.export_rows(("start", *buckets[0].counts), rows, format_)
 
 
 def _submissions(period: str, format_: exporting.Format) -> bytes:
@@ -70,11 +57,11 @@ def _submissions(period: str, format_: exporting.Format) -> bytes:
 DOWNLOADS = {"activity": _activity, "most-common": _most_common, "submissions": _submissions}
 
 
-def _render_file(file: _File) -> Rendered:
-    body = DOWNLOADS[file.what](file.period, file.format_)
-    name = f"{file.what}-{file.period}" if file.period else file.what
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{file.format_}"'}
-    return Rendered(body, exporting.CONTENT_TYPES[file.format_], headers)
+def _render_file(file: tuple[str, str, exporting.Format]) -> Rendered:
+    what, period, format_ = file
+    name = f"{what}-{period}" if period else what
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"'}
+    return Rendered(DOWNLOADS[what](period, format_), exporting.CONTENT_TYPES[format_], headers)
 
 
 page = SharedCalls(_render_stats, MAX_AGE_SECONDS)
@@ -89,7 +76,7 @@ def stats(request: HttpRequest) -> HttpResponse:
 @require_safe
 def download(request: HttpRequest, what: str, format_: exporting.Format) -> HttpResponse:
     period = "" if what == "most-common" else _period(request)
-    return files(_File(what, period, format_)).response(request)
+    return files((what, period, format_)).response(request)
 
 
 def _period(request: HttpRequest) -> str:
