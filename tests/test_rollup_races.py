@@ -98,14 +98,15 @@ def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(m
 @pytest.mark.parametrize(
     "moment", range(3), ids=["before the newest id is read", "before the first look for writers", "before the second"]
 )
-def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int) -> None:
+def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "SETTLE_TIMEOUT_SECONDS", 60)
     append(1)
     with another() as late:
         late.execute(INSERT, [[7]])
         append(15)
 
         with before_statement(moment, late.commit):
-            newest = folding.wait_for_settled_id(timeout_seconds=60)
+            newest = folding.wait_for_settled_id()
 
     assert newest
     assert folding.fold_settled(newest) == 3

@@ -147,9 +147,9 @@ def _writers_have_finished() -> bool:
     return True
 
 
-def wait_for_settled_id(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
+def wait_for_settled_id() -> int | None:
     """Return an id such that no row at or below it can still become visible; None if a writer exceeds the timeout."""
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
     limit = find_fold_limit()
     while not is_settled(limit):
         if time.monotonic() > deadline:
