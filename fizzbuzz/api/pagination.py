@@ -15,27 +15,20 @@ MAX_SCANNED_ROWS = 10_000  # about 1 ms; an index on the kind would make bulk in
 
 
 class SubmissionCursorPagination(CursorPagination):
-    """Pages of 100, newest first. The position is an id; ids are unique, so no offset is needed."""
+    """Pages of 100, newest first. The position is an id; ids are unique, so no offset is needed.
+
+    DRF documents neither `encode_cursor` nor `decode_cursor`, and has nothing else that writes and reads its cursors.
+    """
 
     page_size = 100
     ordering = "-id"
-
-    def decode_cursor(self, request: Request) -> Cursor | None:
-        cursor = super().decode_cursor(request)
-        if cursor and cursor.position is not None:
-            try:
-                rules.parse_number(cursor.position)
-            except rules.InvalidNumber as error:
-                raise NotFound(self.invalid_cursor_message) from error
-        return cursor
 
     def paginate_queryset(self, queryset: SubmissionQuerySet, request: Request, view: Any = None) -> list[LogRow]:  # type: ignore[override]  # accepts only querysets
         """Return a page. It scans at most `view.max_scanned_rows` rows if that is set; the next page begins there."""
         self.base_url = request.build_absolute_uri()
         cursor = self.decode_cursor(request) or Cursor(0, reverse=False, position=None)
         forward, backward, order = ("id__gt", "id__lte", "id") if cursor.reverse else ("id__lt", "id__gte", "-id")
-        # Clamped so that position - 1 and position + 1 are valid ids, too.
-        position = None if cursor.position is None else min(max(int(cursor.position), 0), rules.LARGEST - 1)
+        position = None if cursor.position is None else self._parse(cursor.position)
         beyond = {} if position is None else {forward: position}
         end = _end_of_scan(beyond, order, view.max_scanned_rows)
         within = {} if end is None else {backward: end}
@@ -62,6 +55,13 @@ class SubmissionCursorPagination(CursorPagination):
         link = {"type": ["string", "null"], "format": "uri"}
         properties = {"next": link, "previous": link, "results": schema}
         return {"type": "object", "required": list(properties), "properties": properties}
+
+    def _parse(self, position: object) -> int:
+        try:
+            # Clamped so that position - 1 and position + 1 are valid ids, too.
+            return min(max(rules.parse_number(position), 0), rules.LARGEST - 1)
+        except rules.InvalidNumber as error:
+            raise NotFound(self.invalid_cursor_message) from error
 
     def _link(self, position: int | None, *, reverse: bool) -> str | None:
         return None if position is None else self.encode_cursor(Cursor(0, reverse, str(position)))  # type: ignore[arg-type]  # DRF itself passes text

@@ -9,12 +9,10 @@ from django.http import HttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
 from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
-
-_RENDERERS = {each.format: each for each in (OpenApiJsonRenderer, OpenApiYamlRenderer)}
 
 
 @method_decorator(conditional_page, "dispatch")
@@ -26,11 +24,11 @@ class SchemaView(SpectacularAPIView):
         renderer = request.accepted_renderer
         content_type = f"{renderer.media_type}; charset={renderer.charset}" if renderer.charset else renderer.media_type
         headers = {"Content-Disposition": f'inline; filename="FizzBuzz.{renderer.format}"'}
-        return HttpResponse(_document(renderer.format), content_type, headers=headers)
+        return HttpResponse(_document(type(renderer)), content_type, headers=headers)
 
 
 @cache
-def _document(format_: str) -> bytes:
+def _document(renderer: type[BaseRenderer]) -> bytes:
     schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # drf-spectacular has no annotations
-    document: bytes = _RENDERERS[format_]().render(schema, renderer_context={})
+    document: bytes = renderer().render(schema, renderer_context={})
     return document

@@ -25,10 +25,6 @@ from fizzbuzz.pages.same_origin import CrossOrigin
 from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReused
 from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
 
-BAD_REQUESTS: dict[type[Exception], str] = {
-    DisallowedHost: "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.",
-    TooManyFieldsSent: "Too many fields or parameters. Nothing was recorded; send fewer.",
-}
 TOO_LARGE = (
     f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. "
     "Nothing was recorded; split it into smaller requests."
@@ -43,20 +39,29 @@ OUTCOME_UNKNOWN = (
     "The connection to the database was lost: the submission may or may not have been recorded. "
     "Check before you send it again."
 )
-# For exceptions whose message is meant for the client.
-STATUSES: dict[type[Exception], int] = {InvalidKey: 400, KeyInProgress: 409, KeyReused: 422, Busy: 429}
+# Statuses and details of exceptions that a client causes. If the detail is empty, it is the message of the exception.
+RESPONSES: dict[type[Exception], tuple[int, str]] = {
+    BadRequest: (400, ""),
+    DisallowedHost: (400, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS."),
+    InvalidKey: (400, ""),
+    TooManyFieldsSent: (400, "Too many fields or parameters. Nothing was recorded; send fewer."),
+    UnreadablePostError: (408, UNREADABLE),
+    KeyInProgress: (409, ""),
+    RequestDataTooBig: (413, TOO_LARGE),
+    KeyReused: (422, ""),
+    Busy: (429, ""),
+}
 
 log = logging.getLogger(__name__)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if isinstance(exception, RequestDataTooBig):
-        return _error(request, 413, TOO_LARGE)
+    """Return the response to an exception that the client caused."""
+    # Django does not document this function; a name is valid or not by the same rule as in get_host.
     if isinstance(exception, DisallowedHost) and not split_domain_port(request.META.get("HTTP_HOST", ""))[0]:
         return _error(request, 400, INVALID_HOST)
-    if isinstance(exception, BadRequest):  # raised by our views with a message for the client
-        return _error(request, 400, str(exception))
-    return _error(request, 400, BAD_REQUESTS.get(type(exception), "The request is malformed."))
+    status, detail = RESPONSES.get(type(exception), (400, "The request is malformed."))
+    return _error(request, status, detail or str(exception), RETRY if isinstance(exception, Busy) else None)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -120,13 +125,8 @@ class UnavailableMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        for kind, status in STATUSES.items():
-            if isinstance(exception, kind):
-                return _error(request, status, str(exception), RETRY if kind is Busy else None)
-        if isinstance(exception, RequestDataTooBig):
-            return _error(request, 413, TOO_LARGE)
-        if isinstance(exception, UnreadablePostError):
-            return _error(request, 408, UNREADABLE)
+        if type(exception) in RESPONSES:
+            return bad_request(request, exception)
         if isinstance(exception, CatchingUp):
             return _error(request, 503, f"{exception} Try again in a moment.", RETRY)
         if isinstance(exception, DatabaseError | InterfaceError | psycopg.Error):
