@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
@@ -17,8 +17,6 @@ from core.db.deadline import connect_with_deadline
 from fizzbuzz.models import IsoTime, SubmissionQuerySet, sql_of
 
 Format = Literal["csv", "jsonl"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-
 CONTENT_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
 MIN_BLOCK_BYTES = 1 << 16  # a block ends with the row that reaches this size

@@ -76,7 +76,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         return _error(request, 408, UNREADABLE)
     if reason == REASON_NO_CSRF_COOKIE:
         detail = "CSRF check failed: enable cookies, reload the page and send the form again."
-    elif "checking failed" in reason:  # of Origin or Referer
+    elif "checking failed" in reason:  # of Origin or Referer; Django gives the reason only as text
         detail = (
             "CSRF check failed: the Origin or Referer header does not match this site. Allow the browser to send these "
             "headers. If the site is served over HTTPS, its operator must set HTTPS=1."

@@ -25,7 +25,7 @@ class Command(BaseCommand):
     help = "Prints the submissions, oldest first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--format", choices=exporting.FORMATS, default="csv", help="default: csv")
+        parser.add_argument("--format", choices=exporting.CONTENT_TYPES, default="csv", help="default: csv")
         parser.add_argument("--number", type=number, metavar="N", help="only submissions of this number")
         parser.add_argument("--kind", choices=[kind.value for kind in rules.Kind], help="only those of this kind")
 
