@@ -41,4 +41,5 @@ class Rendered:
             response = HttpResponse(self._gzipped, headers=self._gzip_headers)
         else:
             response = HttpResponse(self.body, headers=self._headers)
+        # Django documents only decorators for this, which need the ETag before the view has chosen the response.
         return get_conditional_response(request, response.headers["ETag"], response=response) or response
