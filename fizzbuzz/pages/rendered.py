@@ -21,25 +21,20 @@ class Rendered:
     """Response body that depends on no request. It must contain no secret, which compression would leak (BREACH)."""
 
     def __init__(self, body: bytes, content_type: str = HTML, headers: dict[str, str] | None = None) -> None:
-        self.body = body
+        self._body = body
         self._gzipped = gzip.compress(body, mtime=0) if content_type == HTML else None
         etag = sha256(body).hexdigest()[:32]
         shared = {"Content-Type": content_type, "Cache-Control": CACHE_CONTROL, **(headers or {})}
-        self._headers = {**shared, "ETag": f'"{etag}"', "Content-Length": str(len(body))}
         if self._gzipped is not None:
-            self._headers["Vary"] = "Accept-Encoding"
-            self._gzip_headers = {
-                **self._headers,
-                "ETag": f'"{etag}-gzip"',
-                "Content-Encoding": "gzip",
-                "Content-Length": str(len(self._gzipped)),
-            }
+            shared["Vary"] = "Accept-Encoding"
+        self._headers = {**shared, "ETag": f'"{etag}"'}
+        self._gzip_headers = {**shared, "ETag": f'"{etag}-gzip"', "Content-Encoding": "gzip"}
 
     def response(self, request: HttpRequest) -> HttpResponse:
         """Return the response: compressed if the client accepts gzip, 304 if its ETag matches."""
         if self._gzipped is not None and _ACCEPTS_GZIP.search(request.META.get("HTTP_ACCEPT_ENCODING", "")):
             response = HttpResponse(self._gzipped, headers=self._gzip_headers)
         else:
-            response = HttpResponse(self.body, headers=self._headers)
+            response = HttpResponse(self._body, headers=self._headers)
         # Django documents only decorators for this, which need the ETag before the view has chosen the response.
         return get_conditional_response(request, response.headers["ETag"], response=response) or response
