@@ -74,7 +74,7 @@ class KindField(serializers.ReadOnlyField):
 # the log. Its fields only describe the response in the OpenAPI document, where a docstring would appear, too.
 class AttributesSerializer(serializers.Serializer):
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        return {name: getattr(instance, name) for name in self.fields}
+        return {name: getattr(instance, name) for name in self.fields.keys()}  # noqa: SIM118 - DRF's stubs mistake it for a list
 
 
 class SubmissionSerializer(AttributesSerializer):
