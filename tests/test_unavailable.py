@@ -91,6 +91,13 @@ def connection_refused() -> Iterator[None]:
     connection.close()
 
 
+def test_read_on_a_private_connection_returns_503(client: Client) -> None:
+    with connection_refused():
+        response = client.get("/api/most_common?since=2026-01-31")
+
+    assert (response.status_code, response["Retry-After"], response.json()["detail"]) == (503, "5", DETAIL)
+
+
 @contextmanager
 def locked() -> Iterator[None]:
     """Lock the log for longer than all timeouts."""
