@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from mmap import mmap
-from threading import Lock
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, values
@@ -29,8 +28,6 @@ MAX_NAME_BYTES = 4 << 20  # of all series' names together; pages that are never 
 _log = logging.getLogger(__name__)
 _slots: list[Slot] = []
 _own: Slot | None = None
-# Created before gevent patches the standard library, and held without yielding.
-_lock = Lock()
 
 
 class Slot:
@@ -68,18 +65,19 @@ class Slot:
 
 
 class SharedValue:
-    """A value class for prometheus_client that stores its value in this worker's slot."""
+    """A value class for prometheus_client that stores its value in this worker's slot.
+
+    It needs no lock: the threads of a gevent worker that count are greenlets, which do not yield here.
+    """
 
     def __init__(self, cell: memoryview[float]) -> None:
         self._cell = cell
 
     def inc(self, amount: float) -> None:
-        with _lock:
-            self._cell[0] += amount
+        self._cell[0] += amount
 
     def set(self, value: float, timestamp: float | None = None) -> None:
-        with _lock:
-            self._cell[0] = value
+        self._cell[0] = value
 
     def get(self) -> float:
         return self._cell[0]
@@ -148,28 +146,22 @@ class _AllWorkers(Collector):
             for name, value in slot.series():
                 totals[name] += value
         families: dict[str, Metric] = {}
-        buckets: dict[tuple[str, frozenset[tuple[str, str]]], dict[str, float]] = defaultdict(dict)
+        cumulative: dict[tuple[str, ...], float] = defaultdict(float)
         for series, value in totals.items():
             kind, family, name, text, labels = _parsed(series)
             if family not in families:
                 families[family] = Metric(family, text, kind)
-            if kind == "histogram" and "le" in labels:
-                rest = frozenset((key, label) for key, label in labels.items() if key != "le")
-                buckets[family, rest][labels["le"]] = value
-            else:
+            if "le" not in labels:
                 families[family].add_sample(name, labels, value)
-        for (family, rest), counts in buckets.items():
-            _add_buckets(families[family], dict(rest), counts)
+                continue
+            # Slots store separate counts per bucket, in ascending order; Prometheus wants cumulative ones.
+            rest = {key: label for key, label in labels.items() if key != "le"}
+            histogram = (family, *rest.values())
+            cumulative[histogram] += value
+            families[family].add_sample(name, labels, cumulative[histogram])
+            if labels["le"] == "+Inf":
+                families[family].add_sample(f"{family}_count", rest, cumulative[histogram])
         yield from families.values()
-
-
-def _add_buckets(metric: Metric, labels: dict[str, str], counts: dict[str, float]) -> None:
-    """Add the samples of one histogram. Slots store separate counts per bucket; Prometheus wants cumulative ones."""
-    total = 0.0
-    for bound, count in sorted(counts.items(), key=lambda each: float(each[0])):
-        total += count
-        metric.add_sample(f"{metric.name}_bucket", {**labels, "le": bound}, total)
-    metric.add_sample(f"{metric.name}_count", labels, total)
 
 
 @lru_cache(MAX_SERIES)
