@@ -32,17 +32,16 @@ _BY_SQLSTATE = {
 
 def fault_of(exception: BaseException | None) -> Fault:
     """Return the fault of a database error, or of the one that caused this exception."""
-    while exception and not isinstance(exception, psycopg.Error):
-        if isinstance(exception, OperationalError | InterfaceError) and not exception.__cause__:
-            return Fault.UNAVAILABLE  # raised by this process, such as a timeout
+    while exception and exception.__cause__ and not isinstance(exception, psycopg.Error):
         exception = exception.__cause__
     state = exception.sqlstate if isinstance(exception, psycopg.Error) else None
-    if state and exception and is_worker_unreachable(exception):
-        return Fault.UNAVAILABLE
-    if state is None:  # not an error message of the server
-        lost = isinstance(exception, psycopg.OperationalError | psycopg.InterfaceError)
-        return Fault.UNAVAILABLE if lost else Fault.OURS
-    return next((fault for prefix, fault in _BY_SQLSTATE.items() if state.startswith(prefix)), Fault.OURS)
+    if exception and state:
+        if is_worker_unreachable(exception):
+            return Fault.UNAVAILABLE
+        return next((fault for prefix, fault in _BY_SQLSTATE.items() if state.startswith(prefix)), Fault.OURS)
+    # Not an error message of the server, such as a lost connection or a timeout.
+    lost = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+    return Fault.UNAVAILABLE if isinstance(exception, lost) else Fault.OURS
 
 
 def is_worker_unreachable(exception: BaseException) -> bool:
