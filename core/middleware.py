@@ -21,16 +21,14 @@ class _ForAdmin(MiddlewareMixin):
     def __call__(self, request: HttpRequest) -> Any:
         if request.path_info.startswith("/admin/"):
             return super().__call__(request)
+        # Shared caches keep the other pages, so they must not set a cookie, as Django's CSRF middleware does when it
+        # gets a malformed one.
+        request.META.pop("HTTP_COOKIE", None)
         return self.get_response(request)
 
 
 class AdminSessionMiddleware(_ForAdmin, SessionMiddleware):
-    def __call__(self, request: HttpRequest) -> Any:
-        if not request.path_info.startswith("/admin/"):
-            # Shared caches keep the other pages, so they must not set a cookie, as Django's CSRF middleware does
-            # when it gets a malformed one.
-            request.META.pop("HTTP_COOKIE", None)
-        return super().__call__(request)
+    pass
 
 
 class AdminAuthenticationMiddleware(_ForAdmin, AuthenticationMiddleware):
