@@ -29,7 +29,7 @@ class _Result(NamedTuple, Generic[Value]):
 class _Slot(Generic[Value]):
     """The last result of one key, and the lock that is held during a call."""
 
-    last: _Result[Value] | None = None
+    last: _Result[Value] = _Result(None, None, float("-inf"))
 
     def __init__(self) -> None:
         self.calling = threading.Lock()
@@ -69,16 +69,16 @@ class SharedCalls(Generic[Key, Value]):
 
     def _result(self, key: Key, slot: _Slot[Value], arrived: float) -> Value:
         last = slot.last
-        age = arrived - last.time if last and not last.error else float("inf")
-        if last and age < self._max_age:
+        age = float("inf") if last.error else arrived - last.time
+        if age < self._max_age:
             return last.get()
         stale_is_usable = age < 2 * self._max_age
         if not slot.calling.acquire(timeout=0 if stale_is_usable else MAX_WAIT_SECONDS):
-            if last and stale_is_usable:
+            if stale_is_usable:
                 return last.get()
             raise OperationalError(f"no result within {MAX_WAIT_SECONDS} s")
         try:
-            if not slot.last or slot.last.time < arrived:
+            if slot.last.time < arrived:
                 return self._call(key, slot)
             return slot.last.get()
         finally:
