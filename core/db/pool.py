@@ -21,7 +21,7 @@ RESERVED_CONNECTIONS = 2
 _is_read: ContextVar[bool] = ContextVar("is_read", default=False)
 
 
-@cache
+@cache  # not at the import, which may precede the settings
 def _read_slots() -> SimpleQueue[None]:
     """Return a queue of the free slots: gevent has a fast queue, but leaves threading's semaphores in Python."""
     slots: SimpleQueue[None] = SimpleQueue()

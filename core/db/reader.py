@@ -25,19 +25,15 @@ def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[
             found: list[tuple[Any, ...]] = cursor.fetchall()
             return found
     with django.wrap_database_errors:
-        return _read(django.pool, statement, parameters)
-
-
-def _read(connection_pool: Any, statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
-    holds_slot = pool.acquire_read_slot()
-    try:
-        connection_pool.open()
-        taken: DeadlineConnection = pool.replaced_if_lost(connection_pool, connection_pool.getconn())
+        holds_slot = pool.acquire_read_slot()
         try:
-            with statements.counted():
-                return taken.prepared.execute(statement, parameters).fetchall()
+            django.pool.open()
+            taken: DeadlineConnection = pool.replaced_if_lost(django.pool, django.pool.getconn())
+            try:
+                with statements.counted():
+                    return taken.prepared.execute(statement, parameters).fetchall()
+            finally:
+                django.pool.putconn(taken)
         finally:
-            connection_pool.putconn(taken)
-    finally:
-        if holds_slot:
-            pool.release_read_slot()
+            if holds_slot:
+                pool.release_read_slot()
