@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
 from typing import ClassVar
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -17,7 +16,7 @@ from core.db.deadline import GEVENT
 from core.db.pool import release_connection
 
 if GEVENT:
-    from gevent.threadpool import ThreadPool
+    from gevent import get_hub
 
 NICENESS = 10  # of the hashing thread, so that the threads of requests have priority
 PAUSE_RATIO = 2  # seconds until the next hash may begin, per second of the last one
@@ -39,16 +38,12 @@ class PasswordHasher(PBKDF2PasswordHasher):
             time.sleep(max(0.0, self._next_start - time.monotonic()))
             begun = time.monotonic()
             if GEVENT:
-                hashed: str = _threads().apply(_hash_at_low_priority, (super().encode, password, salt, iterations))
+                arguments = (super().encode, password, salt, iterations)
+                hashed: str = get_hub().threadpool.apply(_hash_at_low_priority, arguments)
             else:
                 hashed = super().encode(password, salt, iterations)
             PasswordHasher._next_start = time.monotonic() + PAUSE_RATIO * (time.monotonic() - begun)
             return hashed
-
-
-@cache
-def _threads() -> ThreadPool:
-    return ThreadPool(1)
 
 
 def _hash_at_low_priority(encode: Callable[..., str], *arguments: object) -> str:
