@@ -29,15 +29,16 @@ def _handle(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
 
 
 application = take_chunks(_handle)
-# Load URLs, templates and static files' names now: a worker that can't load them must not become ready.
+# Load URLs, templates and static files' names now: a worker that can't load them must not become ready. The patterns
+# exclude editors' and systems' own files, as collectstatic does.
 get_resolver().check()
-for path in (settings.BASE_DIR / "templates").rglob("*.html"):
+for path in (settings.BASE_DIR / "templates").rglob("[!.]*.html"):
     try:
         get_template(str(path.relative_to(settings.BASE_DIR / "templates")))
     except TemplateSyntaxError as error:
         error.add_note(f"in {path}")
         raise
-for path in (settings.BASE_DIR / "static").iterdir():
+for path in (settings.BASE_DIR / "static").glob("[!.]*[!~]"):
     try:
         staticfiles_storage.url(path.name)
     except ValueError as error:

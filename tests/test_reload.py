@@ -73,6 +73,15 @@ def test_service_does_not_start_with_outdated_static_files(copy: Path, data_dir:
     )
 
 
+def test_files_of_editors_and_systems_are_ignored(copy: Path) -> None:
+    for name in ("static/.DS_Store", "static/base.css~", "templates/.#home.html"):
+        (copy / name).write_bytes(b"{% if \xff")
+
+    process = manage_in(copy, "shell", "--no-imports", "--command=import fizzbuzz_site.wsgi", SECRET_KEY="of a test")
+
+    assert process.communicate(timeout=60) == ("", "")
+
+
 def test_reload_of_broken_code_keeps_the_workers(copy: Path, data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir))
     try:
