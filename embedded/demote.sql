@@ -1,6 +1,8 @@
 -- Make the superuser "fizzbuzz", the first role of clusters that earlier versions created, an ordinary role that owns
 -- its database. The first role of a cluster can't be demoted, but it can be renamed.
 \set ON_ERROR_STOP on
+SELECT rolsuper FROM pg_roles WHERE rolname = 'fizzbuzz' \gset
+\if :rolsuper
 SELECT 'CREATE DATABASE fizzbuzz' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'fizzbuzz') \gexec
 \connect fizzbuzz
 SELECT coalesce(rolpassword, '') AS password FROM pg_authid WHERE rolname = 'fizzbuzz' \gset
@@ -26,3 +28,4 @@ END $$;
 RESET SESSION AUTHORIZATION;
 DROP ROLE fizzbuzz_demotion;
 COMMIT;
+\endif

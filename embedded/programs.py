@@ -8,7 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
@@ -79,7 +79,6 @@ class Programs:
         *arguments: str,
         cwd: Path = Path("/"),
         stdin: str = "",
-        environment: Mapping[str, str] | None = None,
         pass_fds: Collection[int] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in a new session, without this process' environment.
@@ -93,7 +92,7 @@ class Programs:
             group=account and account[1],
             extra_groups=[] if account else None,
             cwd=cwd,
-            env={"PATH": os.defpath, "LC_ALL": "C", **(environment or {})},
+            env={"PATH": os.defpath, "LC_ALL": "C"},
             input=stdin,
             pass_fds=tuple(pass_fds),
             start_new_session=True,

@@ -150,14 +150,10 @@ class Server:
             self.home.mkdir(exist_ok=True)
             self.home.chmod(0o711)
 
-    @property
-    def _cluster(self) -> Path:
-        return self.programs.cluster
-
     def _ensure_running(self) -> None:
-        if not self._cluster.exists():
+        if not self.programs.cluster.exists():
             self._initialise()
-        if (version := (self._cluster / "PG_VERSION").read_text().strip()) != MAJOR_VERSION:
+        if (version := (self.programs.cluster / "PG_VERSION").read_text().strip()) != MAJOR_VERSION:
             raise EmbeddedError(
                 f"The data in {self.home} belongs to PostgreSQL {version}, but the embedded server is {MAJOR_VERSION}: "
                 f"dump it with version {version} and restore it here, or set DATA_DIR to another folder."
@@ -186,7 +182,7 @@ class Server:
 
     def _initialise(self) -> None:
         # Under another name until it is complete, so that a kill leaves nothing that looks like a cluster.
-        unfinished = self._cluster.with_name("data.new")
+        unfinished = self.programs.cluster.with_name("data.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         unfinished.chmod(0o700)
@@ -201,35 +197,31 @@ class Server:
         created = self.programs.run("postgres", *options, cwd=unfinished, stdin=statements)
         if created.returncode:
             raise EmbeddedError(f"The database can't be created in {unfinished}: {_last_errors(created.stderr)}")
-        unfinished.rename(self._cluster)
-        for folder in (self._cluster.parent, self.home.parent):
+        unfinished.rename(self.programs.cluster)
+        for folder in (self.programs.cluster.parent, self.home.parent):
             sync(folder)  # otherwise, a power failure could undo the rename
 
     def _start(self, lock: IO[str]) -> None:
         self._socket.prepare()
-        settings = [f"--{name}={value}" for name, value in OPTIONS.items()]
         # Start it in a shell's background, so that it is not our child, and does not become a zombie when it ends.
-        launch = ("-c", '"$@" >server.log 2>&1 &', "sh", str(self.programs.folder() / "postgres"), "-D", ".", *settings)
+        launch = ("-c", '"$@" >server.log 2>&1 &', "sh")
         # After a crash, an unrelated process may have the ID in postmaster.pid, and PostgreSQL would take it for a
         # running server. It ignores the ID of its grandparent.
-        environment = {"PG_GRANDPARENT_PID": str(self._recorded_pid())}
+        postgres = ("env", f"PG_GRANDPARENT_PID={self._recorded_pid()}", str(self.programs.folder() / "postgres"))
+        options = ("-D", ".", *(f"--{name}={value}" for name, value in OPTIONS.items()))
         shell = self.programs.run(
-            "/bin/sh", *launch, cwd=self._cluster, environment=environment, pass_fds=[lock.fileno()]
+            "/bin/sh", *launch, *postgres, *options, cwd=self.programs.cluster, pass_fds=[lock.fileno()]
         )
         if shell.stderr:
             raise EmbeddedError(f"The embedded PostgreSQL did not start: {shell.stderr.strip()}")
 
     def _secure(self) -> None:
         """Make the service's role an ordinary one in a cluster that an earlier version created."""
-        if self._psql(USER, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == "t\n":
-            self._psql(USER, Path(__file__).with_name("demote.sql").read_text())
-
-    def _psql(self, user: str, statements: str) -> str:
-        options = ("-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", self.host, "-U", user, "-d", "postgres")
+        options = ("-X", "-q", "-h", self.host, "-U", USER, "-d", "postgres")
+        statements = Path(__file__).with_name("demote.sql").read_text()
         done = self.programs.run("psql", *options, stdin=statements, pass_fds=self.pass_fds)
         if done.returncode:
             raise EmbeddedError(f"The embedded PostgreSQL rejects connections: {_last_errors(done.stderr)}")
-        return done.stdout
 
     def _ready(self) -> bool:
         # With an existing role and database, because others would write an error to the log each time.
@@ -252,14 +244,14 @@ class Server:
         """Return the process ID of a server without `cluster.lock`: started by hand, or by an earlier version."""
         pid = self._recorded_pid()
         with suppress(OSError):  # gone, or another user's
-            if pid and Path(f"/proc/{pid}/cwd").readlink() == self._cluster:
+            if pid and Path(f"/proc/{pid}/cwd").readlink() == self.programs.cluster:
                 return pid
         return None
 
     def _recorded_pid(self) -> int:
         """Return the process ID in postmaster.pid, after a crash possibly an unrelated process; 0 if there is none."""
         try:
-            return int((self._cluster / "postmaster.pid").read_text(errors="replace").partition("\n")[0])
+            return int((self.programs.cluster / "postmaster.pid").read_text(errors="replace").partition("\n")[0])
         except (FileNotFoundError, ValueError):
             return 0
 
@@ -277,7 +269,7 @@ class Server:
 
     def _reason(self) -> str:
         """Return the server's last error messages, and the path of its log."""
-        logs = [self._cluster / "server.log", *(self._cluster / "log").glob("*.log")]
+        logs = [self.programs.cluster / "server.log", *(self.programs.cluster / "log").glob("*.log")]
         log = max((each for each in logs if each.exists()), key=lambda each: each.stat().st_mtime_ns)
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - MAX_LOG_BYTES))
