@@ -84,7 +84,6 @@ def _renderers(*, readable: bool) -> list[Processor]:
     console = structlog.dev.ConsoleRenderer(
         colors=os.isatty(2),
         exception_formatter=structlog.dev.plain_traceback,
-        pad_event_to=30,
         pad_level=False,
         sort_keys=False,
         timestamp_key="time",
