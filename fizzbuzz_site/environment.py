@@ -24,9 +24,6 @@ class Environment(FileAwareEnv):
     `_get_value` is not documented, but environs has no public hook for all types of values.
     """
 
-    def __init__(self) -> None:
-        super().__init__(strip_whitespace=True)
-
     def _get_value(self, env_key: str, default: Any) -> Any:
         try:
             value = super()._get_value(env_key, default)
@@ -40,9 +37,9 @@ def remove_libpq_variables(*, embedded: bool) -> None:
 
     Those for passwords and encryption stay, but not for the embedded server, which has neither.
     """
-    kept = r"PG(PASS|SSL|GSS|KRB|REQUIRE|CHANNELBINDING|M(IN|AX)PROTOCOL)" if not embedded else r"(?!)"
+    kept = r"PG(PASS|SSL|GSS|KRB|REQUIRE|CHANNELBINDING|M(IN|AX)PROTOCOL)"
     for name in [*os.environ]:
-        if re.match(r"PG[A-Z]", name) and not re.match(kept, name):
+        if re.match(r"PG[A-Z]", name) and (embedded or not re.match(kept, name)):
             del os.environ[name]
 
 

@@ -18,7 +18,7 @@ from embedded.server import DATABASE, USER, Server
 from fizzbuzz_site import __version__, environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environment.Environment()
+env = environment.Environment(strip_whitespace=True)
 
 # The IP address, port and number of worker processes of `manage.py serve`.
 HOST: str = env.str("HOST", "127.0.0.1")
@@ -179,13 +179,8 @@ USE_I18N = False
 TIME_ZONE = "UTC"
 
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": f"django.contrib.auth.password_validation.{name}Validator"}
+    for name in ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
 ]
 
 PASSWORD_HASHERS = ["core.hashing.PasswordHasher"]
