@@ -26,7 +26,6 @@ from embedded.server import Server
 from fizzbuzz_site import slow_clients
 
 worker_class = "fizzbuzz_site.worker.Worker"
-backlog = 1024  # connections that wait for a worker
 worker_connections = 500  # per worker
 limit_request_line = 4094  # bytes; longer ones get a 414
 limit_request_fields = 64  # headers; more get a 431
@@ -44,17 +43,18 @@ forwarded_allow_ips = ""
 errorlog = None
 dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
-# The workers' heartbeat files are in memory, where a slow disk can't block them, or in a temporary folder if /dev/shm
-# is not writable.
-worker_tmp_dir = None
-with suppress(OSError), tempfile.TemporaryFile(dir="/dev/shm"):
-    worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn creates a file with a random name
+# The workers' heartbeat files are in memory, where a slow disk can't block them. If /dev/shm is not writable, they are
+# in a temporary folder, or in the data folder.
+for worker_tmp_dir in ("/dev/shm", None, os.environ.get("FIZZBUZZ_EMBEDDED")):  # noqa: S108 - with a random name
+    with suppress(OSError), tempfile.TemporaryFile(dir=worker_tmp_dir):
+        break
+else:
+    sys.exit("error: No temporary folder is writable: mount one at /tmp, or set TMPDIR")
 
 # It warns about the body of each response to HEAD, which Django leaves to the server to discard.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
 
 LOAD_TIMEOUT_SECONDS = 50  # of the check before a reload
-SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 _embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBEDDED")) else None
 
@@ -76,8 +76,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def when_ready(server: Any) -> None:
     signal.signal(signal.SIGHUP, partial(_reload_if_it_loads, server))
-    # `serve` blocked them until now, so that none could end this process before it can clean up.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    # `serve` blocked signals until now, so that none could end this process before it can clean up.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def post_worker_init(worker: Any) -> None:
@@ -100,6 +100,7 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
     log_config.request_id.set("")  # later log lines do not belong to this request
     # Yield: pipelined requests that never wait for the database would otherwise block the other connections.
     gevent.sleep(0)
+    request.unreader.sock.idle = True
 
 
 def on_exit(server: Any) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from socket import SHUT_RD
 from socket import socket as plain_socket  # imported before gevent patches it
 from typing import Any
+from weakref import WeakSet
 
 import gevent
 from gevent.socket import socket
@@ -24,7 +25,7 @@ RETRY_DELAY_SECONDS = 5  # before a worker that can't load the application is re
 class Connection(socket):  # type: ignore[misc]  # gevent has no types
     """A client's connection. `idle` is true while it waits for the first byte of a request."""
 
-    idle = False
+    idle = True  # also set by the hooks in gunicorn.py
 
     def recv(self, *args: Any) -> bytes:
         data: bytes = super().recv(*args)
@@ -42,10 +43,7 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     metrics_slot: int | None = None
     _quitting = False
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._connections: dict[gevent.Greenlet, Connection] = {}
+    _connections: WeakSet[Connection] = WeakSet()  # there is one worker per process
 
     def load_wsgi(self) -> None:
         try:
@@ -62,15 +60,11 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         connection = Connection(client.family, client.type, client.proto, client.detach())
-        self._connections[gevent.getcurrent()] = connection
-        try:
-            super().handle(listener, connection, addr)
-        finally:
-            del self._connections[gevent.getcurrent()]
+        self._connections.add(connection)
+        super().handle(listener, connection, addr)
 
     def timeout_ctx(self) -> gevent.Timeout:
         """Return the timeout for a connection's next request."""
-        self._connections[gevent.getcurrent()].idle = True
         return gevent.Timeout(self.cfg.keepalive if self.alive else FIRST_REQUEST_TIMEOUT_SECONDS, False)  # noqa: FBT003 - positional-only
 
     def run(self) -> None:
@@ -87,5 +81,5 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         gevent.spawn(self._end_idle_connections)  # not in the signal handler, which can interrupt any greenlet
 
     def _end_idle_connections(self) -> None:
-        for connection in list(self._connections.values()):
+        for connection in list(self._connections):
             connection.end_if_idle()

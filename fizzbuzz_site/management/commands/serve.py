@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 import traceback
 from argparse import ArgumentParser
@@ -18,10 +17,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
-from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
-
-from fizzbuzz_site.gunicorn import SIGNALS
 
 OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("core", "embedded", "fizzbuzz"))
 # They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
@@ -89,8 +85,11 @@ class Command(BaseCommand):
     def _migrate(self) -> None:
         with connection.cursor() as cursor:  # the lock is for instances that start concurrently
             # Poll: a session that waits in the server holds a snapshot, which would block CREATE INDEX CONCURRENTLY.
-            while not _locked(cursor):
+            try_lock = "SELECT pg_try_advisory_lock(%s)"
+            cursor.execute(try_lock, [MIGRATION_LOCK])
+            while cursor.fetchone() == (False,):
                 time.sleep(0.1)
+                cursor.execute(try_lock, [MIGRATION_LOCK])
             try:
                 call_command("migrate", interactive=False, verbosity=0)
             finally:
@@ -103,17 +102,17 @@ class Command(BaseCommand):
 
     def _warn_of_lost_durability(self) -> None:
         with connection.cursor() as cursor:
-            for name in ("fsync", "synchronous_commit"):
-                cursor.execute("SELECT current_setting(%s)", [name])
-                if cursor.fetchone() == ("off",):
-                    self._warn(f"PostgreSQL runs with {name}=off: a crash can lose acknowledged submissions")
+            cursor.execute(
+                "SELECT name FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'"
+            )
+            for (name,) in cursor.fetchall():
+                self._warn(f"PostgreSQL runs with {name}=off: a crash can lose acknowledged submissions")
 
     def _warn(self, message: str) -> None:
         self.stderr.write(self.style.WARNING(f"warning: {message}"))
 
     def _become_gunicorn(self, listener: socket.socket) -> None:
         """Replace this process by gunicorn's master, which then gets the signals and acquires the embedded server."""
-        _ensure_temporary_folder()
         _ensure_working_folder()
         for name in GUNICORN_VARIABLES:
             os.environ.pop(name, None)
@@ -126,22 +125,12 @@ class Command(BaseCommand):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         os.environ["WEB_CONCURRENCY"] = str(settings.WEB_CONCURRENCY)  # gunicorn reads it too, and rejects an empty one
         arguments = ["--bind", f"fd://{listener.fileno()}"]
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         connection.close()
         if settings.EMBEDDED:
             os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
         command = [sys.executable, "-m", "gunicorn", "--config", "python:fizzbuzz_site.gunicorn", *arguments]
         os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606 - deliberately without a shell
-
-
-def _ensure_temporary_folder() -> None:
-    """If /tmp is read-only, use the data folder for gunicorn's heartbeat files."""
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError as error:
-        if not settings.EMBEDDED:
-            raise CommandError("No temporary folder is writable: mount one at /tmp, or set TMPDIR") from error
-        os.environ["TMPDIR"] = tempfile.tempdir = str(settings.DATA_DIR)
 
 
 def _ensure_working_folder() -> None:
@@ -150,9 +139,3 @@ def _ensure_working_folder() -> None:
         Path.cwd()
     except FileNotFoundError:
         os.chdir(settings.BASE_DIR)
-
-
-def _locked(cursor: CursorWrapper) -> bool:
-    cursor.execute("SELECT pg_try_advisory_lock(%s)", [MIGRATION_LOCK])
-    row: tuple[bool] = cursor.fetchone()
-    return row[0]
