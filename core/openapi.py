@@ -47,10 +47,7 @@ PATHS = {
     "/health": _get(
         "health",
         "Readiness: whether this instance can serve requests",
-        {
-            "200": _json("Ready", READY),
-            "503": _json("Not ready", READY),
-        },
+        {"200": _json("Ready", READY), "503": _json("Not ready", READY)},
     ),
     "/health/live": _get(
         "health_live",

@@ -31,6 +31,7 @@ class Programs:
 
     @property
     def cluster(self) -> Path:
+        # Resolved, because the server's user may be unable to enter the data folder that links to it.
         return self._home.resolve() / "data"
 
     @property

@@ -69,7 +69,7 @@ class Server:
     def __init__(self, data_dir: Path) -> None:
         self.home = data_dir.absolute() / "postgres"
         self.programs = Programs(self.home)
-        self._socket = Socket(self.home, self.programs)
+        self.socket = Socket(self.programs)
         self._users: IO[str] | None = None
         os.register_at_fork(after_in_child=self._forget)
 
@@ -88,12 +88,7 @@ class Server:
     @property
     def host(self) -> str:
         """The folder of the server's socket, whether it runs or not."""
-        return self._socket.host
-
-    @property
-    def pass_fds(self) -> list[int]:
-        """The file descriptors that a program must inherit to connect to `host`."""
-        return self._socket.pass_fds
+        return self.socket.host
 
     def release(self) -> None:
         """End this process' use of the server. The last user stops it."""
@@ -160,7 +155,7 @@ class Server:
             )
         started = False
         start = time.monotonic()
-        while not ((pid := self._socket.server_pid()) and self._ready()):
+        while not ((pid := self.socket.server_pid()) and self._ready()):
             waited = time.monotonic() - start
             if lock := self._cluster_lock():
                 with lock:
@@ -177,7 +172,7 @@ class Server:
                 raise EmbeddedError(f"The embedded PostgreSQL of {self.home.parent} runs, but does not respond.")
             time.sleep(0.05)
         if started:
-            self._socket.keep_spare()
+            self.socket.keep_spare()
             self._secure()
 
     def _initialise(self) -> None:
@@ -202,7 +197,7 @@ class Server:
             sync(folder)  # otherwise, a power failure could undo the rename
 
     def _start(self, lock: IO[str]) -> None:
-        self._socket.prepare()
+        self.socket.prepare()
         # Start it in a shell's background, so that it is not our child, and does not become a zombie when it ends.
         launch = ("-c", '"$@" >server.log 2>&1 &', "sh")
         # After a crash, an unrelated process may have the ID in postmaster.pid, and PostgreSQL would take it for a
@@ -219,14 +214,14 @@ class Server:
         """Make the service's role an ordinary one in a cluster that an earlier version created."""
         options = ("-X", "-q", "-h", self.host, "-U", USER, "-d", "postgres")
         statements = Path(__file__).with_name("demote.sql").read_text()
-        done = self.programs.run("psql", *options, stdin=statements, pass_fds=self.pass_fds)
+        done = self.programs.run("psql", *options, stdin=statements, pass_fds=self.socket.pass_fds)
         if done.returncode:
             raise EmbeddedError(f"The embedded PostgreSQL rejects connections: {_last_errors(done.stderr)}")
 
     def _ready(self) -> bool:
         # With an existing role and database, because others would write an error to the log each time.
         options = ("-q", "-t", "1", "-h", self.host, "-U", USER, "-d", DATABASE)
-        return self.programs.run("pg_isready", *options, pass_fds=self.pass_fds).returncode == 0
+        return self.programs.run("pg_isready", *options, pass_fds=self.socket.pass_fds).returncode == 0
 
     def _cluster_lock(self) -> IO[str] | None:
         """Take the lock that proves that no server process is alive; None if one is."""
@@ -256,7 +251,7 @@ class Server:
             return 0
 
     def _stop(self) -> None:
-        if not (pid := self._socket.server_pid() or self._unlocked_server()):
+        if not (pid := self.socket.server_pid() or self._unlocked_server()):
             return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)  # a fast shutdown

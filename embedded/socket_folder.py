@@ -17,22 +17,20 @@ MAX_PATH_BYTES = 107
 
 
 class Socket:
-    """The socket of the server in `home`. Only the server's user can enter its folder."""
+    """The server's socket. Only the server's user can enter its folder."""
 
-    def __init__(self, home: Path, programs: Programs) -> None:
-        self._home = home
+    def __init__(self, programs: Programs) -> None:
         self._programs = programs
         self._alias: int | None = None
 
     @property
     def _folder(self) -> Path:
-        # Resolved, because the server's user may be unable to enter the data folder that links to it.
-        return self._home.resolve() / "socket"
+        return self._programs.cluster.with_name("socket")
 
     @property
     def _spare(self) -> Path:
         """A second link to the socket."""
-        return self._home.resolve() / "data/socket.spare"
+        return self._programs.cluster / "socket.spare"
 
     @property
     def host(self) -> str:
