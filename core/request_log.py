@@ -29,7 +29,8 @@ class RequestLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         start = perf_counter()
-        request_id = _request_id(request)
+        sent = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = sent if sent and client_ip.behind_proxy(request) and _is_valid(sent) else token_hex(8)
         log_config.request_id.set(request_id)
         response = self.get_response(request)
         response.headers[HEADER] = request_id
@@ -44,8 +45,3 @@ class RequestLogMiddleware:
                 client=client_ip.client_ip(request),
             )
         return response
-
-
-def _request_id(request: HttpRequest) -> str:
-    sent = request.META.get("HTTP_X_REQUEST_ID", "")
-    return sent if sent and client_ip.behind_proxy(request) and _is_valid(sent) else token_hex(8)

@@ -78,8 +78,5 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
-        gevent.spawn(self._end_idle_connections)  # not in the signal handler, which can interrupt any greenlet
-
-    def _end_idle_connections(self) -> None:
         for connection in list(self._connections):
-            connection.end_if_idle()
+            gevent.spawn(connection.end_if_idle)  # not in the signal handler, which can interrupt any greenlet

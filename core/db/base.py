@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -16,7 +17,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
     # Two of Django's private methods are overridden: _configure_connection runs once per pooled connection (the
     # signal connection_created would run once per request), and _close is where a connection returns to the pool.
 
-    _holds_read_slot = False
+    _read_slot = ExitStack()  # closing an empty one has no effect
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return psycopg's parameters. Start the embedded server first, if it is used and does not run.
@@ -40,13 +41,15 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
         """Take a read slot first if the request is a read, so that some connections stay free for writes."""
-        self._holds_read_slot = bool(self.pool) and pool.acquire_read_slot()
+        if self.pool and pool.acquire_read_slot():
+            self._read_slot = ExitStack()
+            self._read_slot.callback(pool.release_read_slot)
         try:
             connection: Any = super().get_new_connection(conn_params)
             if self.pool:
                 connection = pool.verified(self.pool, connection)
         except BaseException:
-            self._release_read_slot()
+            self._read_slot.close()
             raise
         return connection  # type: ignore[no-any-return]  # Django has no types for pools
 
@@ -54,9 +57,4 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         try:
             super()._close()
         finally:
-            self._release_read_slot()
-
-    def _release_read_slot(self) -> None:
-        if self._holds_read_slot:
-            self._holds_read_slot = False
-            pool.release_read_slot()
+            self._read_slot.close()

@@ -66,17 +66,6 @@ def verified(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection
             return taken
 
 
-def replaced_if_lost(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:
-    """Return this pooled connection, or another if the server has closed it. Raise psycopg.OperationalError.
-
-    For reads, which may be repeated: the pool's own check takes a round trip per request.
-    """
-    while taken.is_lost():
-        pool.putconn(taken)
-        taken = pool.getconn()
-    return taken
-
-
 def release_connection() -> None:
     """Return this request's connection to the pool, unless it is in a transaction. The next query takes another."""
     if not connection.in_atomic_block:

@@ -28,7 +28,10 @@ def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[
         holds_slot = pool.acquire_read_slot()
         try:
             django.pool.open()
-            taken: DeadlineConnection = pool.replaced_if_lost(django.pool, django.pool.getconn())
+            taken: DeadlineConnection = django.pool.getconn()
+            while taken.is_lost():  # the pool's own check takes a round trip
+                django.pool.putconn(taken)
+                taken = django.pool.getconn()
             try:
                 with statements.counted():
                     return taken.prepared.execute(statement, parameters).fetchall()

@@ -75,7 +75,7 @@ class Command(BaseCommand):
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         dual_stack = address[0] == "::" and socket.has_dualstack_ipv6()
         try:
-            return socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=dual_stack)
+            return socket.create_server(address, family=family, backlog=1024, dualstack_ipv6=dual_stack)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
             raise CommandError(
@@ -113,7 +113,10 @@ class Command(BaseCommand):
 
     def _become_gunicorn(self, listener: socket.socket) -> None:
         """Replace this process by gunicorn's master, which then gets the signals and acquires the embedded server."""
-        _ensure_working_folder()
+        try:
+            Path.cwd()
+        except FileNotFoundError:  # it was deleted, but gunicorn requires one
+            os.chdir(settings.BASE_DIR)
         for name in GUNICORN_VARIABLES:
             os.environ.pop(name, None)
         listener.set_inheritable(True)
@@ -124,18 +127,10 @@ class Command(BaseCommand):
         paths = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         os.environ["WEB_CONCURRENCY"] = str(settings.WEB_CONCURRENCY)  # gunicorn reads it too, and rejects an empty one
-        arguments = ["--bind", f"fd://{listener.fileno()}"]
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         connection.close()
         if settings.EMBEDDED:
             os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:fizzbuzz_site.gunicorn", *arguments]
-        os.execv(sys.executable, [*command, "fizzbuzz_site.wsgi"])  # noqa: S606 - deliberately without a shell
-
-
-def _ensure_working_folder() -> None:
-    """If the working folder was deleted, use another one: gunicorn requires one."""
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        os.chdir(settings.BASE_DIR)
+        arguments = ["--config", "python:fizzbuzz_site.gunicorn", "--bind", f"fd://{listener.fileno()}"]
+        command = [sys.executable, "-m", "gunicorn", *arguments, "fizzbuzz_site.wsgi"]
+        os.execv(sys.executable, command)  # noqa: S606 - deliberately without a shell
