@@ -17,7 +17,7 @@ Address = IPv4Address | IPv6Address
 
 def behind_proxy(request: HttpRequest) -> bool:
     """Return whether the request came through one of TRUSTED_PROXIES, so that its headers can be trusted."""
-    return bool(settings.TRUSTED_PROXIES) and _trusted(_parsed(_peer(request)))
+    return bool(settings.TRUSTED_PROXIES) and _trusted(_parsed(request.META.get("REMOTE_ADDR", "")))
 
 
 def client_ip(request: HttpRequest) -> str:
@@ -25,7 +25,7 @@ def client_ip(request: HttpRequest) -> str:
 
     A client can forge the beginning of the header, but not what a trusted proxy appends.
     """
-    client = _peer(request)
+    client: str = request.META.get("REMOTE_ADDR", "")
     if behind_proxy(request):
         for hop in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
             if not (parsed := _parsed(hop.strip())):
@@ -48,11 +48,6 @@ def rate_limit_key(request: HttpRequest) -> str:
 def login_username(request: HttpRequest, credentials: dict[str, str] | None) -> str:
     """Return the user name of a login attempt, cut to the length of axes' column."""
     return str((credentials or request.POST).get("username") or "")[:255]
-
-
-def _peer(request: HttpRequest) -> str:
-    """Return the IP address of the connection's other end; empty for a request that Django's test client made."""
-    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 @lru_cache(1024)  # the proxies' own addresses are in each request

@@ -65,9 +65,8 @@ def ready() -> JsonResponse:
 def _check(_: None) -> dict[str, str]:
     try:
         with connect_with_deadline(QUERY_TIMEOUT_SECONDS) as database:
-            missing = _known_migrations() - _applied_migrations(database)
-            if missing:
-                return _unreachable() | {"database": "ok", "migrations": f"{len(missing)} not applied"}
+            if missing := missing_migrations(database):
+                return _unreachable() | {"database": "ok", "migrations": f"{missing} not applied"}
             apps = {name: check(database) for name, check in checks_of_apps.items()}
     except psycopg.Error:
         return _unreachable()
@@ -82,11 +81,13 @@ def _unreachable() -> dict[str, str]:
     return {"database": "unreachable", **dict.fromkeys(["migrations", *checks_of_apps], "unknown")}
 
 
-def _applied_migrations(database: Database) -> set[tuple[str, str]]:
+def missing_migrations(database: Database) -> int:
+    """Return how many migrations are not applied."""
     try:
-        return {(app, name) for app, name in database.execute("SELECT app, name FROM django_migrations")}
+        applied = set(database.execute("SELECT app, name FROM django_migrations"))
     except psycopg.errors.UndefinedTable:
-        return set()
+        applied = set()
+    return len(_known_migrations() - applied)
 
 
 @cache

@@ -17,7 +17,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
-from django.db.migrations.executor import MigrationExecutor
+
+from core import probes
 
 OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("core", "embedded", "fizzbuzz"))
 # They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
@@ -43,7 +44,9 @@ class Command(BaseCommand):
             if migrate or settings.EMBEDDED:
                 self._migrate()
             else:
-                self._warn_of_missing_migrations()
+                connection.ensure_connection()
+                if missing := probes.missing_migrations(connection.connection):
+                    self._warn(f"{missing} migrations are not applied: run manage.py migrate")
             self._warn_of_lost_durability()
         except OperationalError as error:
             raise CommandError(f"The database can't be reached: {error}".strip()) from error
@@ -54,13 +57,10 @@ class Command(BaseCommand):
         try:
             import_module("fizzbuzz_site.wsgi")
         except Exception as error:
-            frames = [
-                f"{each.filename}:{each.lineno}"
-                for each in traceback.extract_tb(error.__traceback__)
-                if each.filename.startswith(OUR_CODE)
-            ]
+            ours = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith(OUR_CODE)]
+            place = f"{ours[-1].filename}:{ours[-1].lineno}"
             message = "".join(traceback.format_exception_only(error)).strip()
-            raise CommandError(f"The application can't be loaded ({frames[-1]}).\n{message}") from error
+            raise CommandError(f"The application can't be loaded ({place}).\n{message}") from error
         self.check()
 
     def _listen(self) -> socket.socket:
@@ -94,11 +94,6 @@ class Command(BaseCommand):
                 call_command("migrate", interactive=False, verbosity=0)
             finally:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
-
-    def _warn_of_missing_migrations(self) -> None:
-        executor = MigrationExecutor(connection)
-        if plan := executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            self._warn(f"{len(plan)} migrations are not applied: run manage.py migrate")
 
     def _warn_of_lost_durability(self) -> None:
         with connection.cursor() as cursor:
