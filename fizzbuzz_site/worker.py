@@ -7,6 +7,7 @@ imports this module, so nothing here may import Django.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from socket import SHUT_RD
@@ -42,7 +43,6 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     metrics_slot: int | None = None
-    _quitting = False
     _connections: WeakSet[Connection] = WeakSet()  # there is one worker per process
 
     def load_wsgi(self) -> None:
@@ -67,14 +67,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """Return the timeout for a connection's next request."""
         return gevent.Timeout(self.cfg.keepalive if self.alive else FIRST_REQUEST_TIMEOUT_SECONDS, False)  # noqa: FBT003 - positional-only
 
-    def run(self) -> None:
-        super().run()
-        if self._quitting:
-            gevent.sleep(1)  # gunicorn raises SystemExit here after 0.1 s; at Python's exit, it would be logged
-
     def handle_quit(self, sig: int, frame: Any) -> None:
-        self._quitting = True
-        super().handle_quit(sig, frame)
+        # gunicorn's own handler also ends `run`, so its SystemExit may come at Python's exit, which logs it.
+        gevent.spawn_later(0.1, sys.exit, 0)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
