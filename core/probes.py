@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import psycopg
 from django.db import OperationalError
@@ -12,14 +11,12 @@ from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.urls import resolve
 
-from core.db.deadline import connect_with_deadline
+from core.db.deadline import DeadlineConnection, connect_with_deadline
 from core.shared_calls import SharedCalls
 
 QUERY_TIMEOUT_SECONDS = 0.8  # with libpq's two seconds to connect, a probe gets its response within three
 MAX_CHECK_AGE_SECONDS = 1
 METRICS_PATH = "/metrics"  # its view checks METRICS_TOKEN
-
-Database = psycopg.Connection[tuple[Any, ...]]
 
 
 class ProbesMiddleware:
@@ -81,7 +78,7 @@ def _unreachable() -> dict[str, str]:
     return {"database": "unreachable", **dict.fromkeys(["migrations", *checks_of_apps], "unknown")}
 
 
-def missing_migrations(database: Database) -> int:
+def missing_migrations(database: DeadlineConnection) -> int:
     """Return how many migrations are not applied."""
     try:
         applied = set(database.execute("SELECT app, name FROM django_migrations"))
@@ -96,6 +93,6 @@ def _known_migrations() -> set[tuple[str, str]]:
 
 
 # Each returns "ok" or a description of the fault. They run if the database is reachable and migrated.
-checks_of_apps: dict[str, Callable[[Database], str]] = {}
+checks_of_apps: dict[str, Callable[[DeadlineConnection], str]] = {}
 
 PROBES: dict[str, Callable[[], JsonResponse]] = {"/health": ready, "/health/live": live}

@@ -15,8 +15,6 @@ from django.http.response import HttpResponseBase
 from core import client_ip, log_config
 from core.probes import PROBES
 
-HEADER = "X-Request-ID"
-
 _is_valid = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 _log = log_config.request_logger(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
 
@@ -33,7 +31,7 @@ class RequestLogMiddleware:
         request_id = sent if sent and client_ip.behind_proxy(request) and _is_valid(sent) else token_hex(8)
         log_config.request_id.set(request_id)
         response = self.get_response(request)
-        response.headers[HEADER] = request_id
+        response.headers["X-Request-ID"] = request_id
         if request.path_info not in PROBES:
             match = request.resolver_match
             _log.info(

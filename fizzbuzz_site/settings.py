@@ -127,7 +127,6 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "fizzbuzz_site.urls"
-WSGI_APPLICATION = "fizzbuzz_site.wsgi.application"
 APPEND_SLASH = False  # URLs are exactly those in urls.py
 
 TEMPLATES = [
