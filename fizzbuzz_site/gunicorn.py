@@ -100,6 +100,7 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
     log_config.request_id.set("")  # later log lines do not belong to this request
     # Yield: pipelined requests that never wait for the database would otherwise block the other connections.
     gevent.sleep(0)
+    request.unreader.sock.body_deadline = None
     request.unreader.sock.idle = True
 
 

@@ -2,12 +2,12 @@
 
 gunicorn limits the time for a request's headers by `keepalive`, but waits without limit for a body, and for a client
 that does not read the response. It has no public hook for bodies, so its request and reader objects are used here.
+worker.Connection ends a read at `body_deadline`.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from io import BytesIO
@@ -27,10 +27,11 @@ CHUNKS_PER_YIELD = 64
 
 def set_timeouts(req: Any) -> None:
     req.unreader.sock.settimeout(CLIENT_TIMEOUT_SECONDS)
+    req.unreader.sock.body_deadline = monotonic() + CLIENT_TIMEOUT_SECONDS
     if isinstance(req.body.reader, ChunkedReader):
-        req.body.reader = _ChunkedBody(req)
+        req.body.reader = _Body(req, _Chunks(req, req.unreader))
     elif getattr(req.body.reader, "length", 0):
-        req.body.reader = _Body(req)
+        req.body.reader = _Body(req, req.body.reader)
 
 
 def take_chunks(application: WSGIApplication) -> WSGIApplication:
@@ -54,55 +55,38 @@ def take_chunks(application: WSGIApplication) -> WSGIApplication:
     return read
 
 
-class _ChunkedBody(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
-    """Reader of a chunked body. Raises OSError at the deadline, and then closes the connection."""
+class _Body:
+    """Reader of a body. Raises OSError if it is incomplete, or late.
 
-    def __init__(self, req: Any) -> None:
-        super().__init__(req, req.unreader)
-        self._deadline = monotonic() + CLIENT_TIMEOUT_SECONDS
-        self._chunks = self._bytes = 0
+    After an error, or too many bytes, the start of the next request is unknown, so the connection is closed.
+    """
+
+    def __init__(self, req: Any, reader: Any) -> None:
+        self._req = req
+        self._reader = reader
+        self._left = MAX_CHUNKED_BYTES
 
     def read(self, size: int) -> bytes:
+        expected = min(size, getattr(self._reader, "length", 0))
         try:
-            with gevent.Timeout(max(self._deadline - monotonic(), 0), TimeoutError):
-                data: bytes = super().read(size)
+            data: bytes = self._reader.read(size)
+            if len(data) < expected:
+                # A truncated body can parse as a different valid number ("15" of "1500").
+                raise ConnectionResetError(errno.ECONNRESET, "The body is incomplete.")  # noqa: TRY301 - it closes, too
         except Exception:
-            self.req.force_close()  # the start of the next request is unknown
+            self._req.force_close()
             raise
-        self._bytes += len(data)
-        if self._bytes > MAX_CHUNKED_BYTES:
-            self.req.force_close()
+        self._left -= len(data)
+        if self._left < 0:
+            self._req.force_close()
         return data
+
+
+class _Chunks(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
+    _count = 0
 
     def parse_chunk_size(self, unreader: Any, data: bytes | None = None) -> Any:
-        self._chunks += 1
-        if self._chunks % CHUNKS_PER_YIELD == 0:
+        self._count += 1
+        if self._count % CHUNKS_PER_YIELD == 0:
             gevent.sleep(0)  # a body in chunks of one byte would block other requests for seconds
         return super().parse_chunk_size(unreader, data)
-
-
-class _Body:
-    """Reader of a body with a Content-Length. Raises OSError if it is incomplete, or late."""
-
-    def __init__(self, req: Any) -> None:
-        self._req = req
-        self._reader = req.body.reader
-        self._deadline = monotonic() + CLIENT_TIMEOUT_SECONDS
-
-    def read(self, size: int) -> bytes:
-        expected = min(size, self._reader.length)
-        if self._req.unreader.buf.seek(0, os.SEEK_END) >= expected:  # it arrived with the headers, as most do
-            return self._read(size, expected)
-        try:
-            with gevent.Timeout(max(self._deadline - monotonic(), 0), TimeoutError):
-                return self._read(size, expected)
-        except Exception:
-            self._req.force_close()  # the start of the next request is unknown
-            raise
-
-    def _read(self, size: int, expected: int) -> bytes:
-        data: bytes = self._reader.read(size)
-        if len(data) < expected:
-            # A truncated body can parse as a different valid number ("15" of "1500").
-            raise ConnectionResetError(errno.ECONNRESET, "The body is incomplete.")
-        return data

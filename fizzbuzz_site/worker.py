@@ -24,12 +24,17 @@ RETRY_DELAY_SECONDS = 5  # before a worker that can't load the application is re
 
 
 class Connection(socket):  # type: ignore[misc]  # gevent has no types
-    """A client's connection. `idle` is true while it waits for the first byte of a request."""
+    """A client's connection. The hooks in gunicorn.py set its attributes before and after a request."""
 
-    idle = True  # also set by the hooks in gunicorn.py
+    idle = True  # while it waits for the first byte of a request
+    body_deadline: float | None = None  # time.monotonic(); None while it waits for a request or its headers
 
     def recv(self, *args: Any) -> bytes:
-        data: bytes = super().recv(*args)
+        if self.body_deadline is None:
+            data: bytes = super().recv(*args)
+        else:
+            with gevent.Timeout(max(self.body_deadline - time.monotonic(), 0), TimeoutError):
+                data = super().recv(*args)
         self.idle = False
         return data
 
