@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from axes.attempts import get_cool_off_threshold
 from axes.handlers.database import AxesDatabaseHandler
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Sum
 from django.http import HttpRequest
+from django.utils import timezone
 
 # For clients that try many user names. Five times the limit of one account, because people who share an IP address
 # mistype a few passwords; a successful login resets its own failures.
@@ -23,7 +23,7 @@ class LoginAttempts(AxesDatabaseHandler):  # type: ignore[misc]  # axes has no t
         failures: int = super().get_failures(request, credentials)
         recent = AccessAttempt.objects.filter(
             ip_address=request.axes_ip_address,  # type: ignore[attr-defined]  # set by axes
-            attempt_time__gte=get_cool_off_threshold(request),
+            attempt_time__gte=timezone.now() - settings.AXES_COOLOFF_TIME,
         )
         of_address = recent.aggregate(sum=Sum("failures_since_start"))["sum"] or 0
         return max(failures, settings.AXES_FAILURE_LIMIT if of_address >= MAX_FAILURES_PER_IP_ADDRESS else 0)

@@ -89,7 +89,7 @@ def post_worker_init(worker: Any) -> None:
 
 def pre_request(worker: Any, request: Any) -> None:
     slow_clients.set_timeouts(request)
-    request.unreader.sock.idle = False
+    request.unreader.sock.idle = False  # gunicorn's hooks get the socket in no documented way
     # Delay the response's headers until its body is written: one packet instead of two. But "100 Continue" must be
     # sent at once, because the client waits for it.
     _cork(request, on=not any(name == "EXPECT" for name, _ in request.headers))
