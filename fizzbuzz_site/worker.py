@@ -48,6 +48,7 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     metrics_slot: int | None = None
+    _exit: gevent.Greenlet | None = None
     _connections: WeakSet[Connection] = WeakSet()  # there is one worker per process
 
     def load_wsgi(self) -> None:
@@ -73,8 +74,10 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         return gevent.Timeout(self.cfg.keepalive if self.alive else FIRST_REQUEST_TIMEOUT_SECONDS, False)  # noqa: FBT003 - positional-only
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        # gunicorn's own handler also ends `run`, so its SystemExit may come at Python's exit, which logs it.
-        gevent.spawn_later(0.1, sys.exit, 0)
+        # gunicorn's own handler also ends `run`, so its SystemExit may come at Python's exit, which logs it. So would a
+        # second one: Ctrl-C in a terminal reaches the workers from there and from the master.
+        if self._exit is None:
+            self._exit = gevent.spawn_later(0.1, sys.exit, 0)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)

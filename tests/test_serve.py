@@ -43,6 +43,16 @@ def test_signal_stops_all_processes(data_dir: Path, signum: int) -> None:
     assert processes(data_dir) == []
 
 
+def test_ctrl_c_in_a_terminal_stops_all_processes_without_a_traceback(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir))
+
+    os.killpg(service.process.pid, signal.SIGINT)  # the terminal signals the workers, and so does the master
+
+    _, errors = service.process.communicate(timeout=60)
+    assert (service.process.returncode, errors) == (0, "")
+    assert processes(data_dir) == []
+
+
 @pytest.mark.smoke
 def test_signal_during_the_first_start_stops_all_processes(empty_data_dir: Path) -> None:
     process = manage("serve", PORT="0", DATA_DIR=str(empty_data_dir))
