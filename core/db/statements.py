@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from time import perf_counter
 
 from django.db import connection
@@ -17,23 +15,18 @@ _duration = query_duration_seconds.labels(**_labels)
 log = logging.getLogger(__name__)
 
 
-@contextmanager
-def counted() -> Iterator[None]:
+class counted:  # noqa: N801 - used like a function. @contextmanager would take three times the CPU time.
     """Count the statement that this block runs, its duration, and its error."""
-    started_at = perf_counter()
-    try:
-        yield
-    except BaseException as error:
-        kind = type(error).__name__
-        _count(lambda: errors_total.labels(type=kind, **_labels).inc())
-        raise
-    _count(lambda: _duration.observe(perf_counter() - started_at))
 
+    def __enter__(self) -> None:
+        self._started_at = perf_counter()
 
-def _count(count: Callable[[], object]) -> None:
-    """Update the metrics. The statement may be committed, so an error here must not fail the request."""
-    try:
-        _executed.inc()
-        count()
-    except Exception:
-        log.exception("A statement could not be counted in the metrics")
+    def __exit__(self, error: type[BaseException] | None, *more: object) -> None:
+        try:  # the statement may be committed, so an error here must not fail the request
+            _executed.inc()
+            if error:
+                errors_total.labels(type=error.__name__, **_labels).inc()
+            else:
+                _duration.observe(perf_counter() - self._started_at)
+        except Exception:
+            log.exception("A statement could not be counted in the metrics")

@@ -16,7 +16,8 @@ class ContentNegotiation(DefaultContentNegotiation):
 
     def select_renderer(self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: Any = None) -> Any:
         first, *_ = renderers
-        if request.META.get("HTTP_ACCEPT", "*/*") in {"*/*", first.media_type} and not request.META.get("QUERY_STRING"):
+        meta = request.META
+        if meta.get("HTTP_ACCEPT", "*/*") in {"*/*", first.media_type} and not meta.get("QUERY_STRING"):
             return first, first.media_type
         return super().select_renderer(request, renderers, format_suffix)
 
