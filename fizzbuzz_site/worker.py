@@ -48,7 +48,7 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     metrics_slot: int | None = None
-    _exit: gevent.Greenlet | None = None
+    _quitting = False
     _connections: WeakSet[Connection] = WeakSet()  # there is one worker per process
 
     def load_wsgi(self) -> None:
@@ -76,8 +76,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_quit(self, sig: int, frame: Any) -> None:
         # gunicorn's own handler also ends `run`, so its SystemExit may come at Python's exit, which logs it. So would a
         # second one: Ctrl-C in a terminal reaches the workers from there and from the master.
-        if self._exit is None:
-            self._exit = gevent.spawn_later(0.1, sys.exit, 0)
+        if not self._quitting:
+            self._quitting = True  # before any call, in which the other signal's handler could run
+            gevent.spawn_later(0.1, sys.exit, 0)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
