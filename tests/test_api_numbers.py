@@ -4,7 +4,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from django.test import Client
+from django.test import Client, RequestFactory
+from django.urls import resolve
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
@@ -56,3 +57,13 @@ def test_invalid_number_returns_404(client: Client, text: str) -> None:
         "instance": f"/api/numbers/{text}",
         "request_id": response["X-Request-ID"],
     }
+
+
+@pytest.mark.parametrize("path", ["/api/numbers/15", "/api/most_common", "/api/fizzbuzz"])
+def test_server_may_omit_an_empty_query_string(rf: RequestFactory, path: str) -> None:
+    """WSGI allows that."""
+    request = rf.get(path)
+    del request.META["QUERY_STRING"]
+    view, arguments, named = resolve(path)
+
+    assert view(request, *arguments, **named).status_code == 200

@@ -31,7 +31,7 @@ class BaseViewSet(ViewSet):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if not request.META["QUERY_STRING"] or not self.action:  # no action: the method is not allowed
+        if not request.META.get("QUERY_STRING") or not self.action:  # no action: the method is not allowed
             return
         known = self.list_parameters if self.action == "list" else ()
         if unknown := request.query_params.keys() - {*known, api_settings.URL_FORMAT_OVERRIDE}:
@@ -82,7 +82,7 @@ def _defaults(serializer: Serializer) -> dict[str, Any]:
 
 def validated_query(serializer: Serializer, request: Request) -> dict[str, Any]:
     """Return the query parameters, validated by the serializer. Raise InvalidQuery."""
-    if not request.META["QUERY_STRING"]:
+    if not request.META.get("QUERY_STRING"):
         return _defaults(serializer)
     # Of two values one would silently be ignored.
     if twice := [name for name, values in request.query_params.lists() if len(values) > 1]:
