@@ -37,7 +37,7 @@ test-all: $(VENV_DIR)/dev ## run all tests, with coverage
 chaos: $(VENV_DIR)/dev ## kill every part at random under load, then check the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
 
-# ServiceMonitor is a custom resource, which tests/test_deploy_kubernetes.py validates; kustomization.yaml is no resource.
+# ServiceMonitor is a custom resource, which tests/test_deploy_kubernetes.py validates; kustomization.yaml is not a resource.
 KUBERNETES = $(filter-out %/kustomization.yaml %/servicemonitor.yaml, $(wildcard deploy/kubernetes/*.yaml))
 
 lint: $(VENV_DIR)/dev ## check style, types, import contracts, settings, container files

@@ -7,7 +7,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from random import Random
 from typing import Any, NamedTuple
@@ -192,6 +193,22 @@ class Client(threading.Thread):
 
     def _pause(self) -> None:
         time.sleep(self._random.uniform(0.05, 0.5))  # shorter than Retry-After
+
+
+@contextmanager
+def submitting(address: Callable[[], str], seed: str, clients: int, **weights: int) -> Iterator[Ledger]:
+    """Let clients submit numbers, batches and forms, with keys and without, until the block ends."""
+    ledger = Ledger()
+    threads = [Client(ledger, address, f"{seed} {index}", **weights) for index in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield ledger
+    finally:
+        ledger.closed.set()
+        for thread in threads:
+            thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def _ids(submissions: list[Any]) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.clients import Client, Ledger
+from tests.clients import submitting
 from tests.service import ROOT, collect_static, eventually, manage, serving
 
 CITUS_URL = os.environ.get("CITUS_URL", "")
@@ -132,14 +132,8 @@ def test_every_feature_works_on_a_distributed_log(distributed: None) -> None:
 
 def test_served_submissions_are_recorded_once_and_counted(distributed: None) -> None:
     with serving(**SETTINGS) as service:
-        ledger = Ledger()
-        clients = [Client(ledger, lambda: service.address, f"citus {index}") for index in range(CLIENTS)]
-        for client in clients:
-            client.start()
-        assert eventually(lambda: ledger.acknowledged >= ENOUGH)
-        ledger.closed.set()
-        for client in clients:
-            client.join(timeout=60)
+        with submitting(lambda: service.address, "citus", CLIENTS) as ledger:
+            assert eventually(lambda: ledger.acknowledged >= ENOUGH)
         with connect() as database:
             tail = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
             assert eventually(lambda: database.execute(tail).fetchone() == (0,))

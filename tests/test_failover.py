@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.clients import Client, Ledger
+from tests.clients import submitting
 from tests.replication import DATABASE, USER, replicated
 from tests.service import Service, eventually, manage
 
@@ -22,23 +22,15 @@ def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
         }
         service = Service("--migrate", **environment)
         at_the_end.callback(service.process.terminate)
-        ledger = Ledger()
-        at_the_end.callback(ledger.closed.set)
-        clients = [Client(ledger, lambda: service.address, f"failover {index}") for index in range(CLIENTS)]
-        for client in clients:
-            client.start()
-        assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
+        with submitting(lambda: service.address, "failover", CLIENTS) as ledger:
+            assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
 
-        primary.kill()
-        lost_at = ledger.acknowledged
-        standby.promote()
+            primary.kill()
+            lost_at = ledger.acknowledged
+            standby.promote()
 
-        assert eventually(lambda: ledger.acknowledged >= lost_at + MIN_ACKNOWLEDGED)
-        assert service.request("/health").json()["status"] == "ok"
-        ledger.closed.set()
-        for client in clients:
-            client.join(timeout=60)
-        assert not any(client.is_alive() for client in clients)
+            assert eventually(lambda: ledger.acknowledged >= lost_at + MIN_ACKNOWLEDGED)
+            assert service.request("/health").json()["status"] == "ok"
         verified = manage("top_numbers", "--verify", **environment).communicate()
         assert verified == ("All counts match the log.\n", "")
         with standby.connect() as database:

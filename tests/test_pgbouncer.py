@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.clients import Client, Ledger
+from tests.clients import submitting
 from tests.proxy import free_port
 from tests.replication import DATABASE, USER, Node, single
-from tests.service import ROOT, Service, eventually, manage, serving
+from tests.service import ROOT, eventually, manage, serving
 
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
 SERVER_CONNECTIONS = 3  # fewer than the service's own, so that they are shared
@@ -81,7 +81,9 @@ def test_service_works_through_pgbouncer(data_dir: Path) -> None:
         rejected = manage("migrate", **pooled).communicate()
         assert manage("migrate", "--verbosity", "0", **direct).communicate() == ("", "")
         with serving(**pooled) as service, node.connect() as database:
-            ledger = _load(service)
+            with submitting(lambda: service.address, "pooled", CLIENTS) as ledger:
+                assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
+            assert {*ledger.outcomes} <= {"201", "303", "page 200"}  # no request failed
             paths = ["/", "/stats", "/numbers/15", "/api/fizzbuzz?kind=Fizz", "/api/most_common?since=2026-01-01"]
             paths += ["/stats/submissions.csv", "/info", "/health", "/metrics"]
             assert {path: service.request(path).status for path in paths} == dict.fromkeys(paths, 200)
@@ -91,17 +93,3 @@ def test_service_works_through_pgbouncer(data_dir: Path) -> None:
 
     assert rejected[1].startswith("CommandError: migrate takes locks that PgBouncer does not keep between statements")
     assert verified == ("All counts match the log.\n", "")
-
-
-def _load(service: Service) -> Ledger:
-    """Let clients submit single numbers, batches and forms, with keys and without; none of the requests fails."""
-    ledger = Ledger()
-    clients = [Client(ledger, lambda: service.address, f"pooled {index}") for index in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
-    ledger.closed.set()
-    for client in clients:
-        client.join(timeout=60)
-    assert {*ledger.outcomes} <= {"201", "303", "page 200"}
-    return ledger

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from embedded.server import Server
-from tests.clients import Client, Ledger
+from tests.clients import Ledger, submitting
 from tests.proxy import free_port, needs_nginx, proxying, reload
 from tests.service import Service, eventually, serving, url_of
 
@@ -22,18 +22,9 @@ RELOADS = 2
 @contextmanager
 def under_load(database: str, address: str) -> Iterator[Ledger]:
     """Run clients that send with keys; at the end, check that nothing was lost or recorded twice."""
-    ledger = Ledger()
-    clients = [Client(ledger, lambda: address, f"restart {index}", without_key=0) for index in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    try:
+    with submitting(lambda: address, "restart", CLIENTS, without_key=0) as ledger:
         yield ledger
-    finally:
-        ledger.closed.set()
-        for client in clients:
-            client.join(timeout=60)
-        print(f"{ledger.acknowledged} submissions, {ledger.retries} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
-    assert not any(client.is_alive() for client in clients)
+    print(f"{ledger.acknowledged} submissions, {ledger.retries} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
     with psycopg.connect(database) as connection:
         assert ledger.compare(connection) == []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.clients import Client, Ledger
+from tests.clients import Ledger, submitting
 from tests.replication import single
 from tests.service import ROOT, Service, collect_static, eventually, manage, manage_in
 
@@ -49,28 +49,20 @@ def test_both_releases_serve_through_the_migration(
         at_the_end.callback(old.process.terminate)
         addresses = [old.address]
         turn = itertools.count()
-        ledger = Ledger()
-        at_the_end.callback(ledger.closed.set)
-        clients = [
-            Client(ledger, lambda: addresses[next(turn) % len(addresses)], f"upgrade {index}", form=0, without_key=0)
-            for index in range(CLIENTS)
-        ]
-        for client in clients:
-            client.start()
-        assert _some_more(ledger)
-        assert manage("migrate", "--verbosity", "0", **environment).communicate() == ("", "")
-        assert _some_more(ledger)  # the old release with the new schema
-        new = Service(**environment)
-        at_the_end.callback(new.process.terminate)
-        addresses.append(new.address)
-        assert _some_more(ledger)
-        assert {old.request("/health").status, new.request("/health").status} == {200}
-        addresses.remove(old.address)
-        assert _some_more(ledger)
-        assert old.stop() == (0, "")
-        ledger.closed.set()
-        for client in clients:
-            client.join(timeout=60)
+        with submitting(
+            lambda: addresses[next(turn) % len(addresses)], "upgrade", CLIENTS, form=0, without_key=0
+        ) as ledger:
+            assert _some_more(ledger)
+            assert manage("migrate", "--verbosity", "0", **environment).communicate() == ("", "")
+            assert _some_more(ledger)  # the old release with the new schema
+            new = Service(**environment)
+            at_the_end.callback(new.process.terminate)
+            addresses.append(new.address)
+            assert _some_more(ledger)
+            assert {old.request("/health").status, new.request("/health").status} == {200}
+            addresses.remove(old.address)
+            assert _some_more(ledger)
+            assert old.stop() == (0, "")
 
         verified = manage("top_numbers", "--verify", **environment).communicate()
         assert verified == ("All counts match the log.\n", "")
