@@ -181,7 +181,10 @@ class Client(threading.Thread):
             self._connection.connect()
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
-        return Answer(response.status, dict(response.headers), response.read().decode())
+        answer = Answer(response.status, dict(response.headers), response.read().decode())
+        if response.headers["Connection"] == "close":
+            self._disconnect()  # http.client would connect to the same address again, which may have stopped
+        return answer
 
     def _disconnect(self) -> None:
         if self._connection:
