@@ -7,9 +7,7 @@ Prints {case: [µs of CPU a request, one for each round]}.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from core import worker_metrics  # noqa: F401 - before gevent patches its lock, as in gunicorn's master
-
-    from gevent import monkey  # isort: skip
+    from gevent import monkey
 
     monkey.patch_all()
 
