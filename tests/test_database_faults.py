@@ -214,7 +214,10 @@ def test_service_reports_the_fault_and_recovers(
 
 
 def test_no_backend_is_left_after_its_response(service: Service, cluster: Cluster) -> None:
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE NOT granted AND query NOT LIKE '%max(id)%'"  # without the fold, which looks at the log every second
+    )
     with cluster.connect() as database, locked(cluster), ThreadPoolExecutor() as pool:
         number = next(NUMBERS)
         requests = [pool.submit(service.request, "/api/fizzbuzz", {"number": number}, **{"Idempotency-Key": "a"})]

@@ -20,6 +20,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 # The browser logs this for each response with an error status.
 STATUS = re.compile(r"Failed to load resource: the server responded with a status of \d+ .*")
+# htmx logs these when a submission aborts a refresh. For a failed request, it logs another event as well.
+ABORTED = re.compile(r"htmx:(afterRequest|sendAbort), .*")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,8 @@ def visit(browser: Browser, service: Service, faults: list[str]) -> Iterator[Vis
     visitors: list[BrowserContext] = []
 
     def collect(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not STATUS.fullmatch(message.text):
+        expected = STATUS.fullmatch(message.text) or ABORTED.fullmatch(message.text)
+        if message.type in {"error", "warning"} and not expected:
             faults.append(message.text)
 
     def visit(**options: Any) -> Page:
