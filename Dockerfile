@@ -5,8 +5,6 @@ ENV PATH=/venv/bin:$PATH
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements.txt
 COPY manage.py ./
-COPY core core/
-COPY embedded embedded/
 COPY fizzbuzz fizzbuzz/
 COPY fizzbuzz_site fizzbuzz_site/
 COPY static static/

@@ -37,13 +37,13 @@ test-all: $(VENV_DIR)/dev ## run all tests, with coverage
 chaos: $(VENV_DIR)/dev ## kill every part at random under load, then check the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
 
-# ServiceMonitor is a custom resource, which tests/test_deploy_kubernetes.py validates; kustomization.yaml is not a resource.
+# ServiceMonitor is a custom resource, which tests/deploy/test_kubernetes.py validates; kustomization.yaml is not a resource.
 KUBERNETES = $(filter-out %/kustomization.yaml %/servicemonitor.yaml, $(wildcard deploy/kubernetes/*.yaml))
 
 lint: $(VENV_DIR)/dev ## check style, types, import contracts, settings, container files
 	$(VENV_DIR)/bin/ruff check .
 	$(VENV_DIR)/bin/ruff format --check .
-	$(VENV_DIR)/bin/mypy $(wildcard core embedded fizzbuzz fizzbuzz_site tests benchmarks manage.py)
+	$(VENV_DIR)/bin/mypy $(wildcard fizzbuzz fizzbuzz_site tests benchmarks manage.py)
 	$(VENV_DIR)/bin/lint-imports
 	$(VENV_DIR)/bin/djade --check $(shell find templates -name '*.html')
 	$(VENV) manage.py makemigrations --check --dry-run

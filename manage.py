@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
-from embedded.server import EmbeddedError
+from fizzbuzz_site.embedded.server import EmbeddedError
 
 
 def main() -> None:

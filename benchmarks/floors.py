@@ -21,4 +21,4 @@ urlpatterns = [
     path("api/floor", api, name="api-floor"),
     *urls.urlpatterns,
 ]
-handler404 = "fizzbuzz.web.errors.not_found"
+handler404 = "fizzbuzz_site.http.errors.not_found"

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.processes import parent
-from embedded.server import SUPERUSER, USER, Server
+from fizzbuzz_site.embedded.server import SUPERUSER, USER, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 # The peers have their own role, so that settings of the service's role do not apply to them.

@@ -55,7 +55,7 @@ def application() -> Application:
     """Return the application that the workers serve, with the constant views beside its own."""
     os.environ.setdefault("FIZZBUZZ_SERVED_AT", "http://localhost")  # as served: with a pool
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
-    from core import worker_metrics  # noqa: PLC0415 - allocated before Django's settings install it
+    from fizzbuzz_site.serving import worker_metrics  # noqa: PLC0415 - allocated before Django's settings install it
 
     worker_metrics.allocate(1)
     worker_metrics.use_slot(0)

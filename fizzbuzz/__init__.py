@@ -1,0 +1,1 @@
+"""What the service does: the rules, the submission log, its counts, the API and the pages."""

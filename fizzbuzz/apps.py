@@ -1,12 +1,10 @@
-"""App configuration: registers the post_migrate handler and the readiness check, and starts the folds."""
+"""App configuration: registers the handlers of migrate, and starts the folds."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.db.models.signals import post_migrate, pre_migrate
-
-from core import probes
 
 
 class FizzBuzzConfig(AppConfig):
@@ -19,6 +17,5 @@ class FizzBuzzConfig(AppConfig):
 
         pre_migrate.connect(database_setup.before_migrate, sender=self)
         post_migrate.connect(database_setup.after_migrate, sender=self)
-        probes.checks_of_apps["sequence"] = database_setup.sequence_status
         if settings.SERVED_AT:  # only in web workers, not in management commands
             fold_scheduler.scheduler.start()

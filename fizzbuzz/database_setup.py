@@ -11,7 +11,7 @@ from django.core.management import CommandError
 from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from core.db.locks import LockTimeout, lock_timeout
+from fizzbuzz.db.locks import LockTimeout, lock_timeout
 
 SEQUENCE = "fizzbuzz_submission_id_seq"
 LOCK_TIMEOUT_SECONDS = 5.0

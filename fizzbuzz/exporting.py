@@ -12,8 +12,8 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from psycopg import ClientCursor
 
-from core.bulkhead import Bulkhead
-from core.db.deadline import connect_with_deadline
+from fizzbuzz.bulkhead import Bulkhead
+from fizzbuzz.db.deadline import connect_with_deadline
 from fizzbuzz.models import IsoTime, SubmissionQuerySet, sql_of
 
 Format = Literal["csv", "jsonl"]

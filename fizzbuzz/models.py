@@ -11,8 +11,8 @@ from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.db.models.functions import Cast, Now
 
-from core.db import reader
 from fizzbuzz import rules
+from fizzbuzz.db import reader
 
 
 def kind_in_sql(number: str) -> str:

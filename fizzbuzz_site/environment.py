@@ -97,4 +97,4 @@ def database(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL: {str(error).strip()}") from error
     names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     parameters = {name: options.pop(option, "") for name, option in names.items()}
-    return {"ENGINE": "core.db", **parameters, "OPTIONS": options}
+    return {"ENGINE": "fizzbuzz.db", **parameters, "OPTIONS": options}

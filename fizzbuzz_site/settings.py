@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from environs import validate
 
-from core import log_config, openapi, worker_metrics
-from core.db.deadline import DeadlineConnection
-from embedded.secret_key import load_or_create_secret_key
-from embedded.server import DATABASE, USER, Server
+from fizzbuzz.db.deadline import DeadlineConnection
 from fizzbuzz_site import __version__, environment
+from fizzbuzz_site.embedded.secret_key import load_or_create_secret_key
+from fizzbuzz_site.embedded.server import DATABASE, USER, Server
+from fizzbuzz_site.http import openapi
+from fizzbuzz_site.serving import log_config, worker_metrics
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environment.Environment(strip_whitespace=True)
@@ -103,27 +104,26 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_htmx",
     "axes",
-    "embedded",
     "fizzbuzz_site",
     "fizzbuzz",
 ]
 
 MIDDLEWARE = [
-    "core.request_log.RequestLogMiddleware",
-    "core.probes.ProbesMiddleware",
-    "core.http_metrics.RequestMetricsMiddleware",
+    "fizzbuzz_site.http.request_log.RequestLogMiddleware",
+    "fizzbuzz_site.http.probes.ProbesMiddleware",
+    "fizzbuzz_site.http.http_metrics.RequestMetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    *(["core.middleware.ReadOnlyCorsMiddleware"] if CORS_ORIGINS else []),
-    "core.middleware.PagePolicyMiddleware",
+    *(["fizzbuzz_site.http.middleware.ReadOnlyCorsMiddleware"] if CORS_ORIGINS else []),
+    "fizzbuzz_site.http.middleware.PagePolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "core.middleware.AdminSessionMiddleware",
+    "fizzbuzz_site.http.middleware.AdminSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "core.middleware.AdminAuthenticationMiddleware",
-    "core.middleware.AdminMessageMiddleware",
+    "fizzbuzz_site.http.middleware.AdminAuthenticationMiddleware",
+    "fizzbuzz_site.http.middleware.AdminMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "fizzbuzz.web.errors.UnavailableMiddleware",
-    *(["fizzbuzz.web.rate_limit.RateLimitMiddleware"] if RATE_LIMIT else []),
+    "fizzbuzz_site.http.errors.UnavailableMiddleware",
+    *(["fizzbuzz_site.http.rate_limit.RateLimitMiddleware"] if RATE_LIMIT else []),
 ]
 
 ROOT_URLCONF = "fizzbuzz_site.urls"
@@ -180,15 +180,15 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
 ]
 
-PASSWORD_HASHERS = ["core.hashing.PasswordHasher"]
+PASSWORD_HASHERS = ["fizzbuzz_site.http.hashing.PasswordHasher"]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 # Lock out by (username, IP address), so that an attacker cannot lock a user out elsewhere. The handler also
 # locks out an IP address that tries many user names.
-AXES_HANDLER = "core.login_attempts.LoginAttempts"
+AXES_HANDLER = "fizzbuzz_site.http.login_attempts.LoginAttempts"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_CLIENT_IP_CALLABLE = "core.client_ip.rate_limit_key"
-AXES_USERNAME_CALLABLE = "core.client_ip.login_username"
-AXES_LOCKOUT_CALLABLE = "fizzbuzz.web.errors.locked_out"
+AXES_CLIENT_IP_CALLABLE = "fizzbuzz_site.http.client_ip.rate_limit_key"
+AXES_USERNAME_CALLABLE = "fizzbuzz_site.http.client_ip.login_username"
+AXES_LOCKOUT_CALLABLE = "fizzbuzz_site.http.errors.locked_out"
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
@@ -216,7 +216,7 @@ CONTENT_SECURITY_POLICY = {
 }
 SESSION_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_AGE = 12 * 3600  # a working day
-CSRF_FAILURE_VIEW = "fizzbuzz.web.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "fizzbuzz_site.http.errors.csrf_failure"
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None

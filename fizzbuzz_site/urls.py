@@ -1,4 +1,4 @@
-"""All URLs. core/probes.py handles `/health`, `/health/live` and `/metrics` before URLs are resolved."""
+"""All URLs. fizzbuzz_site/http/probes.py handles `/health`, `/health/live` and `/metrics` before URLs are resolved."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
-from core.info import info
 from fizzbuzz.api import urls as api_urls
 from fizzbuzz.pages import urls as page_urls
-from fizzbuzz.web.metrics_endpoint import metrics_view
+from fizzbuzz_site.http.info import info
+from fizzbuzz_site.http.metrics_endpoint import metrics_view
 
 urlpatterns = [
     # Not by include(): of a request, each level and each URL before its own costs some µs.
@@ -23,7 +23,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
-handler400 = "fizzbuzz.web.errors.bad_request"
-handler403 = "fizzbuzz.web.errors.permission_denied"
-handler404 = "fizzbuzz.web.errors.not_found"
-handler500 = "fizzbuzz.web.errors.server_error"
+handler400 = "fizzbuzz_site.http.errors.bad_request"
+handler403 = "fizzbuzz_site.http.errors.permission_denied"
+handler404 = "fizzbuzz_site.http.errors.not_found"
+handler500 = "fizzbuzz_site.http.errors.server_error"

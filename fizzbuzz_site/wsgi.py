@@ -13,8 +13,8 @@ from django.template import TemplateSyntaxError
 from django.template.loader import get_template
 from django.urls import get_resolver
 
-from core.db.pool import release_connection
-from fizzbuzz_site.slow_clients import take_chunks
+from fizzbuzz.db.pool import release_connection
+from fizzbuzz_site.serving.slow_clients import take_chunks
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 

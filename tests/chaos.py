@@ -24,7 +24,7 @@ from random import Random
 
 import psycopg
 
-from embedded.server import DATABASE, USER, EmbeddedError, Server
+from fizzbuzz_site.embedded.server import DATABASE, USER, EmbeddedError, Server
 from tests.clients import Client, Ledger
 from tests.service import Service, children, collect_static, eventually, manage, processes
 

@@ -11,9 +11,9 @@ from django.core.wsgi import get_wsgi_application
 from django.test import Client
 from django.urls import get_resolver
 
-from embedded.server import DATABASE, SUPERUSER, USER
 from fizzbuzz.counts import fold_scheduler, ranking
 from fizzbuzz.submissions import record
+from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER
 from tests import template
 from tests.fresh import a_second_later
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from core import info, probes
 from fizzbuzz.pages import stats, views
-from fizzbuzz.web import metrics_endpoint
+from fizzbuzz_site.http import info, metrics_endpoint, probes
 
 
 def a_second_later() -> None:

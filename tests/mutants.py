@@ -20,15 +20,15 @@ FILES = (
     "fizzbuzz/counts/ranking.py",
     "fizzbuzz/counts/activity.py",
     "fizzbuzz/counts/number_facts.py",
-    "core/shared_calls.py",
+    "fizzbuzz/shared_calls.py",
 )
 TESTS = (
-    "tests/test_rollup.py",
-    "tests/test_top.py",
-    "tests/test_folding.py",
-    "tests/test_rollup_races.py",
-    "tests/test_rollup_storm.py",
-    "tests/test_reads.py",
+    "tests/counts/test_rollup.py",
+    "tests/counts/test_top.py",
+    "tests/counts/test_folding.py",
+    "tests/counts/test_rollup_races.py",
+    "tests/counts/test_rollup_storm.py",
+    "tests/counts/test_reads.py",
     "tests/test_shared_calls.py",
 )
 THROUGH = "COALESCE((SELECT through FROM fizzbuzz_watermark), 0)"

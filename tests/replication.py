@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from embedded.server import Server
+from fizzbuzz_site.embedded.server import Server
 from tests.service import children, eventually
 
 USER = "postgres"

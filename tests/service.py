@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from embedded.server import DATABASE, USER
+from fizzbuzz_site.embedded.server import DATABASE, USER
 
 ROOT = Path(__file__).resolve().parent.parent
 # Environments for tests that wait for deadlines.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fizzbuzz_site import slow_clients
+from fizzbuzz_site.serving import slow_clients
 from fizzbuzz_site.settings import *  # noqa: F403 - all of them
 
 slow_clients.CLIENT_TIMEOUT_SECONDS = 3

@@ -16,8 +16,8 @@ from pytest_django.asserts import assertInHTML, assertRedirects
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
+from tests.http.test_http_security import PERMISSIONS, POLICY, SECURITY_HEADERS
 from tests.log import submit
-from tests.test_http_security import PERMISSIONS, POLICY, SECURITY_HEADERS
 
 pytestmark = pytest.mark.django_db
 

@@ -243,7 +243,7 @@ def test_http_sets_no_hsts_and_ignores_the_proxy_header() -> None:
 LOADED = """
 import sys
 from fizzbuzz_site.wsgi import application
-print(*(name in sys.modules for name in ("fizzbuzz.web.rate_limit", "limits", "redis")))
+print(*(name in sys.modules for name in ("fizzbuzz_site.http.rate_limit", "limits", "redis")))
 """
 
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.pq import Conninfo
 
-from embedded.server import SUPERUSER, USER, Server
+from fizzbuzz_site.embedded.server import SUPERUSER, USER, Server
 from tests.service import Service, manage, url_of
 
 # All of libpq's variables, including some that only its documentation lists, with values that break a connection.

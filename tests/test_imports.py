@@ -13,10 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # What each package may name.
 ALLOWED = {
-    "core": {"core"},
-    "embedded": {"embedded"},
-    "fizzbuzz": {"core", "fizzbuzz"},
-    "fizzbuzz_site": {"core", "embedded", "fizzbuzz", "fizzbuzz_site"},
+    "fizzbuzz": {"fizzbuzz"},
+    "fizzbuzz_site": {"fizzbuzz", "fizzbuzz_site"},
 }
 DOTTED = re.compile(rf"(?:python:)?((?:{'|'.join(ALLOWED)})(?:\.\w+)+)")
 

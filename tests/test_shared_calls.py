@@ -8,9 +8,9 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from core import probes, shared_calls
-from core.shared_calls import SharedCalls
-from fizzbuzz.web import metrics_endpoint
+from fizzbuzz import shared_calls
+from fizzbuzz.shared_calls import SharedCalls
+from fizzbuzz_site.http import metrics_endpoint, probes
 from tests.fresh import a_second_later
 from tests.service import eventually
 

@@ -1,0 +1,1 @@
+"""The JSON API, with DRF's browsable pages and the OpenAPI document."""

@@ -15,8 +15,8 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from core.log_config import request_id
 from fizzbuzz.api.problem_types import BY_SLUG, BY_STATUS
+from fizzbuzz.request_id import request_id
 
 CONTENT_TYPE = "application/problem+json"
 MAX_ERRORS = 20  # listed in one response

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from core.db import reader
 from fizzbuzz import rules
 from fizzbuzz.counts import minutes, ranking
+from fizzbuzz.db import reader
 from fizzbuzz.models import Submission
 
 

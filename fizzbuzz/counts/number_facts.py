@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from core.db import reader
 from fizzbuzz import rules
 from fizzbuzz.counts.ranking import MAX_RANK, require_short_tail
+from fizzbuzz.db import reader
 
 # One statement, so one snapshot. The rank is 1 + the number of numbers that rank higher: by their rolled-up count alone
 # (`rolled_up`), or only with their rows in the tail (`risen`). The former are read from the index; the latter are not

@@ -9,8 +9,8 @@ import logging
 
 from django.db import DatabaseError
 
-from core.db import reader
-from core.db.faults import is_worker_unreachable
+from fizzbuzz.db import reader
+from fizzbuzz.db.faults import is_worker_unreachable
 from fizzbuzz.models import NumberWithCount
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ Each result is read after the call began: it includes every write that was ackno
 
 from __future__ import annotations
 
-from core.shared_calls import SharedCalls
 from fizzbuzz.counts import number_facts, ranking
+from fizzbuzz.shared_calls import SharedCalls
 
 top = SharedCalls(ranking.top)
 count_of = SharedCalls(ranking.count_of)

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import psycopg
 
-from core.bulkhead import Bulkhead
-from core.db.deadline import STATEMENT_TIMEOUT_SHARE, connect_with_deadline
+from fizzbuzz.bulkhead import Bulkhead
+from fizzbuzz.db.deadline import STATEMENT_TIMEOUT_SHARE, connect_with_deadline
 from fizzbuzz.models import NumberWithCount, Submission, sql_of
 
 TIME_RANGE_TIMEOUT_SECONDS = 5

@@ -7,12 +7,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
-from core.shared_calls import SharedCalls
 from fizzbuzz import exporting
 from fizzbuzz.counts import activity, ranking
 from fizzbuzz.models import Submission
 from fizzbuzz.pages import charts
 from fizzbuzz.pages.rendered import Rendered
+from fizzbuzz.shared_calls import SharedCalls
 
 MAX_DOWNLOAD_ROWS = 10_000  # submissions in one download, which is rendered in memory
 MAX_AGE_SECONDS = 1

@@ -15,7 +15,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from core.shared_calls import SharedCalls
 from fizzbuzz import rules
 from fizzbuzz.counts import activity, ranking, reads
 from fizzbuzz.counts.number_facts import NumberFacts
@@ -23,6 +22,7 @@ from fizzbuzz.pages.charts import chart
 from fizzbuzz.pages.forms import SubmissionForm
 from fizzbuzz.pages.rendered import Rendered
 from fizzbuzz.pages.same_origin import require_same_origin
+from fizzbuzz.shared_calls import SharedCalls
 from fizzbuzz.submissions import idempotency, record
 
 TOP_ROWS = 3

@@ -1,0 +1,1 @@
+"""The write path: numbers become rows of the submission log."""

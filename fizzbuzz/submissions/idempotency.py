@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from django.db import connection, transaction
 
-from core.db.locks import LockTimeout, lock_timeout
 from fizzbuzz import metrics
+from fizzbuzz.db.locks import LockTimeout, lock_timeout
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz.submissions import outcomes, record
 

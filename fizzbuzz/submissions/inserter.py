@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from core.db import statements
-from core.db.deadline import DeadlineConnection, connect_with_deadline
+from fizzbuzz.db import statements
+from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import outcomes
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from core.db.faults import is_worker_unreachable
+from fizzbuzz.db.faults import is_worker_unreachable
 
 
 class NotRecorded(OperationalError):

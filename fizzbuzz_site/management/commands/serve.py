@@ -18,9 +18,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
-from core import probes
+from fizzbuzz_site.http import probes
 
-OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("core", "embedded", "fizzbuzz"))
+OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("fizzbuzz", "fizzbuzz_site"))
 # They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
 GUNICORN_VARIABLES = ["GUNICORN_FD", "GUNICORN_PID", "LISTEN_FDS", "LISTEN_PID"]
 MIGRATION_LOCK = 0x46495A5A  # key of the advisory lock: "FIZZ"
@@ -126,6 +126,6 @@ class Command(BaseCommand):
         connection.close()
         if settings.EMBEDDED:
             os.environ["FIZZBUZZ_EMBEDDED"] = str(settings.DATA_DIR)
-        arguments = ["--config", "python:fizzbuzz_site.gunicorn", "--bind", f"fd://{listener.fileno()}"]
+        arguments = ["--config", "python:fizzbuzz_site.serving.gunicorn_config", "--bind", f"fd://{listener.fileno()}"]
         command = [sys.executable, "-m", "gunicorn", *arguments, "fizzbuzz_site.wsgi"]
         os.execv(sys.executable, command)  # noqa: S606 - deliberately without a shell

@@ -1,0 +1,1 @@
+"""Connections to PostgreSQL: Django's backend, deadlines, the pool, reads, errors, locks."""

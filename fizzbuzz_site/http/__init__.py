@@ -1,0 +1,1 @@
+"""What surrounds every request: request log, metrics, errors, rate limit, probes, client IP, policies, logins."""

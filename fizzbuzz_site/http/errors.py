@@ -1,0 +1,173 @@
+"""Error responses outside of DRF's views: problem details under /api/, an HTML page elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig, TooManyFieldsSent
+from django.db import DatabaseError, InterfaceError
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
+from django.http.request import split_domain_port
+from django.middleware.csrf import REASON_NO_CSRF_COOKIE
+from django.template.loader import render_to_string
+
+from fizzbuzz.api.problems import problem_response
+from fizzbuzz.bulkhead import RETRY_AFTER_SECONDS, Busy
+from fizzbuzz.counts.ranking import CatchingUp
+from fizzbuzz.db.faults import Fault, fault_of
+from fizzbuzz.pages.same_origin import CrossOrigin
+from fizzbuzz.request_id import request_id
+from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReused
+from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
+
+TOO_LARGE = (
+    f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. "
+    "Nothing was recorded; split it into smaller requests."
+)
+INVALID_HOST = (
+    "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Use another name "
+    "or the IP address of the service; ALLOWED_HOSTS cannot allow this one."
+)
+UNREADABLE = "The request body was incomplete or arrived too slowly. Nothing was recorded; send it again."
+RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+OUTCOME_UNKNOWN = (
+    "The connection to the database was lost: the submission may or may not have been recorded. "
+    "Check before you send it again."
+)
+# Statuses and details of exceptions that a client causes. If the detail is empty, it is the message of the exception.
+RESPONSES: dict[type[Exception], tuple[int, str]] = {
+    BadRequest: (400, ""),
+    DisallowedHost: (400, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS."),
+    InvalidKey: (400, ""),
+    TooManyFieldsSent: (400, "Too many fields or parameters. Nothing was recorded; send fewer."),
+    UnreadablePostError: (408, UNREADABLE),
+    KeyInProgress: (409, ""),
+    RequestDataTooBig: (413, TOO_LARGE),
+    KeyReused: (422, ""),
+    Busy: (429, ""),
+}
+
+log = logging.getLogger(__name__)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Return the response to an exception that the client caused."""
+    # Django does not document this function; a name is valid or not by the same rule as in get_host.
+    if isinstance(exception, DisallowedHost) and not split_domain_port(request.META.get("HTTP_HOST", ""))[0]:
+        return _error(request, 400, INVALID_HOST)
+    status, detail = RESPONSES.get(type(exception), (400, "The request is malformed."))
+    return _error(request, status, detail or str(exception), RETRY if isinstance(exception, Busy) else None)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, CrossOrigin):
+        return _error(request, 403, str(exception))
+    return _error(request, 403, "Your account may not do this. Sign in with another account, or contact the operator.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    # Django ignores an error while reading the body, and then misses the token.
+    if getattr(request.META.get("wsgi.input"), "failed", False):
+        return _error(request, 408, UNREADABLE)
+    if reason == REASON_NO_CSRF_COOKIE:
+        detail = "CSRF check failed: enable cookies, reload the page and send the form again."
+    elif "checking failed" in reason:  # of Origin or Referer; Django gives the reason only as text
+        detail = (
+            "CSRF check failed: the Origin or Referer header does not match this site. Allow the browser to send these "
+            "headers. If the site is served over HTTPS, its operator must set HTTPS=1."
+        )
+    else:
+        detail = (
+            "This page is out of date: an account signed in or out in another tab. Nothing was changed. Reload the "
+            "page and send the form again."
+        )
+    return _error(request, 403, detail)
+
+
+def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
+    detail = f"Rate limit exceeded. Nothing was recorded. Try again in {seconds} s."
+    return _error(request, 429, detail, {"Retry-After": str(seconds)})
+
+
+def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[str, Any]) -> HttpResponse:
+    """Return the response of django-axes for a locked-out client."""
+    minutes = settings.AXES_COOLOFF_TIME // timedelta(minutes=1)
+    detail = f"Too many failed logins from your IP address. Try again in {minutes} minutes."
+    return _error(request, 429, detail, {"Retry-After": str(minutes * 60)})
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 404, "Not found: there is nothing at this URL.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _error(request, 500, "Internal server error. Try again; if it persists, contact the operator.")
+
+
+class UnavailableMiddleware:
+    """Convert database errors to 503, and Django's bare 405/411 responses to our error format."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "HTTP_TRANSFER_ENCODING" in request.META:  # still set if slow_clients.take_chunks rejected the body
+            return _chunks_rejected(request)
+        response = self.get_response(request)
+        if isinstance(response, HttpResponseNotAllowed):
+            allowed = response.headers["Allow"]
+            return _error(request, 405, f"Method not allowed; use {allowed}.", {"Allow": allowed})
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if type(exception) in RESPONSES:
+            return bad_request(request, exception)
+        if isinstance(exception, CatchingUp):
+            return _error(request, 503, f"{exception} Try again in a moment.", RETRY)
+        if isinstance(exception, DatabaseError | InterfaceError | psycopg.Error):
+            return _database_error(request, exception)
+        return None
+
+
+def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    fault = fault_of(exception)
+    if fault is Fault.OURS and not isinstance(exception, NotRecorded | OutcomeUnknown):
+        return None  # Django logs it and returns 500
+    log.error("Database error (%s): %s", fault.name.lower(), exception, exc_info=fault is not Fault.UNAVAILABLE)
+    if isinstance(exception, OutcomeUnknown):
+        return _error(request, 503, OUTCOME_UNKNOWN, RETRY, outcome="outcome-unknown")
+    if not isinstance(exception, NotRecorded):
+        return _error(request, 503, fault.value, RETRY)
+    status, headers = (500, None) if fault is Fault.OURS else (503, RETRY)
+    return _error(request, status, f"Nothing was recorded. {fault.value}", headers, outcome="not-recorded")
+
+
+def _chunks_rejected(request: HttpRequest) -> HttpResponse:
+    if getattr(request.META["wsgi.input"], "failed", False):
+        return _error(request, 408, UNREADABLE)
+    if "CONTENT_LENGTH" in request.META:
+        return _error(
+            request, 413, "A chunked body may have 1 MiB. Nothing was recorded; split it into smaller requests."
+        )
+    return _error(request, 411, "This request needs a Content-Length header. Nothing was recorded.")
+
+
+def _error(
+    request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None, **more: str
+) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return problem_response(status, detail, request.path, headers, **more)
+    context = {"status": status, "detail": detail, "request_id": request_id.get()}
+    kind = "html"
+    try:
+        # Rendered without the request: its session or account may have caused the error.
+        body: str = render_to_string("error.html", context)
+    except Exception:
+        log.exception("Could not render the error page")
+        kind, body = "plain", "{status}: {detail}\n\nRequest {request_id}\n".format(**context)
+    return HttpResponse(body, f"text/{kind}; charset=utf-8", status, headers=headers)

@@ -1,0 +1,96 @@
+"""Readiness and liveness, for load balancers and orchestrators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import psycopg
+from django.db import OperationalError
+from django.db.migrations.loader import MigrationLoader
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.urls import resolve
+
+from fizzbuzz import database_setup
+from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
+from fizzbuzz.shared_calls import SharedCalls
+
+QUERY_TIMEOUT_SECONDS = 0.8  # with libpq's two seconds to connect, a probe gets its response within three
+MAX_CHECK_AGE_SECONDS = 1
+METRICS_PATH = "/metrics"  # its view checks METRICS_TOKEN
+
+
+class ProbesMiddleware:
+    """Middleware that handles the probes and /metrics before any other middleware does.
+
+    They accept any Host and plain http, because Prometheus and orchestrators address an instance by its IP address.
+    They are not counted in the request metrics.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info == METRICS_PATH:
+            request.resolver_match = resolve(METRICS_PATH)  # for the line in the log
+            response: HttpResponse = request.resolver_match.func(request)
+            return response
+        probe = PROBES.get(request.path_info)
+        if probe is None:
+            return self.get_response(request)
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        answer = probe()
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+
+def live() -> JsonResponse:
+    """Return 200: the process is alive if it can respond."""
+    return JsonResponse({"status": "ok"})
+
+
+def ready() -> JsonResponse:
+    """Return 200 if requests should be sent to this process, else 503, with the result of each check."""
+    try:
+        found = checks(None)
+    except OperationalError:  # the check of another request takes too long
+        found = _unreachable()
+    ok = all(outcome == "ok" for outcome in found.values())
+    return JsonResponse({"status": "ok" if ok else "unavailable", "checks": found}, status=200 if ok else 503)
+
+
+def _check(_: None) -> dict[str, str]:
+    try:
+        with connect_with_deadline(QUERY_TIMEOUT_SECONDS) as database:
+            if missing := missing_migrations(database):
+                return _unreachable() | {"database": "ok", "migrations": f"{missing} not applied"}
+            sequence = database_setup.sequence_status(database)
+    except psycopg.Error:
+        return _unreachable()
+    return {"database": "ok", "migrations": "ok", "sequence": sequence}
+
+
+# Anyone can call the probes, so a process opens one connection at a time, and at most one per second.
+checks = SharedCalls(_check, MAX_CHECK_AGE_SECONDS)
+
+
+def _unreachable() -> dict[str, str]:
+    return {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"}
+
+
+def missing_migrations(database: DeadlineConnection) -> int:
+    """Return how many migrations are not applied."""
+    try:
+        applied = set(database.execute("SELECT app, name FROM django_migrations"))
+    except psycopg.errors.UndefinedTable:
+        applied = set()
+    return len(_known_migrations() - applied)
+
+
+@cache
+def _known_migrations() -> set[tuple[str, str]]:
+    return set(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
+
+
+PROBES: dict[str, Callable[[], JsonResponse]] = {"/health": ready, "/health/live": live}

@@ -1,0 +1,138 @@
+"""Configuration of gunicorn. `manage.py serve` starts it, and adds the socket and the number of workers.
+
+gunicorn's master imports this file, so nothing here may import Django or psycopg: the gevent workers must patch the
+standard library before those are imported, or one slow query would block all requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from functools import partial
+from logging.config import dictConfig
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from fizzbuzz.request_id import request_id
+from fizzbuzz_site.embedded.server import Server
+from fizzbuzz_site.serving import log_config, slow_clients, worker_metrics
+
+worker_class = "fizzbuzz_site.serving.worker.Worker"
+worker_connections = 500  # per worker
+limit_request_line = 4094  # bytes; longer ones get a 414
+limit_request_fields = 64  # headers; more get a 431
+limit_request_field_size = 8190  # bytes of a header; longer ones get a 431
+timeout = 60
+graceful_timeout = 20
+keepalive = 30
+# Its default is one socket in the home directory, shared by all instances.
+control_socket_disable = True
+loglevel = "warning"
+# Trust no forwarded headers in gunicorn; Django handles them (HTTPS, TRUSTED_PROXIES). By default gunicorn trusts local
+# proxies, and a SCRIPT_NAME header could bypass a proxy rule on /admin/.
+forwarded_allow_ips = ""
+# Log through logging, like everything else. (The setting logconfig_dict would also enable gunicorn's access log.)
+errorlog = None
+dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
+logging.captureWarnings(True)  # noqa: FBT003 - its only argument
+# The workers' heartbeat files are in memory, where a slow disk can't block them. If /dev/shm is not writable, they are
+# in a temporary folder, or in the data folder.
+for worker_tmp_dir in ("/dev/shm", None, os.environ.get("FIZZBUZZ_EMBEDDED")):  # noqa: S108 - with a random name
+    with suppress(OSError), tempfile.TemporaryFile(dir=worker_tmp_dir):
+        break
+else:
+    sys.exit("error: No temporary folder is writable: mount one at /tmp, or set TMPDIR")
+
+# It warns about the body of each response to HEAD, which Django leaves to the server to discard.
+logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
+
+LOAD_TIMEOUT_SECONDS = 50  # of the check before a reload
+
+_embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBEDDED")) else None
+
+
+def on_starting(server: Any) -> None:
+    if _embedded:
+        _embedded.acquire()
+    # A reload doubles the number of workers for a moment, and SIGTTIN adds some.
+    worker_metrics.allocate(2 * server.cfg.workers + 8)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    worker.metrics_slot = worker_metrics.free_slot({each.metrics_slot for each in server.WORKERS.values()})
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    worker_metrics.use_slot(worker.metrics_slot)
+
+
+def when_ready(server: Any) -> None:
+    signal.signal(signal.SIGHUP, partial(_reload_if_it_loads, server))
+    # `serve` blocked signals until now, so that none could end this process before it can clean up.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def post_worker_init(worker: Any) -> None:
+    if worker.age == 1:
+        message = f"FizzBuzz is at {os.environ['FIZZBUZZ_SERVED_AT']} - press Ctrl-C to stop\n"
+        with suppress(OSError):  # a full disk or a closed pipe; `print` would fail again at the worker's exit
+            os.write(1, message.encode())
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    slow_clients.set_timeouts(request)
+    request.unreader.sock.idle = False  # gunicorn's hooks get the socket in no documented way
+    # Delay the response's headers until its body is written: one packet instead of two. But "100 Continue" must be
+    # sent at once, because the client waits for it.
+    _cork(request, on=not any(name == "EXPECT" for name, _ in request.headers))
+
+
+def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
+    _cork(request, on=False)
+    request_id.set("")  # later log lines do not belong to this request
+    # Yield: pipelined requests that never wait for the database would otherwise block the other connections.
+    gevent.sleep(0)
+    request.unreader.sock.body_deadline = None
+    request.unreader.sock.idle = True
+
+
+def on_exit(server: Any) -> None:
+    if _embedded:
+        _embedded.release()
+
+
+def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
+    """Handle SIGHUP in the master: reload, but only if the new code and settings can be loaded.
+
+    Otherwise gunicorn would replace the workers by ones that can't start, and then exit. gunicorn has no hook for
+    this, so `signal`, its own handler, is called afterwards.
+    """
+    load = [sys.executable, "-c", "import fizzbuzz_site.wsgi"]
+    try:
+        subprocess.run(
+            load,
+            cwd=server.cfg.chdir,  # gunicorn enters it again, and exits if it was deleted
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=LOAD_TIMEOUT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = (getattr(error, "stderr", None) or b"").decode(errors="replace") or error
+        server.log.error("Reload rejected: the application can't be loaded. The old workers keep running. %s", reason)  # noqa: TRY400 - only the child's traceback helps
+    else:
+        server.signal(signum, frame)
+
+
+def _cork(request: Any, *, on: bool) -> None:
+    if hasattr(socket, "TCP_CORK"):  # only Linux has it
+        with suppress(OSError):  # the client disconnected
+            request.unreader.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)

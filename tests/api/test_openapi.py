@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+from hypothesis import HealthCheck, settings
+from schemathesis import Case, checks
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from fizzbuzz import database_setup
+from fizzbuzz.api.examples import BATCH, MOST_COMMON, NUMBER, SUBMISSION, SUBMIT
+from fizzbuzz.models import IdempotencyKey
+from fizzbuzz_site.wsgi import application
+from tests.marks import commits
+
+pytestmark = commits
+
+CHECKS = [
+    checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+    openapi_checks.negative_data_rejection,
+    openapi_checks.positive_data_acceptance,
+    openapi_checks.unsupported_method,
+    openapi_checks.missing_required_header,
+    openapi_checks.allow_header_conformance,
+]
+
+
+served = schemathesis.openapi.from_wsgi("/api/schema?format=json", application, headers={"Host": "localhost"})
+
+
+@served.hook
+def filter_body(context: Any, body: Any) -> bool:
+    # To JSON Schema 15.0 is an integer; the service rejects it, as its document says.
+    return not _has_whole_float(body)
+
+
+@served.hook
+def filter_query(context: Any, query: Any) -> bool:
+    return not _has_whole_float(query)
+
+
+def _has_whole_float(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_whole_float, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and value.is_integer()
+
+
+@pytest.fixture
+def one_connection() -> Iterator[None]:
+    """Keep the connection open after requests, so that they stay in the test's transaction."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+# Of each operation.
+EXAMPLES = settings(
+    max_examples=30,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
+
+
+@served.parametrize()
+@pytest.mark.usefixtures("one_connection")
+@settings(EXAMPLES)
+def test_service_conforms_to_the_document(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.slow
+@served.parametrize()
+@pytest.mark.usefixtures("one_connection")
+@settings(EXAMPLES, max_examples=350)
+def test_service_conforms_to_the_document_in_many_examples(case: Case) -> None:
+    check(case)
+
+
+def check(case: Case) -> None:
+    IdempotencyKey.objects.all().delete()  # a key that is used again with another body is rejected
+    case.call_and_validate(checks=CHECKS, headers={"Host": "localhost"})
+
+
+@pytest.fixture
+def document(client: Client) -> Any:
+    return client.get("/api/schema?format=json").json()
+
+
+def test_document_is_valid_openapi(document: Any) -> None:
+    assert document["openapi"] == "3.1.0"
+    validate_schema(document)  # type: ignore[no-untyped-call]  # drf-spectacular has no annotations
+
+
+def test_document_lists_every_operation_and_its_statuses(document: Any) -> None:
+    statuses = {
+        f"{method.upper()} {path}": sorted(operation["responses"])
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+
+    assert statuses == {
+        "GET /api/fizzbuzz": ["200", "400", "404", "406", "503"],
+        "POST /api/fizzbuzz": ["201", "400", "406", "408", "409", "411", "413", "415", "422", "429", "503"],
+        "GET /api/fizzbuzz/{id}": ["200", "404", "406", "503"],
+        "POST /api/fizzbuzz/batch": ["201", "400", "406", "408", "409", "411", "413", "415", "422", "429", "503"],
+        "GET /api/most_common": ["200", "304", "400", "406", "429", "503"],
+        "GET /api/numbers/{number}": ["200", "404", "406", "503"],
+        "GET /info": ["200", "503"],
+        "GET /health": ["200", "503"],
+        "GET /health/live": ["200"],
+    }
+
+
+def test_document_names_its_server_and_every_tag(document: Any) -> None:
+    used = {tag for path in document["paths"].values() for operation in path.values() for tag in operation["tags"]}
+
+    assert document["servers"] == [{"url": "/", "description": "This service"}]
+    assert {each["name"] for each in document["tags"]} == used
+    assert "contact" not in document["info"]  # without FEEDBACK_URL
+
+
+@pytest.mark.parametrize("path", ["/info", "/health", "/health/live"])
+def test_operational_endpoints_match_their_schemas(client: Client, document: Any, path: str) -> None:
+    response = client.get(path)
+
+    content = document["paths"][path]["get"]["responses"]["200"]["content"]
+    jsonschema.validate(response.json(), content[response["Content-Type"]]["schema"])
+
+
+def test_failed_health_check_matches_its_schema(client: Client, document: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_setup, "sequence_status", lambda database: "behind the log")
+
+    response = client.get("/health")
+
+    content = document["paths"]["/health"]["get"]["responses"]["503"]["content"]
+    assert response.status_code == 503
+    jsonschema.validate(response.json(), content[response["Content-Type"]]["schema"])
+
+
+def test_examples_fit_their_schemas(document: Any) -> None:
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    parts = [part for each in operations for part in (each.get("requestBody", {}), *each["responses"].values())]
+    contents = [content for part in parts for content in part.get("content", {}).values()]
+    examples = [
+        (each["value"], content["schema"]) for content in contents for each in content.get("examples", {}).values()
+    ]
+
+    assert len(examples) == 6
+    for value, schema in examples:
+        jsonschema.validate(value, schema | {"components": document["components"]})
+
+
+def test_examples_equal_the_responses(client: Client) -> None:
+    first = client.post("/api/fizzbuzz", SUBMIT.value, "application/json").json()
+    client.post("/api/fizzbuzz", SUBMIT.value, "application/json")
+
+    assert first == SUBMISSION.value | {"id": first["id"], "created_at": first["created_at"]}
+    assert client.get("/api/numbers/15").json() == NUMBER.value
+    assert client.get("/api/most_common").json() == [MOST_COMMON.value]
+
+
+def test_batch_example_has_one_number_of_each_kind(client: Client) -> None:
+    response = client.post("/api/fizzbuzz/batch", BATCH.value, "application/json")
+
+    assert [each["kind"] for each in response.json()] == ["Fizz", "Buzz", "FizzBuzz", "Number"]
+
+
+def test_docs_page_loads_the_document_from_this_site(client: Client) -> None:
+    response = client.get("/docs")
+
+    assert response.status_code == 200
+    assert 'data-schema="/api/schema?format=json"' in response.text
+    assert "://" not in response.text
+
+
+def test_document_is_yaml_by_default(client: Client) -> None:
+    response = client.get("/api/schema")
+
+    assert (response.status_code, response["Content-Type"]) == (200, "application/vnd.oai.openapi; charset=utf-8")
+
+
+def test_descriptions_do_not_mention_the_implementation(client: Client) -> None:
+    """No description is the docstring of a base class."""
+    schemas = client.get("/api/schema?format=json").json()["components"]["schemas"]
+
+    described = {name: schema["description"] for name, schema in schemas.items() if "description" in schema}
+    assert described == {"Problem": "An error, as problem details (RFC 9457)."}

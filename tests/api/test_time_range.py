@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from psycopg.errors import UndefinedTable
+
+from fizzbuzz.bulkhead import Bulkhead
+from fizzbuzz.counts import folding, time_range
+from fizzbuzz.models import Submission
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def log(transactional_db: None) -> None:
+    """15 at 12:00, 13:00 and 14:00, and 7 at 13:00."""
+    rows = [(15, 0), (15, 1), (15, 2), (7, 1)]
+    with connection.cursor() as cursor:
+        for number, hours in rows:
+            cursor.execute(
+                "INSERT INTO fizzbuzz_submission (number, created_at) VALUES (%s, %s)",
+                [number, NOON + timedelta(hours=hours)],
+            )
+    folding.fold()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "counts"),
+    [
+        ({"since": "2026-01-31T13:00:00Z"}, {15: 2, 7: 1}),
+        ({"until": "2026-01-31T13:00:00Z"}, {15: 1}),
+        ({"since": "2026-01-31T13:00:00Z", "until": "2026-01-31T14:00:00Z"}, {7: 1, 15: 1}),
+        ({"since": "2026-01-31T15:00:00+02:00", "until": "2026-01-31T16:00:00+02:00"}, {7: 1, 15: 1}),
+        ({"since": "2026-01-31T13:00", "until": "2026-01-31T13:00:00.000001"}, {7: 1, 15: 1}),
+        ({"since": "2026-01-31"}, {15: 3, 7: 1}),
+        ({"until": "2026-01-31"}, {}),
+        ({"until": "0001-01-01T00:00:00+00:40"}, {}),
+        ({"until": "9999-12-31T23:59:59-00:40"}, {15: 3, 7: 1}),
+        ({"since": "2026-01-31T14:00:00Z", "until": "2026-01-31T13:00:00Z"}, {}),
+        ({"limit": "1", "since": "2026-01-31"}, {15: 3}),
+        ({"since": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59Z"}, {15: 3, 7: 1}),
+    ],
+)
+def test_time_range_is_half_open_and_utc(client: Client, bounds: dict[str, str], counts: dict[int, int]) -> None:
+    response = client.get("/api/most_common", bounds)
+
+    numbers = {
+        15: {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz"},
+        7: {"number": 7, "result": "7", "kind": "Number"},
+    }
+    assert response.json() == [{**numbers[number], "count": count} for number, count in counts.items()]
+
+
+@pytest.mark.parametrize("parameter", ["since", "until"])
+@pytest.mark.parametrize("text", ["yesterday", "2026-02-30", "1769860800", "\x00"])
+def test_invalid_time_is_rejected(client: Client, parameter: str, text: str) -> None:
+    response = client.get("/api/most_common", {parameter: text})
+
+    detail = response.json()["detail"]
+    assert response.status_code == 400
+    assert "YYYY-MM-DDThh:mm" in detail
+    assert response.json()["errors"] == [{"parameter": parameter, "detail": detail}]
+
+
+@pytest.mark.parametrize("offset", ["+02:00", "+0200"])
+def test_unescaped_plus_has_its_own_message(client: Client, offset: str) -> None:
+    response = client.get(f"/api/most_common?since=2026-01-31T12:00:00{offset}")
+
+    detail = "In a URL, + is decoded as a space. Use %2B instead, as in 2026-01-31T12:00:00%2B01:00."
+    assert (response.status_code, response.json()["errors"]) == (400, [{"parameter": "since", "detail": detail}])
+
+
+@contextmanager
+def slow_log(seconds: float) -> Iterator[None]:
+    """Make reads of the log take so many seconds."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE fizzbuzz_submission RENAME TO slow")
+        cursor.execute(
+            f"CREATE VIEW fizzbuzz_submission AS SELECT slow.* FROM slow WHERE (SELECT true FROM pg_sleep({seconds}))"
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP VIEW fizzbuzz_submission")
+            cursor.execute("ALTER TABLE slow RENAME TO fizzbuzz_submission")
+
+
+def test_time_range_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
+    detail = "Counting this time range takes longer than 0.05 s. Choose a narrower one."
+
+    with slow_log(10):
+        response = client.get("/api/most_common", {"until": "2026-01-31"})
+
+    assert response.status_code == 400
+    assert response.json() == {
+        "type": "/docs/problems#bad-request",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": detail,
+        "instance": "/api/most_common",
+        "request_id": response["X-Request-ID"],
+        "errors": [{"parameter": "since", "detail": detail}],
+    }
+
+
+def test_command_counts_a_time_range_without_a_timeout(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
+
+    with slow_log(0.2):
+        call_command("top_numbers", "--since", "2026-01-31", "--format", "csv")
+
+    assert capsys.readouterr().out == "number,result,count\n15,FizzBuzz,3\n7,7,1\n"
+
+
+def test_concurrent_time_ranges_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_range, "counting", Bulkhead("time ranges are being counted", 1, 0))
+
+    with time_range.counting.slot():
+        rejected = client.get("/api/most_common", {"since": "2026-01-31"})
+        without_range = client.get("/api/most_common")
+    answered = client.get("/api/most_common", {"since": "2026-01-31"})
+
+    assert (rejected.status_code, rejected["Retry-After"]) == (429, "5")
+    assert rejected["Content-Type"] == "application/problem+json"
+    assert rejected.json() == {
+        "type": "/docs/problems#too-many-requests",
+        "title": "Too Many Requests",
+        "status": 429,
+        "detail": "Too many time ranges are being counted at the moment. Try again in 5 s.",
+        "instance": "/api/most_common",
+        "request_id": rejected["X-Request-ID"],
+    }
+    assert (without_range.status_code, answered.status_code) == (200, 200)
+
+
+def test_time_range_uses_no_connection_of_the_pool(client: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        response = client.get("/api/most_common", {"since": "2026-01-31", "limit": "1"})
+
+    assert response.json() == [{"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": 3}]
+
+
+def test_other_database_errors_of_a_time_range_are_raised(client: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE fizzbuzz_submission RENAME TO elsewhere")
+    try:
+        with pytest.raises(UndefinedTable, match="fizzbuzz_submission"):
+            client.get("/api/most_common", {"since": "2026-01-31"})
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE elsewhere RENAME TO fizzbuzz_submission")
+
+
+@pytest.mark.parametrize(
+    ("options", "output"),
+    [
+        (["--since", "2026-01-31T14:00"], "15,FizzBuzz,1\n"),
+        (["--until", "2026-01-31T14:00+01:00", "--limit", "1"], "15,FizzBuzz,1\n"),
+        (["--since", "2027-01-01"], ""),
+    ],
+)
+def test_command_accepts_a_time_range(capsys: pytest.CaptureFixture[str], options: list[str], output: str) -> None:
+    call_command("top_numbers", "--format", "csv", *options)
+
+    assert capsys.readouterr().out == "number,result,count\n" + output
+
+
+def test_command_rejects_an_invalid_time() -> None:
+    with pytest.raises(CommandError, match="give a time such as 2026-01-31 or 2026-01-31T12:00:00Z, not 'noon'"):
+        call_command("top_numbers", "--until", "noon")
+
+
+def test_time_range_is_read_from_its_index() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO fizzbuzz_submission (number, created_at) SELECT 7, %s + second * interval '1 second' "
+            "FROM generate_series(1, 100000) AS second",
+            [NOON],
+        )
+        cursor.execute("ANALYZE fizzbuzz_submission")
+
+    plan = Submission.objects.between(NOON + timedelta(days=1), None).explain()
+
+    assert "Bitmap Index Scan on submission_created_at" in plan

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import InterfaceError, connection, transaction
+from django.test import Client
+from prometheus_client import REGISTRY
+
+from fizzbuzz import metrics
+from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
+from fizzbuzz.counts.activity import activity
+from fizzbuzz.counts.fold_scheduler import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
+from fizzbuzz.db import statements
+from fizzbuzz.models import NumberCount, Submission, Watermark
+from fizzbuzz.submissions import record
+from tests.log import INSERT, another, append, assert_exact, elsewhere
+from tests.marks import commits
+
+pytestmark = commits
+
+
+def folds(outcome: str) -> float:
+    return REGISTRY.get_sample_value("fizzbuzz_folds_total", {"outcome": outcome}) or 0
+
+
+def test_step_folds_the_whole_tail_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
+    append(*range(10))
+    done = folds("done")
+
+    assert [fold_scheduler.scheduler.step(), fold_scheduler.scheduler.step()] == [10, 0]
+    assert folds("done") == done + 3
+    assert verify.verify() == []
+
+
+def test_step_keeps_the_fold_limit_instead_of_waiting_for_a_writer() -> None:
+    pauses = []
+    with another() as late, another() as later:
+        late.execute(INSERT, [[7]])
+        append(15, 15)
+        for _ in range(6):
+            assert fold_scheduler.scheduler.step() == 0
+            pauses.append(fold_scheduler.scheduler.pause_seconds)
+        later.execute(INSERT, [[8]])  # delays the next fold, not this one
+        append(9)
+        late.commit()
+
+        assert fold_scheduler.scheduler.step() == 3
+        assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 2)]
+        assert fold_scheduler.scheduler.step() == 0
+        later.commit()
+
+    assert pauses == [2 * MIN_SETTLE_INTERVAL_SECONDS * 2**index for index in range(4)] + [FOLD_INTERVAL_SECONDS] * 2
+    assert fold_scheduler.scheduler.step() == 2
+    assert verify.verify() == []
+    assert assert_exact() == 5
+
+
+def test_another_process_may_fold_up_to_a_kept_limit() -> None:
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        fold_scheduler.scheduler.step()
+        late.commit()
+    assert elsewhere(folding.fold) == 2
+
+    assert fold_scheduler.scheduler.step() == 0
+    append(15)
+    assert fold_scheduler.scheduler.step() == 1
+    assert verify.verify() == []
+
+
+def test_fold_limit_is_discarded_if_the_log_was_emptied() -> None:
+    """Its ids are assigned again, to writers that began after the limit was found."""
+    append(*range(10))
+    with another() as open_for_long:
+        open_for_long.execute(INSERT, [[1]])
+        append(1)
+        fold_scheduler.scheduler.step()
+        open_for_long.rollback()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        assert fold_scheduler.scheduler.step() == 0
+        late.commit()
+
+    assert Watermark.objects.count() == 0
+    assert fold_scheduler.scheduler.step() == 2
+    assert verify.verify() == []
+
+
+def test_fold_limit_is_discarded_after_a_failover() -> None:
+    append(15)
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        limit = folding.find_fold_limit()
+        earlier = limit._replace(server_started_at=limit.server_started_at.replace(year=2001))
+
+        assert not folding.is_settled(limit)
+        with pytest.raises(folding.LogReplaced):
+            folding.is_settled(earlier)
+
+
+def test_fold_limit_of_a_distributed_log_is_discarded_if_it_was_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "is_distributed", lambda: True)
+    append(*range(10))
+    limit = folding.find_fold_limit()
+
+    assert folding.is_settled(limit)
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+    append(15)
+    with pytest.raises(folding.LogReplaced):
+        folding.is_settled(limit)
+
+
+@contextmanager
+def slow_commits(seconds: float) -> Iterator[None]:
+    """Delay every commit of an INSERT, while it holds its locks, like a distant synchronous standby."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"""
+            CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$;
+            CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON fizzbuzz_submission
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow_commit()
+        """)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER slow_commit ON fizzbuzz_submission; DROP FUNCTION slow_commit()")
+
+
+def test_tail_stays_bounded_while_commits_are_slow() -> None:
+    """Four connections write continuously, so that at any time a commit is in progress."""
+
+    def write() -> None:
+        with another() as database:
+            while not ended.is_set():
+                database.execute(INSERT, [[15]])
+                database.commit()
+
+    ended = threading.Event()
+    tails: list[int | None] = []
+    with slow_commits(0.2), ThreadPoolExecutor(4) as pool:
+        for _ in range(4):
+            pool.submit(write)
+        try:
+            for _ in range(100):  # far more steps than needed
+                if len(tails) < 5 and fold_scheduler.scheduler.step():
+                    tails.append(folding.tail_length())
+                ended.wait(fold_scheduler.scheduler.pause_seconds if len(tails) < 5 else 0)
+        finally:
+            ended.set()
+
+    # The remaining tail is what was committed since the fold limit was found: a few commits per connection.
+    assert [tail for tail in tails if tail is not None and tail <= 30] == tails != []
+    assert len(tails) == 5
+    fold_scheduler.scheduler.step()
+    assert verify.verify() == []
+
+
+def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
+    reads = ["/api/most_common", "/api/numbers/15"]
+    append(7)
+    fold_scheduler.scheduler.step()
+    append(*[15] * 6)
+    known = client.get("/api/most_common")
+    with another() as folder:
+        folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
+        fold_scheduler.scheduler.step()
+        rejected = [client.get(path) for path in reads]
+    fold_scheduler.scheduler.step()
+
+    assert known.status_code == 200
+    assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in rejected] == [
+        (503, "5", "The counts are catching up with the log: 6 rows remain. Try again in a moment.")
+    ] * 2
+    assert [client.get(path).status_code for path in reads] == [200, 200]
+    assert client.get("/api/most_common").json()[0] == {
+        "number": 15,
+        "result": "FizzBuzz",
+        "kind": "FizzBuzz",
+        "count": 6,
+    }
+
+
+def test_reads_are_rejected_if_the_tail_beyond_a_kept_limit_is_too_long(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when ten million rows are committed while the limit waits for their writer."""
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
+    with another() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        fold_scheduler.scheduler.step()
+        late.execute(INSERT, [[7] * 6])
+        late.commit()
+
+    assert fold_scheduler.scheduler.step() == 2
+    assert client.get("/api/most_common").status_code == 503
+    assert fold_scheduler.scheduler.step() == 6
+    assert client.get("/api/most_common").status_code == 200
+
+
+def test_failed_fold_does_not_lift_the_limit_of_reads(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 0)
+    append(15)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE fizzbuzz_numbercount RENAME TO elsewhere")
+        fold_scheduler.scheduler.step()
+        cursor.execute("ALTER TABLE elsewhere RENAME TO fizzbuzz_numbercount")
+
+    assert client.get("/api/most_common").status_code == 503
+
+
+def test_activity_is_rejected_while_the_tail_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "known_tail_rows", ranking.MAX_TAIL_ROWS + 1)
+
+    with pytest.raises(ranking.CatchingUp):
+        activity("hour")
+
+
+@pytest.mark.parametrize("error", [OSError("no space left on device"), InterfaceError("the connection is closed")])
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/api/fizzbuzz", {"number": 15}, {}),
+        ("/api/fizzbuzz/batch", {"numbers": [15, 15]}, {}),
+        ("/api/fizzbuzz/batch", {"numbers": [15, 15]}, {"Idempotency-Key": "k"}),
+    ],
+)
+def test_failure_after_the_commit_does_not_change_the_response(  # noqa: PLR0913, PLR0917 - fixtures and parameters
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, headers: dict[str, str], error: Exception
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(metrics, "count_submissions", fail)
+    monkeypatch.setattr(statements, "_duration", SimpleNamespace(observe=fail))
+
+    response = client.post(path, body, "application/json", headers=headers)
+
+    assert response.status_code == 201
+    assert Submission.objects.count() == len(body.get("numbers", [0]))
+
+
+def test_failed_fold_is_logged_once_and_retried(caplog: pytest.LogCaptureFixture) -> None:
+    append(15)
+    failed = folds("failed")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE fizzbuzz_numbercount RENAME TO elsewhere")
+        steps = [fold_scheduler.scheduler.step(), fold_scheduler.scheduler.step()]
+        cursor.execute("ALTER TABLE elsewhere RENAME TO fizzbuzz_numbercount")
+
+    assert steps == [0, 0]
+    assert folds("failed") == failed + 2
+    assert [record.getMessage() for record in caplog.records if record.name == "fizzbuzz.counts.fold_scheduler"] == [
+        "Fold failed, will be retried. Counts stay exact."
+    ]
+    assert fold_scheduler.scheduler.step() == 1
+
+
+def test_submissions_wake_the_fold_thread_every_thousand_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[int] = []
+    monkeypatch.setattr(fold_scheduler.FoldScheduler, "start", lambda self: woken.append(Submission.objects.count()))
+    for _ in range(3):
+        record.record([15] * 400, "batch")
+
+    assert woken == [1_200]
+    with transaction.atomic():
+        record.record([15] * 1_000, "batch")
+        transaction.set_rollback(True)
+    assert woken == [1_200]
+
+
+def test_form_succeeds_although_the_counts_cannot_be_read(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "known_tail_rows", ranking.MAX_TAIL_ROWS + 1)
+
+    answer = client.post("/", {"number": "15"}, headers={"HX-Request": "true"})
+
+    assert answer.status_code == 200
+    assert "Recorded. Its count is not available right now." in answer.text
+    assert Submission.objects.count() == 1

@@ -1,0 +1,303 @@
+"""Responses of the real service while its PostgreSQL fails, and its recovery afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from fizzbuzz_site.embedded.server import SUPERUSER, USER, Server
+from tests import template
+from tests.service import Answer, Service, children, eventually, serving, url_of
+
+NUMBERS = itertools.count(1_000)
+POOL = 5  # the worker's connections: enough for all concurrent requests of a test
+SETTINGS = "max_connections = 16\nautovacuum = off\n"  # few connections, and none taken by autovacuum
+
+
+class Cluster:
+    """A PostgreSQL server that the test can stop, suspend and lock."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._server = Server(data_dir)
+        self.start()
+        with (self._data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(SETTINGS)
+        self.stop()
+        self.start()
+        self.url = url_of(self._server.host)
+
+    @property
+    def _data(self) -> Path:
+        return self._server.home.resolve() / "data"
+
+    def start(self) -> None:
+        self._server.acquire()
+
+    def stop(self) -> None:
+        self._server.release()
+
+    def processes(self) -> list[int]:
+        postmaster = int((self._data / "postmaster.pid").read_text().partition("\n")[0])
+        return [postmaster, *children(postmaster)]
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(self.url, autocommit=True)
+
+    def times(self, number: int) -> int:
+        with self.connect() as database:
+            (count,) = database.execute("SELECT count(*) FROM fizzbuzz_submission WHERE number = %s", [number])
+        return int(count[0])
+
+
+@pytest.fixture(scope="module")
+def cluster(shared_data_dir: Path) -> Iterator[Cluster]:
+    cluster = Cluster(shared_data_dir)
+    yield cluster
+    cluster.stop()
+
+
+@contextmanager
+def service_of(cluster: Cluster) -> Iterator[Service]:
+    """One worker, so that a blocked request would block all others."""
+    environment = {"DATABASE_URL": cluster.url, "SECRET_KEY": "of a test"}
+    with serving(**environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE=str(POOL)) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Cluster) -> Iterator[Service]:
+    with service_of(cluster) as service:
+        yield service
+
+
+@contextmanager
+def stopped(cluster: Cluster) -> Iterator[None]:
+    cluster.stop()
+    yield
+    cluster.start()
+
+
+@contextmanager
+def hung(cluster: Cluster) -> Iterator[None]:
+    pids = cluster.processes()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def locked(cluster: Cluster) -> Iterator[None]:
+    with cluster.connect() as database, database.transaction():
+        database.execute("LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def out_of_connections(cluster: Cluster) -> Iterator[None]:
+    """Take all connections of the server."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(psycopg.connect(cluster.url, autocommit=True, application_name="ours"))
+        while True:
+            ended = ours.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND application_name <> 'ours'"
+            ).fetchall()
+            try:
+                stack.enter_context(psycopg.connect(cluster.url, application_name="ours"))
+            except psycopg.OperationalError:
+                if not ended:
+                    break
+        yield
+
+
+@contextmanager
+def read_only(cluster: Cluster) -> Iterator[None]:
+    """Make the server read-only, like a standby."""
+    _alter(cluster, "on")
+    yield
+    _alter(cluster, "off")
+
+
+def _alter(cluster: Cluster, value: str) -> None:
+    superuser = cluster.url.replace(f"//{USER}@", f"//{SUPERUSER}@")
+    with psycopg.connect(superuser, autocommit=True) as database:
+        database.execute("SET default_transaction_read_only = off")
+        database.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        database.execute("SELECT pg_reload_conf()")
+    assert eventually(lambda: _shown(cluster) == value)
+
+
+def _shown(cluster: Cluster) -> str:
+    with cluster.connect() as database:
+        return str(database.execute("SHOW default_transaction_read_only").fetchone()[0])  # type: ignore[index]  # SHOW always has one
+
+
+def outcome_of(answer: Answer) -> str:
+    """Return the outcome that a 503 reports, or the status of another response."""
+    if answer.status != 503:
+        return str(answer.status)
+    assert answer.headers["Retry-After"] == "5"
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    outcome: str = answer.json().get("outcome", "unavailable")
+    return outcome
+
+
+def submissions(number: int) -> dict[str, tuple[str, Any, dict[str, str]]]:
+    """Return each kind of request that submits a number to the API."""
+    return {
+        "single": ("/api/fizzbuzz", {"number": number}, {}),
+        "batch": ("/api/fizzbuzz/batch", {"numbers": [number, number]}, {}),
+        "keyed single": ("/api/fizzbuzz", {"number": number}, {"Idempotency-Key": f"key-{number}"}),
+        "keyed batch": ("/api/fizzbuzz/batch", {"numbers": [number, number]}, {"Idempotency-Key": f"key-{number}"}),
+    }
+
+
+UNSENT = dict.fromkeys(["single", "batch", "keyed single", "keyed batch"], "not-recorded")
+FAULTS = [
+    (stopped, {**UNSENT, "read": "unavailable"}),
+    # The group commit's connection was open and took the statement. The others were checked first, and timed out.
+    (hung, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
+    # The server cancels the statement before the client's deadline, so it is certain that nothing was recorded.
+    (locked, {**UNSENT, "read": "unavailable"}),
+    (out_of_connections, {**UNSENT, "read": "unavailable"}),
+    (read_only, {**UNSENT, "read": "200"}),
+]
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+def test_service_reports_the_fault_and_recovers(
+    service: Service,
+    cluster: Cluster,
+    fault: Callable[[Cluster], AbstractContextManager[None]],
+    expected: dict[str, str],
+) -> None:
+    warm = [
+        service.request(path, data, **headers).status for path, data, headers in submissions(next(NUMBERS)).values()
+    ]
+    requests = {name: submissions(next(NUMBERS))[name] for name in UNSENT}
+    started_at = service.request("/info").json()["started_at"]
+
+    with fault(cluster), ThreadPoolExecutor() as pool:
+        futures = {
+            name: pool.submit(service.request, path, data, **headers)
+            for name, (path, data, headers) in requests.items()
+        }
+        futures["read"] = pool.submit(service.request, "/api/fizzbuzz")
+        while not all(future.done() for future in futures.values()):
+            assert service.request("/health/live").status == 200
+        answers = {name: outcome_of(future.result()) for name, future in futures.items()}
+
+    assert warm == [201] * 4
+    assert answers == expected
+    assert eventually(lambda: service.request("/health").status == 200)
+    again = {name: service.request(path, data, **headers).status for name, (path, data, headers) in requests.items()}
+    assert again == dict.fromkeys(requests, 201)
+    for name, (_, data, _) in requests.items():
+        number, *more = data.get("numbers") or data.values()
+        rows = len([number, *more])
+        # Without a key, a repeated request is recorded again.
+        assert cluster.times(number) in ({rows, 2 * rows} if answers[name] == "outcome-unknown" else {rows})
+    assert service.request("/info").json()["started_at"] == started_at
+
+
+def test_no_backend_is_left_after_its_response(service: Service, cluster: Cluster) -> None:
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE NOT granted AND query NOT LIKE '%max(id)%'"  # without the fold, which looks at the log every second
+    )
+    with cluster.connect() as database, locked(cluster), ThreadPoolExecutor() as pool:
+        number = next(NUMBERS)
+        requests = [pool.submit(service.request, "/api/fizzbuzz", {"number": number}, **{"Idempotency-Key": "a"})]
+        requests += [pool.submit(service.request, "/api/fizzbuzz") for _ in range(2)]
+        assert eventually(lambda: database.execute(waiting).fetchone() == (3,))
+
+        answers = [outcome_of(each.result()) for each in requests]
+
+        assert answers == ["not-recorded", "unavailable", "unavailable"]
+        assert database.execute(waiting).fetchone() == (0,)
+
+
+def test_reads_do_not_block_writes(service: Service, cluster: Cluster) -> None:
+    sent = [next(NUMBERS) for _ in range(4)]
+    requests = [submissions(number)[way] for number, way in zip(sent, UNSENT, strict=True)]
+
+    with cluster.connect() as database, database.transaction(), ThreadPoolExecutor() as pool:
+        database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
+        # Of different things: requests for the same number would share one read.
+        readers = [pool.submit(service.request, f"/api/numbers/{number}") for number in range(2 * POOL)]
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        assert eventually(lambda: database.execute(waits).fetchone() == (POOL - 2 + 1,))  # the fold waits too
+
+        answers = [service.request(path, data, **headers).status for path, data, headers in requests]
+
+        assert not any(reader.done() for reader in readers)
+        assert answers == [201] * 4
+        assert [outcome_of(reader.result()) for reader in readers] == ["unavailable"] * (2 * POOL)
+    assert [cluster.times(number) for number in sent] == [1, 2, 1, 2]
+    assert eventually(lambda: service.request("/api/most_common").status == 200)
+
+
+def test_workers_that_start_without_a_database_recover(service: Service, cluster: Cluster) -> None:
+    before = children(service.process.pid)
+
+    with stopped(cluster):
+        service.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: not set(before) & set(children(service.process.pid)))
+        assert eventually(lambda: service.request("/health/live").status == 200)
+        rejected = service.request("/api/fizzbuzz", {"number": next(NUMBERS)})
+
+    assert outcome_of(rejected) == "not-recorded"
+    assert eventually(lambda: service.request("/health").status == 200)
+    assert service.request("/api/fizzbuzz", {"number": next(NUMBERS)}).status == 201
+
+
+@pytest.fixture
+def small_disk(empty_data_dir: Path) -> Iterator[Path]:
+    """A file system of 160 MB."""
+    folder = empty_data_dir / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=711", "tmpfs", folder], check=False)
+    if mounted.returncode:
+        pytest.skip("needs a small disk: mount of a tmpfs failed, which takes root")
+    template.copy_to(folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_service_reports_a_full_disk_and_recovers(small_disk: Path) -> None:
+    cluster = Cluster(small_disk)
+    (many, one, keyed) = ([next(NUMBERS)] * 10_000, next(NUMBERS), next(NUMBERS))
+
+    with service_of(cluster) as service:
+        filler = small_disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(2**16)):
+                pass
+        full = shutil.disk_usage(small_disk).free
+        answers = [outcome_of(service.request("/api/fizzbuzz/batch", {"numbers": many})) for _ in range(3)]
+        filler.unlink()
+
+        assert full == 0
+        assert "not-recorded" in answers
+        assert set(answers) <= {"not-recorded", "201"}
+        assert eventually(lambda: service.request("/health").status == 200)
+        for _ in range(2):
+            headers = {"Idempotency-Key": "after"}
+            assert service.request("/api/fizzbuzz", {"number": keyed}, **headers).status == 201
+        assert service.request("/api/fizzbuzz", {"number": one}).status == 201
+        recorded = 10_000 * answers.count("201")
+        assert [cluster.times(number) for number in (many[0], one, keyed)] == [recorded, 1, 1]
+    cluster.stop()

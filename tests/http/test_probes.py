@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.test import Client
+
+from fizzbuzz_site.embedded.server import Server
+from fizzbuzz_site.http import probes
+from tests.service import Service, eventually, processes, serving
+
+READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
+UNAVAILABLE = {
+    "status": "unavailable",
+    "checks": {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"},
+}
+
+
+@pytest.fixture
+def service(data_dir: Path) -> Iterator[Service]:
+    # One worker: others would keep their last check for a second.
+    with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="1") as service:
+        yield service
+
+
+def postgres(data_dir: Path) -> list[int]:
+    """Return the IDs of the server's processes, the postmaster's first."""
+    cluster = str(data_dir.resolve() / "postgres/data")
+    return sorted(pid for pid in processes(data_dir) if _cwd(pid) == cluster)
+
+
+def _cwd(pid: int) -> str | None:
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink())
+    except FileNotFoundError:  # it ended in the meantime
+        return None
+
+
+def test_readiness_follows_the_databases_stop_and_restart(service: Service, data_dir: Path) -> None:
+    assert eventually(lambda: service.request("/health").status == 200)
+    assert service.request("/health").json() == READY
+
+    os.kill(postgres(data_dir)[0], signal.SIGINT)
+    assert eventually(lambda: not postgres(data_dir))
+    assert eventually(lambda: service.request("/health").status == 503)
+    unready = service.request("/health")
+    rejected = service.request("/api/fizzbuzz", {"number": 1})
+    assert (unready.status, unready.json()) == (503, UNAVAILABLE)
+    assert (rejected.status, rejected.headers["Retry-After"]) == (503, "5")
+    assert service.request("/health/live").status == 200
+
+    server = Server(data_dir)
+    server.acquire()
+    assert eventually(lambda: service.request("/api/fizzbuzz", {"number": 1}).status == 201)
+    assert eventually(lambda: service.request("/health").json() == READY)
+    server.release()
+
+
+def test_readiness_times_out_if_the_database_hangs(service: Service, data_dir: Path) -> None:
+    stopped = postgres(data_dir)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        answers = []
+        for _ in range(3):
+            start = time.monotonic()
+            answers.append((service.request("/health").json(), time.monotonic() - start < 3))
+        alive = service.request("/health/live").status
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+    # The one asserted time: orchestrators' probes time out after three seconds.
+    assert answers == [(UNAVAILABLE, True)] * 3
+    assert alive == 200
+    assert eventually(lambda: service.request("/health").json() == READY)
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live"])
+@pytest.mark.django_db
+def test_probes_accept_any_host_and_plain_http(client: Client, settings: object, path: str) -> None:
+    settings.SECURE_SSL_REDIRECT = True  # type: ignore[attr-defined]
+
+    response = client.get(path, headers={"host": "10.0.0.7:8080"})
+
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live"])
+def test_probes_reject_post(client: Client, path: str) -> None:
+    response = client.post(path)
+
+    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.django_db
+def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = probes._known_migrations()
+    monkeypatch.setattr(probes, "_known_migrations", lambda: known | {("fizzbuzz", "9999_tomorrow")})
+
+    response = client.get("/health")
+
+    assert (response.status_code, response.json()) == (
+        503,
+        {"status": "unavailable", "checks": {"database": "ok", "migrations": "1 not applied", "sequence": "unknown"}},
+    )

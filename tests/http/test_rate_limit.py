@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpResponse
+from django.test import Client
+from limits import parse
+
+from fizzbuzz.models import Submission
+from fizzbuzz_site.environment import rate as parse_rate
+from fizzbuzz_site.http import rate_limit
+from tests.cache import Cache, caching, needs_redis
+from tests.marks import commits
+from tests.service import Answer, Service, eventually, serving
+
+pytestmark = [needs_redis, commits]
+
+LIMITING = "fizzbuzz_site.http.rate_limit.RateLimitMiddleware"
+UNAVAILABLE = "fizzbuzz_rate_limit_unavailable_total"
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[Cache]:
+    with caching() as cache:
+        yield cache
+
+
+@pytest.fixture
+def limited(settings: Any, cache: Cache) -> Client:
+    """Return a client of a service that accepts three POSTs per hour."""
+    cache.client.flushall()
+    settings.REDIS_URL = cache.patient_url
+    settings.RATE_LIMIT = parse("3/hour")
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, LIMITING]
+    return Client()
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "seconds"),
+    [("600/minute", 600, 60), ("1/day", 1, 86_400), ("50/10 seconds", 50, 10), ("5 per 2 hours", 5, 7200)],
+)
+def test_rate_is_parsed(text: str, amount: int, seconds: int) -> None:
+    rate = parse_rate(text)
+
+    assert rate
+    assert (rate.amount, rate.get_expiry()) == (amount, seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["600", "0/minute", "-1/minute", "1.5/minute", "1/fortnight", "1/2 years", "1/second;9/minute", "9" * 10]
+)
+def test_invalid_rate_is_rejected(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"^RATE_LIMIT: '{re.escape(text)}' is not a valid rate; "):
+        parse_rate(text)
+
+
+def submit(client: Client, address: str = "192.0.2.1", **headers: str) -> Any:
+    return client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers, REMOTE_ADDR=address)
+
+
+def test_responses_have_rate_limit_headers(limited: Client) -> None:
+    answers = [submit(limited) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert [answer["RateLimit-Policy"] for answer in answers] == ['"default";q=3;w=3600'] * 3
+    assert [answer["RateLimit"].partition(";t=")[0] for answer in answers] == [
+        '"default";r=2',
+        '"default";r=1',
+        '"default";r=0',
+    ]
+    assert all(3500 < int(answer["RateLimit"].partition(";t=")[2]) <= 3600 for answer in answers)
+
+
+def test_exceeded_limit_is_a_problem_and_not_recorded(limited: Client) -> None:
+    *_, rejected = [submit(limited) for _ in range(4)]
+
+    seconds = rejected["Retry-After"]
+    assert (rejected.status_code, rejected["Content-Type"]) == (429, "application/problem+json")
+    assert rejected.json() == {
+        "type": "/docs/problems#too-many-requests",
+        "title": "Too Many Requests",
+        "status": 429,
+        "detail": f"Rate limit exceeded. Nothing was recorded. Try again in {seconds} s.",
+        "instance": "/api/fizzbuzz",
+        "request_id": rejected["X-Request-ID"],
+    }
+    assert rejected["RateLimit"] == f'"default";r=0;t={seconds}'
+    assert Submission.objects.count() == 3
+
+
+def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
+    *_, rejected = [limited.post("/", {"number": "15"}) for _ in range(4)]
+
+    assert (rejected.status_code, rejected["Content-Type"]) == (429, "text/html; charset=utf-8")
+    assert '<h1 class="answer">429</h1>' in rejected.text
+    assert f"Nothing was recorded. Try again in {rejected['Retry-After']} s." in rejected.text
+    assert Submission.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)  # the login needs the admin's tables
+def test_each_write_counts_once_and_reads_do_not_count(limited: Client) -> None:
+    limited.post("/api/fizzbuzz/batch", {"numbers": [3, 5, 15, 7]}, "application/json")
+    limited.post("/", {"number": "x"})
+    for path in ("/", "/api/fizzbuzz", "/api/most_common", "/admin/login/"):
+        assert "RateLimit" not in limited.get(path)
+
+    last = limited.post("/admin/login/", {"username": "root", "password": "guess"})
+
+    assert last["RateLimit"].startswith('"default";r=0;')
+    assert submit(limited, "127.0.0.1").status_code == 429
+
+
+def test_window_expires_in_redis(limited: Client, cache: Cache) -> None:
+    for _ in range(4):
+        submit(limited)
+    (key,) = cache.client.keys()
+
+    cache.client.pexpire(key, 1)
+
+    assert eventually(lambda: submit(limited).status_code == 201)
+
+
+@pytest.mark.parametrize(
+    ("same", "other"),
+    [
+        (["192.0.2.1", "::ffff:192.0.2.1"], "192.0.2.2"),
+        (["2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6"], "2001:db8:1:3::1"),
+    ],
+    ids=["IPv4", "IPv6 by /64"],
+)
+def test_each_client_has_its_own_limit(limited: Client, same: list[str], other: str) -> None:
+    statuses = [submit(limited, address).status_code for address in same * 2]
+
+    assert statuses == [201, 201, 201, 429]
+    assert submit(limited, other).status_code == 201
+
+
+def test_client_ip_is_taken_from_a_trusted_proxy(limited: Client, settings: Any) -> None:
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
+
+    proxied = [submit(limited, "10.0.0.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
+    direct = [submit(limited, "192.0.2.1", **{"X-Forwarded-For": f"203.0.113.{last}"}) for last in range(5)]
+
+    assert [answer.status_code for answer in proxied] == [201] * 5
+    assert [answer.status_code for answer in direct] == [201, 201, 201, 429, 429]
+
+
+def test_unavailable_redis_disables_the_limit(settings: Any, limited: Client, tmp_path: Path) -> None:
+    settings.REDIS_URL = f"unix://{tmp_path}/nowhere"
+    before = unavailable(limited.get("/metrics").text)
+
+    answers = [submit(Client()) for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [201] * 5
+    assert "RateLimit" not in answers[0]
+    assert unavailable(limited.get("/metrics").text) == before + 5
+
+
+def unavailable(metrics: str) -> float:
+    """Return how many requests were not rate-limited because Redis was unavailable."""
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(UNAVAILABLE))
+
+
+def flood(requests: int, *services: Service, **headers: str) -> list[Answer]:
+    """Send this many submissions, eight at a time, to the services in turn."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(
+            pool.map(
+                lambda turn: services[turn % len(services)].request("/api/fizzbuzz", {"number": 15}, **headers),
+                range(requests),
+            )
+        )
+
+
+def statuses(answers: list[Answer]) -> dict[int, int]:
+    return dict(Counter(answer.status for answer in answers))
+
+
+@pytest.fixture
+def environment(cache: Cache, shared_data_dir: Path) -> dict[str, str]:
+    cache.client.flushall()
+    return {
+        "DATA_DIR": str(shared_data_dir),
+        "RATE_LIMIT": "20/hour",
+        "REDIS_URL": cache.patient_url,
+        "TRUSTED_PROXIES": "127.0.0.1",
+    }
+
+
+def test_two_instances_share_one_exact_limit(environment: dict[str, str]) -> None:
+    with serving(**environment) as one, serving(**environment) as two:
+        before = one.request("/api/numbers/15").json()["count"]
+        answers = flood(60, one, two)
+        others = flood(30, one, two, **{"X-Forwarded-For": "2001:db8::1"})
+        after = one.request("/api/numbers/15").json()["count"]
+
+    assert statuses(answers) == {201: 20, 429: 40}
+    assert statuses(others) == {201: 20, 429: 10}
+    assert after - before == 40
+
+
+def test_x_forwarded_for_is_ignored_without_trusted_proxies(environment: dict[str, str]) -> None:
+    with serving(**environment | {"TRUSTED_PROXIES": ""}) as service:
+        answers = [
+            service.request("/api/fizzbuzz", {"number": 15}, **{"X-Forwarded-For": f"203.0.113.{last}"})
+            for last in range(25)
+        ]
+
+    assert statuses(answers) == {201: 20, 429: 5}
+
+
+def test_rate_limit_is_disabled_while_redis_is_unavailable(environment: dict[str, str]) -> None:
+    with caching() as cache, serving(**environment | {"REDIS_URL": cache.patient_url}) as service:
+        assert statuses(flood(30, service)) == {201: 20, 429: 10}
+
+        cache.kill()
+        assert statuses(flood(30, service)) == {201: 30}
+        assert unavailable(service.request("/metrics").body) == 30
+
+        cache.start()
+        assert eventually(lambda: 429 in statuses(flood(8, service)))
+
+
+def test_hung_redis_blocks_no_submission(environment: dict[str, str]) -> None:
+    with caching() as cache, serving(**environment | {"REDIS_URL": cache.url}) as service:
+        flood(30, service)
+        before = unavailable(service.request("/metrics").body)
+
+        cache.suspend()
+        answers = flood(40, service)
+        cache.resume()
+
+        assert statuses(answers) == {201: 40}
+        assert unavailable(service.request("/metrics").body) == before + 40
+        assert eventually(lambda: 429 in statuses(flood(8, service)))
+
+
+def test_circuit_breaker_calls_a_hung_redis_once(
+    limited: Client, cache: Cache, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.REDIS_URL = f"{cache.url}?socket_timeout=0.1"
+    middleware = rate_limit.RateLimitMiddleware(lambda request: HttpResponse())
+    assert eventually(lambda: middleware._count("client") is not None)
+    caplog.clear()
+
+    cache.suspend()
+    counted = [middleware._count("client") for _ in range(100)]
+    cache.resume()
+
+    assert counted == [None] * 100
+    assert [record.message for record in caplog.records] == [
+        "Redis unavailable, rate limiting disabled: Timeout reading from socket"
+    ]
+    middleware._broken_until = 1e-9  # in the past
+    assert eventually(lambda: middleware._count("client") is not None)
+    assert middleware._broken_until == 0

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from fizzbuzz_site.serving import log_config
+from tests.service import ROOT, TIMEOUT_SECONDS, Service, eventually
+
+MADE = re.compile(r"[0-9a-f]{16}")
+SANE = "0a-B_c.9"
+RIGHT_TO_LEFT = "\u202e"
+
+
+@pytest.fixture
+def behind_proxy(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = [ip_network("127.0.0.1")]
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("given", [SANE, "x" * 64])
+@pytest.mark.usefixtures("behind_proxy")
+def test_request_id_of_a_trusted_proxy_is_kept(client: Client, given: str) -> None:
+    assert client.get("/info.", headers={"X-Request-ID": given})["X-Request-ID"] == given
+
+
+@pytest.mark.parametrize(
+    "given", ["", "x" * 65, "a b", "a,b", "a\nb", "\x1b[2J", 'a"b', "é", RIGHT_TO_LEFT, "${jndi}"], ids=ascii
+)
+@pytest.mark.usefixtures("behind_proxy")
+def test_invalid_request_id_is_replaced(client: Client, given: str) -> None:
+    assert MADE.fullmatch(client.get("/nowhere", headers={"X-Request-ID": given})["X-Request-ID"])
+
+
+def test_request_id_of_other_clients_is_replaced(client: Client) -> None:
+    assert MADE.fullmatch(client.get("/nowhere", headers={"X-Request-ID": SANE})["X-Request-ID"])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/api/fizzbuzz?number=7", {"method": "GET", "route": "submission-list", "status": 200}),
+        ("GET", "/api/numbers/7", {"method": "GET", "route": "number-detail", "status": 200}),
+        ("POST", "/numbers/7", {"method": "POST", "route": "number", "status": 405}),
+        ("GET", "/admin/", {"method": "GET", "route": "admin:index", "status": 302}),
+        ("GET", "/nowhere", {"method": "GET", "route": "unmatched", "status": 404}),
+        ("GET", "/api/nowhere", {"method": "GET", "route": "unmatched", "status": 404}),
+        ("BREW", "/", {"method": "unknown", "route": "home", "status": 405}),
+    ],
+)
+def test_each_request_logs_one_line(
+    client: Client, capfd: pytest.CaptureFixture[str], method: str, path: str, expected: dict[str, Any]
+) -> None:
+    response = client.generic(method, path)
+
+    (line,) = lines(capfd.readouterr().err)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line.pop("time"))
+    assert line.pop("ms") > 0
+    assert line == {
+        "level": "info",
+        "event": "request",
+        "request_id": response["X-Request-ID"],
+        **expected,
+        "client": "127.0.0.1",
+    }
+
+
+@pytest.mark.django_db
+def test_probes_have_a_request_id_but_no_log_line(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    answers = [client.get("/health"), client.get("/health/live")]
+
+    assert all(MADE.fullmatch(answer["X-Request-ID"]) for answer in answers)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("behind_proxy")
+def test_log_line_has_the_client_ip_behind_the_proxy(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    client.get("/nowhere", headers={"X-Forwarded-For": "203.0.113.9", "X-Request-ID": SANE})
+
+    (line,) = lines(capfd.readouterr().err)
+    assert (line["client"], line["request_id"]) == ("203.0.113.9", SANE)
+
+
+@pytest.mark.django_db
+def test_exception_is_logged_with_its_request_id(
+    client: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.raise_request_exception = False
+    monkeypatch.setattr("fizzbuzz.counts.reads.count_of", lambda *_: 1 / 0)
+
+    response = client.get("/api/numbers/15")
+
+    error, request = lines(capfd.readouterr().err)
+    assert error["request_id"] == request["request_id"] == response.json()["request_id"]
+    assert (error["level"], error["logger"]) == ("error", "django.request")
+    assert error["event"] == "Internal Server Error: /api/numbers/15"
+    assert error["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+SECRETS = {
+    "X-Secret": "hush-header",
+    "Authorization": "Bearer hush-token",
+    "Cookie": "sessionid=hush-cookie",
+    "Idempotency-Key": "hush-key",
+    "Referer": "http://hush-referer/",
+    "User-Agent": "hush-agent",
+}
+
+
+def test_log_contains_no_secrets(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir))
+    answers = [
+        service.request(path, data, **SECRETS)
+        for path in ("/api/fizzbuzz", "/api/fizzbuzz?hush-query", "/", "/hush-path?hush-query", "/metrics", "/admin/")
+        for data in (None, {"number": "hush-body"}, {"number": 15})
+    ]
+    for raw in (
+        b"GET / HTTP/1.1\r\nHost: hush-host\r\n\r\n",
+        b"GET /?hush-query HTTP/1.1\r\nHost: localhost\r\nAuthorization Bearer hush-token\r\n\r\n",
+        b"GET /?hush-query\x1b[2J HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"HUSH#METHOD / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /?hush-query HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nhush-body\r\n",
+        b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nhush-body",
+    ):
+        send_raw(service, raw)
+
+    _, log = service.stop_and_get_log()
+
+    assert {answer.status for answer in answers} >= {200, 201, 400, 404}
+    assert len(log) >= len(answers)
+    # The operator has to know the name in a rejected Host header.
+    assert [
+        line for line in log if "hush" in line.lower() and "Invalid HTTP_HOST header: 'hush-host'" not in line
+    ] == []
+
+
+def send_raw(service: Service, raw: bytes) -> bytes:
+    """Send an invalid request and return the whole response."""
+    with socket.create_connection(
+        ("127.0.0.1", int(service.address.rpartition(":")[2])), TIMEOUT_SECONDS
+    ) as connection:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_requests_cannot_forge_or_hide_log_lines(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir), TRUSTED_PROXIES="127.0.0.1")
+    forged = b'{"event":"request","status":200}'.hex("%")
+    for line in (
+        f"GET /%{forged} HTTP/1.1",
+        f"GET /%0a%{forged}%0a HTTP/1.1",
+        "GET /%1b[2J%e2%80%ae HTTP/1.1",
+        "GET /\x1b[2J HTTP/1.1",
+        "GET\n{} / HTTP/1.1",
+        "\x1b[2J / HTTP/1.1",
+    ):
+        for header in ("X-Request-ID: \x1b[2J", "X-Request-ID: a\n{}", "X-Request-ID: \u202e", "X-Forwarded-For: \n{}"):
+            send_raw(service, f"{line}\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n".encode())
+            send_raw(service, f"{line}\r\nHost: \u202e\x1b\r\nConnection: close\r\n\r\n".encode())
+
+    send_raw(service, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n/ GET\r\n\r\n")
+
+    _, log = service.stop_and_get_log()
+
+    invalid = [json.loads(line) for line in log if "Invalid request from ip=127.0.0.1" in line]
+    assert invalid
+    assert not any("request_id" in line for line in invalid)
+    for line in log:
+        assert line.removesuffix("\n").isascii()
+        assert line.removesuffix("\n").isprintable()
+        assert {"time", "level", "event"} <= json.loads(line).keys()
+        assert json.loads(line).get("status") in {400, 404, None}
+
+
+def test_log_level_warning_omits_request_lines(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir), LOG_LEVEL="warning")
+    answer = service.request("/api/numbers/15")
+
+    code, log = service.stop_and_get_log()
+
+    assert (answer.status, code, log) == (200, 0, [])
+
+
+def test_stalled_log_reader_blocks_no_request(data_dir: Path) -> None:
+    reader, writer = socket.socketpair()  # as with systemd's journal
+
+    class Unread(Service):
+        stderr = writer.fileno()
+
+    with reader, writer:
+        service = Unread(DATA_DIR=str(data_dir))
+        # More than the buffer of 208 KiB can hold; a line takes 768 bytes of it.
+        statuses = {service.request("/api/numbers/15").status for _ in range(500)}
+        log = reader.recv(1024 * 1024).decode()
+        service.request("/api/numbers/15")
+        noticed = eventually(lambda: b"log lines dropped" in reader.recv(1024 * 1024))
+        service.process.terminate()
+        service.process.communicate(timeout=TIMEOUT_SECONDS)
+
+    assert noticed
+    assert statuses == {200}
+    assert all(line["event"] == "request" for line in lines(log))
+
+
+def test_line_is_shorter_than_pipe_buf() -> None:
+    event = {"event": "broke", "exception": "\n\u202e" * 10_000 + "ValueError: why", "more": "x"}
+
+    line = log_config._as_json(None, "error", event)
+
+    assert len(line) < 4096
+    assert json.loads(line)["exception"].endswith("ValueError: why")
+    assert json.loads(line)["event"] == "broke"
+
+
+READABLE = """
+import logging, logging.config
+from fizzbuzz_site.serving import log_config
+logging.config.dictConfig(log_config.configuration("info", readable=True))
+requests = log_config.request_logger("info", readable=True)
+requests.info("request", method="POST", route="home", status=303, ms=1.5, client="::1")
+try:
+    raise ValueError("\\x1b[2J\\u202e")
+except ValueError:
+    logging.getLogger("some").exception("\\x1b[2J\\n\\u202e")
+"""
+
+
+def test_terminal_gets_human_readable_lines() -> None:
+    run = subprocess.run([sys.executable, "-c", READABLE], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    first, second, *more = run.stderr.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info\] POST home 303 +ms=1.5 client=::1", first)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[error\] \\x1b\[2J\\n\\u202e +\[some\]", second)
+    assert more[-1] == r"ValueError: \x1b[2J\u202e"

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import gc
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+import time
+import tty
+from collections import Counter
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+
+from fizzbuzz_site.serving.stderr import NonBlockingStderr
+from tests.service import ROOT, TIMEOUT_SECONDS
+
+# The socket of the process' own stderr is never closed.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+def pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def unix_socket() -> tuple[int, int]:
+    reader, writer = socket.socketpair()
+    return reader.detach(), writer.detach()
+
+
+def small_unix_socket() -> tuple[int, int]:
+    """Return a socket that accepts only a part of a long line."""
+    reader, writer = socket.socketpair()
+    writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # as small as the system allows
+    return reader.detach(), writer.detach()
+
+
+def tcp_socket() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        writer = socket.create_connection(server.getsockname())
+        reader, _ = server.accept()
+    return reader.detach(), writer.detach()
+
+
+def terminal() -> tuple[int, int]:
+    reader, writer = pty.openpty()
+    tty.setraw(writer)
+    return reader, writer
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Collect unclosed sockets here, where their warning is expected, not in a test of another module."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+    """Return the reader's and the writer's file descriptor of a standard error."""
+    ends = request.param()
+    yield ends
+    for fd in ends:
+        os.close(fd)
+
+
+def read_all(fd: int) -> str:
+    """Read without blocking."""
+    os.set_blocking(fd, False)
+    data = b""
+    try:
+        while more := os.read(fd, 1024 * 1024):
+            data += more
+    except BlockingIOError:
+        pass
+    return data.decode()
+
+
+@pytest.mark.parametrize("ends", [pipe, unix_socket, small_unix_socket, tcp_socket, terminal], indirect=True)
+def test_stalled_reader_causes_whole_lines_to_be_dropped(
+    ends: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = ends
+    stderr = NonBlockingStderr(writer)
+    written = [f"{number} {'x' * 4000}\n" for number in range(5000)]
+    thread = Thread(target=lambda: [*map(stderr.write, written)], daemon=True)
+
+    thread.start()
+    thread.join(TIMEOUT_SECONDS)
+    blocked = thread.is_alive()
+    output = read_all(reader)
+    stderr.write("after\n")
+    output += read_all(reader)
+
+    *whole, last = output.splitlines(keepends=True)
+    assert not blocked
+    assert [line for line in written if line in whole] == whole
+    assert last == "after\n"
+    dropped = re.findall(
+        r"stderr was blocked: (\d+) log lines dropped\.", caplog.text
+    )  # several times, if the buffer drains in between
+    assert len(dropped) == len(caplog.records) >= 1
+    assert sum(map(int, dropped)) == len(written) - len(whole)
+
+
+@pytest.mark.parametrize("ends", [pipe, unix_socket], indirect=True)
+def test_shared_file_description_stays_blocking(ends: tuple[int, int]) -> None:
+    NonBlockingStderr(ends[1]).write("line\n")
+
+    assert os.get_blocking(ends[1])
+
+
+WRITE = """
+import logging, sys
+from fizzbuzz_site.serving.stderr import NonBlockingStderr
+logging.disable()
+stderr = NonBlockingStderr()
+for number in range(300):
+    stderr._dropped = 1
+    while stderr._dropped:  # retry until it is written
+        stderr._dropped = 0
+        stderr.write(sys.argv[1] * (number * 7919 % 4094 + 1) + "\\n")
+"""
+
+
+@pytest.mark.parametrize("ends", [pipe, unix_socket], indirect=True)
+def test_lines_of_concurrent_processes_are_not_mixed(ends: tuple[int, int]) -> None:
+    reader, writer = ends
+    writers = [subprocess.Popen([sys.executable, "-c", WRITE, letter], cwd=ROOT, stderr=writer) for letter in "abcd"]
+
+    output = ""
+    while any(each.poll() is None for each in writers):
+        output += read_all(reader)  # at intervals, so that the writers find the buffer both full and empty
+        time.sleep(0.01)
+    output += read_all(reader)
+
+    assert Counter(output.splitlines()) == Counter(
+        letter * (number * 7919 % 4094 + 1) for letter in "abcd" for number in range(300)
+    )

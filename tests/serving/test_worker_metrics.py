@@ -1,0 +1,156 @@
+"""Metrics of all workers in shared memory, independent of disks and temporary folders."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+
+from fizzbuzz_site.serving import worker_metrics
+from tests.service import Service, children, eventually, manage
+
+
+@pytest.fixture
+def small_tmp(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 2 MB for temporary files."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("needs root and CAP_SYS_ADMIN, to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def submit_to_all(service: Service, workers: int) -> int:
+    """Submit 10 until that many workers have responded, and return how often it was submitted."""
+    seen: set[str] = set()
+    submitted = 0
+    while len(seen) < workers:
+        assert service.request("/api/fizzbuzz", {"number": 10}).status == 201
+        submitted += 1
+        seen.add(service.request("/info").json()["started_at"])
+    return submitted
+
+
+def submissions(service: Service) -> set[str]:
+    """Return the counts of submissions of 10 that the workers report."""
+    pages = [service.request("/metrics") for _ in range(10)]
+    assert {page.status for page in pages} == {200}
+    name = re.compile(r'^fizzbuzz_submissions_total\{channel="api",kind="Buzz"\} (\S+)$', re.MULTILINE)
+    return {found[1] for page in pages if (found := name.search(page.body))}
+
+
+def test_full_temporary_folder_does_not_kill_workers(small_tmp: Path, data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir), TMPDIR=str(small_tmp))
+    workers = children(service.process.pid)
+    with pytest.raises(OSError, match="No space left"):
+        (small_tmp / "fill").write_bytes(bytes(4 << 20))
+
+    submitted = submit_to_all(service, 2)
+
+    assert submissions(service) == {f"{submitted}.0"}
+    assert children(service.process.pid) == workers
+    assert service.stop() == (0, "")
+
+
+def test_counters_survive_their_workers_and_leave_no_files(tmp_path: Path, data_dir: Path) -> None:
+    foreign, tmp = tmp_path / "foreign", tmp_path / "tmp"
+    foreign.mkdir()
+    tmp.mkdir()
+    environment = {"DATA_DIR": str(data_dir), "PROMETHEUS_MULTIPROC_DIR": str(foreign), "TMPDIR": str(tmp)}
+    service = Service(**environment)
+
+    submitted = submit_to_all(service, 2)
+    killed = set(children(service.process.pid))
+    for worker in killed:
+        os.kill(worker, signal.SIGKILL)
+    assert eventually(lambda: len(set(children(service.process.pid)) - killed) == 2)
+    submitted += submit_to_all(service, 2)
+    shutil.rmtree(tmp)  # as a cleaner of temporary folders does
+    before = set(children(service.process.pid))
+    service.process.send_signal(signal.SIGHUP)
+    assert eventually(lambda: before.isdisjoint(children(service.process.pid)))
+    submitted += submit_to_all(service, 2)
+    tmp.mkdir()
+
+    assert submissions(service) == {f"{submitted}.0"}
+    out, errors = manage("top_numbers", **environment).communicate()
+    assert "Buzz" in out
+    assert errors == ""
+    workers = children(service.process.pid)
+    assert service.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+    assert eventually(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    assert list(foreign.iterdir()) == []
+    assert list(tmp.iterdir()) == []
+
+
+@pytest.fixture
+def slots(monkeypatch: pytest.MonkeyPatch) -> list[worker_metrics.Slot]:
+    """Return two slots; this process uses the first."""
+    slots = [worker_metrics.Slot(), worker_metrics.Slot()]
+    monkeypatch.setattr(worker_metrics, "_slots", slots)
+    monkeypatch.setattr(worker_metrics, "_own", slots[0])
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    worker_metrics.install()
+    return slots
+
+
+def count(numbers: list[int]) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    labelled = Counter("things_total", 'What "it" is.\n', ["kind"], registry=registry)
+    seconds = Histogram("wait_seconds", "A wait.", ["way"], buckets=(1, 2.5, 10), registry=registry)
+    for number in numbers:
+        labelled.labels(f'"\n{number % 2}\u2028').inc()
+        seconds.labels("x").observe(number)
+    return registry
+
+
+def lines(metrics: bytes) -> list[str]:
+    return sorted(line for line in metrics.decode().split("\n") if "_created" not in line)
+
+
+def test_sums_over_workers_equal_those_of_one_process(
+    slots: list[worker_metrics.Slot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count([1, 2, 3])
+    monkeypatch.setattr(worker_metrics, "_own", slots[1])
+    count([3, 4, 99])
+    summed = generate_latest(worker_metrics.registry())
+
+    monkeypatch.setattr(worker_metrics, "_own", None)
+    worker_metrics.install()
+    assert lines(summed) == lines(generate_latest(count([1, 2, 3, 3, 4, 99])))
+
+
+def test_new_worker_continues_with_the_dead_workers_values(slots: list[worker_metrics.Slot]) -> None:
+    count([1, 2, 3])
+    slots[0].open()
+    count([3])
+
+    assert 'wait_seconds_count{way="x"} 4.0' in lines(generate_latest(worker_metrics.registry()))
+
+
+def test_full_slot_falls_back_to_process_memory(
+    slots: list[worker_metrics.Slot], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker_metrics, "MAX_SERIES", 1)
+
+    registry = count([1, 2])
+
+    assert registry.get_sample_value("wait_seconds_count", {"way": "x"}) == 2
+    assert len(list(slots[0].series())) == 1
+    assert "/metrics does not include it" in caplog.text
+
+
+def test_free_slot_is_the_first_unused_one(slots: list[worker_metrics.Slot]) -> None:
+    assert worker_metrics.free_slot([]) == 0
+    assert worker_metrics.free_slot([0]) == 1
+    assert worker_metrics.free_slot([1, 0]) is None
