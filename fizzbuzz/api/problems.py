@@ -92,9 +92,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response.data = problem(response.status_code, detail, request.path, errors=errors)
     else:
         response.data = problem(response.status_code, response.data["detail"], request.path)
-    if not hasattr(request, "accepted_renderer"):  # a 406; the schema view's first renderer writes YAML
+    if getattr(getattr(request, "accepted_renderer", None), "format", None) != "api":  # a 406 has no renderer
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
-    if request.accepted_renderer.format == "json":
         response.content_type = CONTENT_TYPE
     return response
 

@@ -8,6 +8,7 @@ from pytest_django.asserts import assertInHTML
 
 from fizzbuzz.api.problem_types import BY_SLUG, PROBLEM_TYPES
 from fizzbuzz.models import Submission
+from tests.problems import assert_problem
 
 pytestmark = pytest.mark.django_db
 
@@ -40,16 +41,7 @@ DEEP = 100_000
 def test_malformed_json_is_rejected(client: Client, path: str, body: bytes, detail: str) -> None:
     response = client.generic("POST", path, body, "application/json")
 
-    assert response.status_code == 400
-    assert response["Content-Type"] == "application/problem+json"
-    assert response.json() == {
-        "type": "/docs/problems#bad-request",
-        "title": "Bad Request",
-        "status": 400,
-        "detail": detail,
-        "instance": path,
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(response, "bad-request", detail)
     assert not Submission.objects.exists()
 
 
@@ -72,16 +64,11 @@ def test_malformed_forms_are_rejected(client: Client, body: str) -> None:
 def test_large_bodies_are_rejected(client: Client, body: bytes, content_type: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", body, content_type)
 
-    assert response.status_code == 413
-    assert response["Content-Type"] == "application/problem+json"
-    assert response.json() == {
-        "type": "/docs/problems#content-too-large",
-        "title": "Content Too Large",
-        "status": 413,
-        "detail": "The body is larger than 1048576 bytes. Nothing was recorded; split it into smaller requests.",
-        "instance": "/api/fizzbuzz",
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(
+        response,
+        "content-too-large",
+        "The body is larger than 1048576 bytes. Nothing was recorded; split it into smaller requests.",
+    )
     assert not Submission.objects.exists()
 
 
@@ -89,16 +76,7 @@ def test_large_bodies_are_rejected(client: Client, body: bytes, content_type: st
 def test_other_content_types_are_rejected(client: Client, content_type: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz", '{"number": 15}', content_type)
 
-    assert response.status_code == 415
-    assert response["Content-Type"] == "application/problem+json"
-    assert response.json() == {
-        "type": "/docs/problems#unsupported-media-type",
-        "title": "Unsupported Media Type",
-        "status": 415,
-        "detail": f'Unsupported media type "{content_type}" in request.',
-        "instance": "/api/fizzbuzz",
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(response, "unsupported-media-type", f'Unsupported media type "{content_type}" in request.')
     assert not Submission.objects.exists()
 
 
@@ -108,16 +86,7 @@ def test_other_content_types_are_rejected(client: Client, content_type: str) -> 
 def test_unsupported_accept_headers_are_rejected(client: Client, path: str) -> None:
     response = client.get(path, headers={"accept": "application/xml"})
 
-    assert response.status_code == 406
-    assert response["Content-Type"] == "application/problem+json"
-    assert response.json() == {
-        "type": "/docs/problems#not-acceptable",
-        "title": "Not Acceptable",
-        "status": 406,
-        "detail": "Could not satisfy the request Accept header.",
-        "instance": path,
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(response, "not-acceptable", "Could not satisfy the request Accept header.")
 
 
 def test_unacceptable_response_type_records_nothing(client: Client) -> None:
@@ -142,30 +111,13 @@ def test_unacceptable_response_type_records_nothing(client: Client) -> None:
 def test_unknown_urls_return_problem_details(client: Client, path: str) -> None:
     response = client.get(path)
 
-    assert response.status_code == 404
-    assert response["Content-Type"] == "application/problem+json"
-    assert response.json() == {
-        "type": "/docs/problems#not-found",
-        "title": "Not Found",
-        "status": 404,
-        "detail": "Not found: there is nothing at this URL.",
-        "instance": path.replace("%00", "\x00"),
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(response, "not-found", "Not found: there is nothing at this URL.")
 
 
 def test_invalid_hosts_are_rejected(client: Client) -> None:
     response = client.get("/api/", headers={"host": "evil.example"})
 
-    assert response.status_code == 400
-    assert response.json() == {
-        "type": "/docs/problems#bad-request",
-        "title": "Bad Request",
-        "status": 400,
-        "detail": "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.",
-        "instance": "/api/",
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(response, "bad-request", "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.")
 
 
 @pytest.mark.parametrize(
@@ -243,16 +195,9 @@ def test_unexpected_errors_return_problem_details(client: Client, monkeypatch: p
 
     response = client.get("/api/numbers/15")
 
-    assert response.status_code == 500
-    assert response["Content-Type"] == "application/problem+json"
-    assert response.json() == {
-        "type": "/docs/problems#internal-error",
-        "title": "Internal Server Error",
-        "status": 500,
-        "detail": "Internal server error. Try again; if it persists, contact the operator.",
-        "instance": "/api/numbers/15",
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(
+        response, "internal-error", "Internal server error. Try again; if it persists, contact the operator."
+    )
 
 
 def test_problem_type_links_to_its_description(client: Client) -> None:

@@ -13,6 +13,7 @@ from fizzbuzz.models import Submission
 from tests.inputs import REJECTED_AS_TEXT
 from tests.log import body_of, submit
 from tests.marks import commits
+from tests.problems import assert_errors, assert_problem
 
 pytestmark = commits
 
@@ -81,15 +82,7 @@ def test_pages_are_stable_while_the_log_grows(client: Client) -> None:
 def test_invalid_cursors_return_404(client: Client, value: str) -> None:
     response = client.get("/api/fizzbuzz", {"cursor": value})
 
-    assert response.status_code == 404
-    assert response.json() == {
-        "type": "/docs/problems#not-found",
-        "title": "Not Found",
-        "status": 404,
-        "detail": "Invalid cursor",
-        "instance": "/api/fizzbuzz",
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(response, "not-found", "Invalid cursor")
 
 
 @pytest.mark.parametrize(
@@ -157,12 +150,4 @@ def test_kind_filter_rejects_invalid_values(client: Client, kind: str) -> None:
     response = client.get("/api/fizzbuzz", {"kind": kind})
 
     detail = f'"{kind}" is not a valid choice.'
-    assert response.json() == {
-        "type": "/docs/problems#bad-request",
-        "title": "Bad Request",
-        "status": 400,
-        "detail": detail,
-        "instance": "/api/fizzbuzz",
-        "request_id": response["X-Request-ID"],
-        "errors": [{"parameter": "kind", "detail": detail}],
-    }
+    assert_errors(response, ("kind", detail))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
+from tests.problems import assert_errors
 
 pytestmark = pytest.mark.django_db
 
@@ -80,15 +81,7 @@ def test_invalid_limits_are_rejected(client: Client, limit: str) -> None:
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
     assert detail.startswith("Enter a whole number from 1 to 100. Received ")
-    assert response.json() == {
-        "type": "/docs/problems#bad-request",
-        "title": "Bad Request",
-        "status": 400,
-        "detail": detail,
-        "instance": "/api/most_common",
-        "request_id": response["X-Request-ID"],
-        "errors": [{"parameter": "limit", "detail": detail}],
-    }
+    assert_errors(response, ("limit", detail))
 
 
 @given(st.lists(st.integers(-4, 4), max_size=30), st.integers(1, 10))

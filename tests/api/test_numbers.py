@@ -10,6 +10,7 @@ from django.urls import resolve
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.inputs import REJECTED_AS_TEXT
+from tests.problems import assert_problem
 
 pytestmark = pytest.mark.django_db
 
@@ -47,16 +48,7 @@ def test_get_records_nothing(client: Client) -> None:
 def test_invalid_number_returns_404(client: Client, text: str) -> None:
     response = client.get(f"/api/numbers/{quote(text)}")
 
-    assert response.status_code == 404
-    assert response["Content-Type"] == "application/problem+json"
-    assert response.json() == {
-        "type": "/docs/problems#not-found",
-        "title": "Not Found",
-        "status": 404,
-        "detail": rules.EXPECTED,
-        "instance": f"/api/numbers/{text}",
-        "request_id": response["X-Request-ID"],
-    }
+    assert_problem(response, "not-found", rules.EXPECTED)
 
 
 @pytest.mark.parametrize("path", ["/api/numbers/15", "/api/most_common", "/api/fizzbuzz"])

@@ -92,13 +92,6 @@ def test_probes_accept_any_host_and_plain_http(client: Client, settings: object,
     assert "Set-Cookie" not in response.headers
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/live"])
-def test_probes_reject_post(client: Client, path: str) -> None:
-    response = client.post(path)
-
-    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
-
-
 @pytest.mark.django_db
 def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     known = probes._known_migrations()

@@ -54,10 +54,3 @@ def test_pages_take_as_many_queries_on_a_full_log(client: Client, django_assert_
     for path, queries in {"/": 3, "/live": 0, "/stats": 2, "/numbers/15": 1}.items():
         with django_assert_num_queries(queries):
             assert client.get(path).status_code == 200
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_fragment_allows_only_safe_methods(client: Client, method: str) -> None:
-    response = client.generic(method, "/live")
-
-    assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")

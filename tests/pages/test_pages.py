@@ -183,14 +183,6 @@ def test_malformed_forms_are_rejected(client: Client, body: bytes) -> None:
     assert not Submission.objects.exists()
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_pages_reject_other_methods(client: Client, method: str) -> None:
-    assert client.generic(method, "/")["Allow"] == "GET, HEAD, POST"
-    assert client.generic(method, "/numbers/15")["Allow"] == "GET, HEAD"
-    assert client.post("/numbers/15").status_code == 405
-    assert not Submission.objects.exists()
-
-
 @pytest.mark.parametrize(
     "path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/api", "/%00", "/%FF"]
 )
@@ -239,16 +231,6 @@ def test_error_pages_link_to_the_feedback_url(client: Client, settings: Any) -> 
         '<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a>, and include the request ID.</p>',
         response.text,
     )
-
-
-@pytest.mark.parametrize(
-    ("path", "allowed"), [("/numbers/15", "GET, HEAD"), ("/docs", "GET, HEAD, OPTIONS"), ("/info", "GET, HEAD")]
-)
-def test_method_not_allowed_lists_the_allowed_methods(client: Client, path: str, allowed: str) -> None:
-    response = client.put(path)
-
-    assert response["Allow"] == allowed
-    assert_error(response, 405, f"Method not allowed; use {allowed}.")
 
 
 @pytest.mark.parametrize("checks", [True, False])

@@ -1,0 +1,65 @@
+"""Each URL answers the methods that this table lists, and rejects others with 405, Allow and an error that says so."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertInHTML
+
+from fizzbuzz.models import Submission
+from tests.problems import assert_problem
+
+pytestmark = pytest.mark.django_db
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "GEТ", "X" * 999]
+DOWNLOAD = "/admin/fizzbuzz/submission/download/"
+ALLOWED = {
+    "/": "GET, HEAD, POST",
+    "/live": "GET, HEAD",
+    "/numbers/15": "GET, HEAD",
+    "/stats": "GET, HEAD",
+    "/stats/activity.csv": "GET, HEAD",
+    "/stats/most-common.jsonl": "GET, HEAD",
+    "/stats/submissions.csv": "GET, HEAD",
+    "/docs": "GET, HEAD, OPTIONS",
+    "/docs/problems": "GET, HEAD, OPTIONS",
+    "/robots.txt": "GET, HEAD, OPTIONS",
+    "/info": "GET, HEAD",
+    "/health": "GET, HEAD",
+    "/health/live": "GET, HEAD",
+    "/metrics": "GET, HEAD",
+    DOWNLOAD: "GET",
+    "/api/": "GET, HEAD, OPTIONS",
+    "/api/schema": "GET, HEAD, OPTIONS",
+    "/api/fizzbuzz": "GET, POST, HEAD, OPTIONS",
+    "/api/fizzbuzz/1": "GET, HEAD, OPTIONS",
+    "/api/fizzbuzz/batch": "POST, OPTIONS",
+    "/api/most_common": "GET, HEAD, OPTIONS",
+    "/api/numbers/15": "GET, HEAD, OPTIONS",
+}
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+def test_other_methods_are_rejected(staff_client: Client, path: str) -> None:
+    for method in METHODS:
+        if method in ALLOWED[path].split(", "):
+            continue
+
+        response = staff_client.generic(method, path, '{"number": 15, "numbers": [15]}', "application/json")
+
+        assert (response.status_code, response["Allow"]) == (405, ALLOWED[path])
+        if method == "HEAD" or path.startswith(("/health", "/metrics")):
+            continue  # without a body, or without an error page
+        if path.startswith("/api/"):
+            assert_problem(response, "method-not-allowed", f'Method "{method}" not allowed.')
+        else:
+            assertInHTML(f"<p>Method not allowed; use {ALLOWED[path]}.</p>", response.text)
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+def test_allowed_methods_are_answered(staff_client: Client, path: str) -> None:
+    Submission(id=1, number=15).save_base(force_insert=True)
+
+    for method in ALLOWED[path].split(", "):
+        assert staff_client.generic(method, path, "{}", "application/json").status_code in {200, 400, 403, 422}
