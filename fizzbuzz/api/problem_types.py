@@ -18,7 +18,7 @@ PROBLEM_TYPES = [
         "bad-request",
         400,
         "Bad Request",
-        "The request is invalid. Nothing was recorded. If members of the body or parameters are invalid, errors lists "
+        "The request is invalid, and recorded nothing. If members of the body or parameters are invalid, errors lists "
         "each of them and says what is accepted.",
     ),
     ProblemType(
@@ -39,13 +39,13 @@ PROBLEM_TYPES = [
         "not-acceptable",
         406,
         "Not Acceptable",
-        "The header Accept does not allow JSON or HTML. Nothing was recorded.",
+        "The header Accept does not allow JSON or HTML. This request recorded nothing.",
     ),
     ProblemType(
         "request-timeout",
         408,
         "Request Timeout",
-        "The body was incomplete or arrived too slowly. Nothing was recorded; send it again.",
+        "The body was incomplete or arrived too slowly. This request recorded nothing; send it again.",
     ),
     ProblemType(
         "key-in-progress",
@@ -57,26 +57,26 @@ PROBLEM_TYPES = [
         "length-required",
         411,
         "Length Required",
-        "The request needs the header Content-Length. Nothing was recorded.",
+        "The request needs the header Content-Length. This request recorded nothing.",
     ),
     ProblemType(
         "content-too-large",
         413,
         "Content Too Large",
-        "The body exceeds the size given in detail. Nothing was recorded; split it into smaller requests.",
+        "The body exceeds the size given in detail. This request recorded nothing; split it into smaller requests.",
     ),
     ProblemType(
         "unsupported-media-type",
         415,
         "Unsupported Media Type",
-        "This URL does not support the Content-Type of the body. Nothing was recorded; send application/json.",
+        "This URL does not support the Content-Type of the body. This request recorded nothing; send application/json.",
     ),
     ProblemType(
         "key-reused",
         422,
         "Key Reused",
-        "This Idempotency-Key was already used with a different body. Nothing was recorded; use a new key for each "
-        "request.",
+        "This Idempotency-Key was already used with a different body. This request recorded nothing; use a new key for "
+        "each request.",
     ),
     ProblemType(
         "too-many-requests",
@@ -102,14 +102,15 @@ PROBLEM_TYPES = [
         "not-recorded",
         503,
         "Not Recorded",
-        "It is certain that nothing was recorded: the database is unavailable, busy, or out of memory or disk space. "
-        "Try again after the number of seconds in Retry-After.",
+        "This request recorded nothing: the database is unavailable, busy, or out of memory or disk space. "
+        "Try again after the number of seconds in Retry-After. An earlier request with the same Idempotency-Key may "
+        "have been recorded.",
     ),
     ProblemType(
         "outcome-unknown",
         503,
         "Outcome Unknown",
-        "The connection to the database was lost while recording: the submission may or may not have been recorded. "
+        "The database did not confirm that it stored the submission, which may or may not have been recorded. "
         "If you send it again, it may count twice; with the same Idempotency-Key, it counts once.",
     ),
 ]

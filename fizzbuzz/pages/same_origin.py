@@ -13,7 +13,8 @@ from django.http import HttpRequest
 class CrossOrigin(PermissionDenied):
     def __init__(self) -> None:
         super().__init__(
-            "Cross-site submission rejected. Nothing was recorded. Submit the number on this site's first page."
+            "Cross-site submission rejected. This request recorded nothing. Submit the number on this site's first "
+            "page."
         )
 
 

@@ -44,7 +44,7 @@ class InvalidKey(ValueError):
 class KeyReused(Exception):
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key was already used with a different body. Nothing was recorded; use a new key."
+            "This Idempotency-Key was already used with a different body. This request recorded nothing; use a new key."
         )
 
 

@@ -12,7 +12,7 @@ from fizzbuzz.db.faults import is_worker_unreachable
 
 
 class NotRecorded(OperationalError):
-    """Nothing was recorded: the statement was not sent, or the server rejected it."""
+    """The request recorded nothing: the statement was not sent, or the server rejected it."""
 
 
 class OutcomeUnknown(OperationalError):

@@ -27,24 +27,23 @@ from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
 
 TOO_LARGE = (
     f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. "
-    "Nothing was recorded; split it into smaller requests."
+    "This request recorded nothing; split it into smaller requests."
 )
 INVALID_HOST = (
     "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Use another name "
     "or the IP address of the service; ALLOWED_HOSTS cannot allow this one."
 )
-UNREADABLE = "The request body was incomplete or arrived too slowly. Nothing was recorded; send it again."
+UNREADABLE = "The request body was incomplete or arrived too slowly. This request recorded nothing; send it again."
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 OUTCOME_UNKNOWN = (
-    "The connection to the database was lost: the submission may or may not have been recorded. "
-    "Check before you send it again."
+    "The database did not confirm the submission: it may or may not have been recorded. Check before you send it again."
 )
 # Statuses and details of exceptions that a client causes. If the detail is empty, it is the message of the exception.
 RESPONSES: dict[type[Exception], tuple[int, str]] = {
     BadRequest: (400, ""),
     DisallowedHost: (400, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS."),
     InvalidKey: (400, ""),
-    TooManyFieldsSent: (400, "Too many fields or parameters. Nothing was recorded; send fewer."),
+    TooManyFieldsSent: (400, "Too many fields or parameters. This request recorded nothing; send fewer."),
     UnreadablePostError: (408, UNREADABLE),
     KeyInProgress: (409, ""),
     RequestDataTooBig: (413, TOO_LARGE),
@@ -90,7 +89,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
-    detail = f"Rate limit exceeded. Nothing was recorded. Try again in {seconds} s."
+    detail = f"Rate limit exceeded. This request recorded nothing. Try again in {seconds} s."
     return _error(request, 429, detail, {"Retry-After": str(seconds)})
 
 
@@ -144,17 +143,16 @@ def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse 
     if not isinstance(exception, NotRecorded):
         return _error(request, 503, fault.value, RETRY)
     status, headers = (500, None) if fault is Fault.OURS else (503, RETRY)
-    return _error(request, status, f"Nothing was recorded. {fault.value}", headers, outcome="not-recorded")
+    return _error(request, status, f"This request recorded nothing. {fault.value}", headers, outcome="not-recorded")
 
 
 def _chunks_rejected(request: HttpRequest) -> HttpResponse:
     if getattr(request.META["wsgi.input"], "failed", False):
         return _error(request, 408, UNREADABLE)
     if "CONTENT_LENGTH" in request.META:
-        return _error(
-            request, 413, "A chunked body may have 1 MiB. Nothing was recorded; split it into smaller requests."
-        )
-    return _error(request, 411, "This request needs a Content-Length header. Nothing was recorded.")
+        detail = "A chunked body may have 1 MiB. This request recorded nothing; split it into smaller requests."
+        return _error(request, 413, detail)
+    return _error(request, 411, "This request needs a Content-Length header. This request recorded nothing.")
 
 
 def _error(

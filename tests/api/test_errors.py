@@ -67,7 +67,7 @@ def test_large_bodies_are_rejected(client: Client, body: bytes, content_type: st
     assert_problem(
         response,
         "content-too-large",
-        "The body is larger than 1048576 bytes. Nothing was recorded; split it into smaller requests.",
+        "The body is larger than 1048576 bytes. This request recorded nothing; split it into smaller requests.",
     )
     assert not Submission.objects.exists()
 
@@ -156,7 +156,7 @@ def test_too_many_parameters_are_rejected(client: Client) -> None:
 
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
-    assert response.json()["detail"] == "Too many fields or parameters. Nothing was recorded; send fewer."
+    assert response.json()["detail"] == "Too many fields or parameters. This request recorded nothing; send fewer."
 
 
 def test_root_lists_the_collections(client: Client) -> None:

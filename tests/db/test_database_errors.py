@@ -21,7 +21,7 @@ from tests.marks import commits
 
 pytestmark = commits
 
-INTERNAL = "Nothing was recorded. Internal error. If it persists, contact the operator."
+INTERNAL = "This request recorded nothing. Internal error. If it persists, contact the operator."
 
 
 @contextmanager
@@ -64,13 +64,13 @@ def sequence_behind(sqlstate: str) -> Iterator[None]:
             trigger_that_raises,
             "57P01",
             503,
-            "Nothing was recorded. The database is unavailable. Try again in a moment.",
+            "This request recorded nothing. The database is unavailable. Try again in a moment.",
         ),
-        (trigger_that_raises, "40P01", 503, f"Nothing was recorded. {Fault.BUSY.value}"),
-        (trigger_that_raises, "55P03", 503, f"Nothing was recorded. {Fault.BUSY.value}"),
-        (trigger_that_raises, "57014", 503, f"Nothing was recorded. {Fault.BUSY.value}"),
-        (trigger_that_raises, "53200", 503, f"Nothing was recorded. {Fault.EXHAUSTED.value}"),
-        (trigger_that_raises, "53100", 503, f"Nothing was recorded. {Fault.EXHAUSTED.value}"),
+        (trigger_that_raises, "40P01", 503, f"This request recorded nothing. {Fault.BUSY.value}"),
+        (trigger_that_raises, "55P03", 503, f"This request recorded nothing. {Fault.BUSY.value}"),
+        (trigger_that_raises, "57014", 503, f"This request recorded nothing. {Fault.BUSY.value}"),
+        (trigger_that_raises, "53200", 503, f"This request recorded nothing. {Fault.EXHAUSTED.value}"),
+        (trigger_that_raises, "53100", 503, f"This request recorded nothing. {Fault.EXHAUSTED.value}"),
         (trigger_that_raises, "22023", 500, INTERNAL),  # invalid parameter value
         (trigger_that_raises, "F0000", 500, INTERNAL),  # configuration file error
         (table_missing, "42P01", 500, INTERNAL),

@@ -19,10 +19,9 @@ from fizzbuzz.submissions import record
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DETAIL = "The database is unavailable. Try again in a moment."
-NOT_RECORDED = f"Nothing was recorded. {DETAIL}"
+NOT_RECORDED = f"This request recorded nothing. {DETAIL}"
 OUTCOME_UNKNOWN = (
-    "The connection to the database was lost: the submission may or may not have been recorded. "
-    "Check before you send it again."
+    "The database did not confirm the submission: it may or may not have been recorded. Check before you send it again."
 )
 LOCK = "LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE"
 

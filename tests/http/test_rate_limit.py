@@ -88,7 +88,7 @@ def test_exceeded_limit_is_a_problem_and_not_recorded(limited: Client) -> None:
         "type": "/docs/problems#too-many-requests",
         "title": "Too Many Requests",
         "status": 429,
-        "detail": f"Rate limit exceeded. Nothing was recorded. Try again in {seconds} s.",
+        "detail": f"Rate limit exceeded. This request recorded nothing. Try again in {seconds} s.",
         "instance": "/api/fizzbuzz",
         "request_id": rejected["X-Request-ID"],
     }
@@ -101,7 +101,7 @@ def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
 
     assert (rejected.status_code, rejected["Content-Type"]) == (429, "text/html; charset=utf-8")
     assert '<h1 class="answer">429</h1>' in rejected.text
-    assert f"Nothing was recorded. Try again in {rejected['Retry-After']} s." in rejected.text
+    assert f"This request recorded nothing. Try again in {rejected['Retry-After']} s." in rejected.text
     assert Submission.objects.count() == 3
 
 

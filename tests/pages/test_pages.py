@@ -240,7 +240,7 @@ def test_too_large_form_returns_an_error_page(checks: bool) -> None:
 
     response = client.post("/", "number=15&more=" + "x" * 3 * 1024**2, "application/x-www-form-urlencoded")
 
-    detail = "The body is larger than 1048576 bytes. Nothing was recorded; split it into smaller requests."
+    detail = "The body is larger than 1048576 bytes. This request recorded nothing; split it into smaller requests."
     assert_error(response, 413, detail)
     assert not Submission.objects.exists()
 
@@ -257,7 +257,7 @@ def test_permission_denied_returns_an_error_page(client: Client, django_user_mod
 def test_form_with_too_many_fields_returns_an_error_page(client: Client) -> None:
     response = client.post("/", "number=15&" + "a&" * 1_001, "application/x-www-form-urlencoded")
 
-    assert_error(response, 400, "Too many fields or parameters. Nothing was recorded; send fewer.")
+    assert_error(response, 400, "Too many fields or parameters. This request recorded nothing; send fewer.")
     assert not Submission.objects.exists()
 
 

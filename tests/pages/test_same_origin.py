@@ -11,7 +11,7 @@ from fizzbuzz.models import Submission
 
 pytestmark = pytest.mark.django_db
 
-DETAIL = "Cross-site submission rejected. Nothing was recorded. Submit the number on this site's first page."
+DETAIL = "Cross-site submission rejected. This request recorded nothing. Submit the number on this site's first page."
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.service import SHORT_DEADLINES, TIMEOUT_SECONDS, Answer, Service, eve
 POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%s\r\n\r\n%s"
 LARGE = b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
 JSON, FORM = b"application/json", b"application/x-www-form-urlencoded"
-UNREADABLE = "The request body was incomplete or arrived too slowly. Nothing was recorded; send it again."
+UNREADABLE = "The request body was incomplete or arrived too slowly. This request recorded nothing; send it again."
 
 
 @pytest.fixture(scope="module")

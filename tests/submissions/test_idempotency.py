@@ -74,7 +74,8 @@ def test_key_with_a_different_body_is_rejected(client: Client, path: str, body: 
         "type": "/docs/problems#key-reused",
         "title": "Key Reused",
         "status": 422,
-        "detail": "This Idempotency-Key was already used with a different body. Nothing was recorded; use a new key.",
+        "detail": "This Idempotency-Key was already used with a different body. This request recorded nothing; use a "
+        "new key.",
         "instance": path,
         "request_id": rejected["X-Request-ID"],
     }
