@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from django.http import JsonResponse
@@ -19,7 +20,7 @@ from fizzbuzz.api.problem_types import BY_SLUG, BY_STATUS
 from fizzbuzz.request_id import request_id
 
 CONTENT_TYPE = "application/problem+json"
-MAX_ERRORS = 20  # listed in one response
+MAX_ERRORS = 20  # looked for and listed in one response
 
 
 class InvalidQuery(ValidationError):
@@ -86,9 +87,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     request = context["request"]
     if isinstance(error, ValidationError):
         source = "parameter" if isinstance(error, InvalidQuery) else "pointer"
-        found = list(_flatten(error.detail, "" if source == "parameter" else "#"))
-        errors = [{source: where.removeprefix("/"), "detail": text} for where, text in found[:MAX_ERRORS]]
-        detail = f"{len(found)} errors; the first {MAX_ERRORS} are listed." if len(found) > MAX_ERRORS else found[0][1]
+        found = islice(_flatten(error.detail, "" if source == "parameter" else "#"), MAX_ERRORS)
+        errors = [{source: where.removeprefix("/"), "detail": text} for where, text in found]
+        detail = errors[0]["detail"] if len(errors) < MAX_ERRORS else f"The first {MAX_ERRORS} errors are listed."
         response.data = problem(response.status_code, detail, request.path, errors=errors)
     else:
         response.data = problem(response.status_code, response.data["detail"], request.path)

@@ -11,9 +11,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from fizzbuzz import rules
+from fizzbuzz.api.problems import MAX_ERRORS
 
 MAX_BATCH_NUMBERS = 10_000
 MAX_LIMIT = 100  # of the most common numbers
+INVALID_NUMBER = rules.EXPECTED + " Received {value}."
 INTEGER = {"type": "integer", "format": "int64", "minimum": rules.SMALLEST, "maximum": rules.LARGEST}
 # Any text of up to 18 digits is in range. Longer ones may be valid, too, which a pattern cannot express.
 TEXT = {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}
@@ -24,7 +26,7 @@ TEXT = {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}
 class NumberField(serializers.Field):
     """A whole number, parsed by `rules.parse_number`."""
 
-    default_error_messages = {"invalid": rules.EXPECTED + " Received {value}."}
+    default_error_messages = {"invalid": INVALID_NUMBER}
 
     def get_value(self, dictionary: Any) -> Any:
         # Return duplicate form fields as a list, which is invalid; DRF would silently use the last.
@@ -101,8 +103,29 @@ class SubmitSerializer(serializers.Serializer):
     number = NumberField()
 
 
+class NumbersField(serializers.ListField):
+    """Numbers of a batch. Unlike DRF's ListField, it checks the length before the items, and stops at MAX_ERRORS."""
+
+    child = NumberField()
+
+    def run_child_validation(self, data: list[Any]) -> list[int]:
+        self.run_validators(data)
+        numbers: list[int] = []
+        errors: dict[str, list[str]] = {}
+        for position, value in enumerate(data):
+            try:
+                numbers.append(rules.parse_number(value))
+            except rules.InvalidNumber:
+                errors[str(position)] = [INVALID_NUMBER.format(value=_shown(value))]
+                if len(errors) == MAX_ERRORS:
+                    break
+        if errors:
+            raise serializers.ValidationError(errors)
+        return numbers
+
+
 class BatchSerializer(serializers.Serializer):
-    numbers = serializers.ListField(child=NumberField(), min_length=1, max_length=MAX_BATCH_NUMBERS)
+    numbers = NumbersField(min_length=1, max_length=MAX_BATCH_NUMBERS)
 
 
 class NumberSerializer(AttributesSerializer):
