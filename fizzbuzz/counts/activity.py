@@ -12,17 +12,25 @@ from fizzbuzz.models import Submission
 
 
 class Period(NamedTuple):
-    """A number of buckets of the same width. The last one contains the current time."""
+    """A number of buckets of the same width, of which the last contains the current time, and the words of its chart.
+
+    The formats are those of Django's `date` template filter.
+    """
 
     buckets: int
     width: timedelta
+    name: str
+    bucket_name: str
+    buckets_per_label: int
+    label_format: str
+    row_format: str
 
 
 PERIODS = {
-    "hour": Period(60, timedelta(minutes=1)),
-    "day": Period(48, timedelta(minutes=30)),
-    "week": Period(84, timedelta(hours=2)),
-    "month": Period(30, timedelta(days=1)),
+    "hour": Period(60, timedelta(minutes=1), "hour", "minute", 15, "H:i", "H:i"),
+    "day": Period(48, timedelta(minutes=30), "day", "half hour", 12, "H:i", "H:i"),
+    "week": Period(84, timedelta(hours=2), "week", "two hours", 12, "D", "D H:i"),
+    "month": Period(30, timedelta(days=1), "30 days", "day", 6, "j M", "j M"),
 }
 
 

@@ -7,30 +7,12 @@ from typing import NamedTuple
 
 from django.utils.safestring import SafeString, mark_safe
 
-from fizzbuzz.counts.activity import Bucket
+from fizzbuzz.counts.activity import PERIODS, Bucket, Period
 from fizzbuzz.rules import Kind
 
 # From the bottom up; the most frequent kind first.
 STACK = (Kind.NUMBER, Kind.FIZZ, Kind.BUZZ, Kind.FIZZBUZZ)
 GAP = 0.25  # between bars, as a share of a bar's slot
-
-
-class Axis(NamedTuple):
-    """Labels of a chart. `label` and `row` are formats of Django's `date` template filter."""
-
-    span: str
-    step: str
-    every: int  # bars per label
-    label: str
-    row: str
-
-
-AXES = {
-    "hour": Axis("hour", "minute", 15, "H:i", "H:i"),
-    "day": Axis("day", "half hour", 12, "H:i", "H:i"),
-    "week": Axis("week", "two hours", 12, "D", "D H:i"),
-    "month": Axis("30 days", "day", 6, "j M", "j M"),
-}
 
 
 class Series(NamedTuple):
@@ -40,7 +22,7 @@ class Series(NamedTuple):
 
 
 class Chart(NamedTuple):
-    axis: Axis
+    period: Period
     total: int
     series: list[Series]
     most: int  # total of the highest bar
@@ -52,16 +34,15 @@ def chart(period: str, buckets: list[Bucket]) -> Chart:
     """Return the chart of `activity(period)`."""
     most = max(bucket.total for bucket in buckets)
     top = _round_up(most)
-    axis = AXES[period]
     return Chart(
-        axis=axis,
+        period=PERIODS[period],
         total=sum(bucket.total for bucket in buckets),
         series=[
             Series(kind, sum(bucket.counts[kind] for bucket in buckets), _bars(kind, buckets, top)) for kind in STACK
         ],
         most=most,
         top=top,
-        labels=[bucket.start for bucket in buckets[:: axis.every]],
+        labels=[bucket.start for bucket in buckets[:: PERIODS[period].buckets_per_label]],
     )
 
 

@@ -22,7 +22,7 @@ def _render_stats(period: str) -> Rendered:
     buckets = activity.activity(period)
     context = {
         "period": period,
-        "axes": charts.AXES,
+        "periods": activity.PERIODS,
         "chart": charts.chart(period, buckets),
         "buckets": buckets,
         "top": ranking.top(ranking.MAX_RANK),

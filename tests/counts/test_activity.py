@@ -25,7 +25,7 @@ NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
 def test_empty_log_has_all_buckets(period: str) -> None:
     buckets = activity(period)
 
-    count, width = PERIODS[period]
+    count, width, *_ = PERIODS[period]
     now = datetime.now(UTC)
     assert [bucket.counts for bucket in buckets] == [NONE] * count
     assert {later.start - bucket.start for bucket, later in pairwise(buckets)} == {width}
