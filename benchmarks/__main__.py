@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from dataclasses import asdict, replace
@@ -50,9 +49,7 @@ def _measure(part: str, plan: Plan) -> None:
             figures = ", ".join(f"{name} {value:,.2f}" for name, value in run.figures.items())
             print(f"{part} {run.round + 1}/{plan.rounds}: {run.case}, {run.system}: {figures}", flush=True)
     if runs:
-        report.RESULTS.mkdir(exist_ok=True)
-        content = {"about": report.about(), "plan": asdict(plan), "runs": runs}
-        (report.RESULTS / f"{part}.json").write_text(json.dumps(content, indent=1) + "\n")
+        report.keep(part, plan.rounds, runs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the results: docs/benchmarks.md, and the picture in the README."""
+"""Write docs/benchmarks.md, and the picture in the README, from benchmarks/results.json."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks.postgres import ROOT
-from benchmarks.requests_cpu import API_FLOOR, CHANGED, PAGE_FLOOR
+from benchmarks.requests_cpu import CHANGED
 from benchmarks.systems import BARE, BEFORE, COPY, OURS, PAGE, TITLES, USUAL
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).with_name("results.json")  # each run of each part
 MARKDOWN = ROOT / "docs" / "benchmarks.md"
 PICTURE = ROOT / "docs" / "benchmarks.svg"
 
@@ -30,67 +30,43 @@ FIGURES = {
     "postgres_cpu_ms": ("PostgreSQL's", 2),
     "cpu_us": ("CPU µs per request", 0),
     "of_floor": ("times its floor", 2),
-    "rejected": ("errors", 0),
     "pages_per_core": ("open pages per core", 0),
     "mb_per_worker": ("MB per worker", 0),
     "seconds_to_start": ("s to start", 1),
 }
-SPEEDS = {"requests_per_second", "rows_per_second", "p50_ms"}
+# Of each part: its title, and what its figures are.
 PARTS = {
-    "pages": (
-        "Pages and reads, by HTTP",
-        (
-            "16 connections, 100,000 rows, all of the last hour. The peer's first page shows the same: the form, the "
-            "most common numbers, the latest submissions, and the last hour as a chart, by one query each. The two "
-            "constants and /health/live are what the other URLs are compared with below."
-        ),
+    "post": ("Submissions per second", "One number in each. Hot: nine of ten are the same number."),
+    "read": (
+        "The three most common numbers, p50 in ms",
+        "Read by one client. In SQL: the statements alone. The log holds a million different numbers.",
     ),
+    "mixed": ("Nine submissions for each read of the most common numbers, requests per second", ""),
+    "pages": ("Pages and reads by HTTP", "16 connections, 100,000 rows, all of the last hour."),
     "cpu": (
         "CPU time of pages and reads in one process",
-        (
-            "One process answers by WSGI, without gunicorn, in many turns of 5 requests, of which the best counts. "
-            "The floor of a page is a view that returns a constant, behind all middleware; that of a read and of a "
-            "submission is the same below /api/; that of these two constants is /health/live, which most middleware "
-            "does not see. `/`, `/live` and `/stats` are rendered once a second at most. The time of `/numbers/15` is "
-            "given where nobody submits 15, and where it is submitted before each request."
-        ),
-    ),
-    "post": (
-        "Submitting one number",
-        "Spread: uniform over a million numbers. Hot: nine of ten submissions send the same one.",
-    ),
-    "read": (
-        "The three most common numbers",
-        (
-            "Read by one client. The log was filled by one INSERT of generate_series, uniform over a million numbers, "
-            "the rollup by `top_numbers --rebuild`, and vacuumed. In SQL: the statements alone, without the services."
-        ),
-    ),
-    "mixed": (
-        "Nine submissions for each read of the most common numbers",
-        "The log was filled as above. p50 and p99 are over both kinds of request.",
-    ),
-    "import": (
-        "Importing a file",
-        r"`import_numbers` against psql's `\copy`, each into an empty table with the same indexes.",
-    ),
-    "live": (
-        "The live figures of the first page",
-        (
-            "Each open page requests them every 10 s. 200: the page has old figures; 304: it has the newest. Open "
-            "pages per core: how many keep one core busy, PostgreSQL's work included, without a cache in between."
-        ),
+        "By WSGI, without gunicorn. A floor is a view that returns a constant, behind the same middleware.",
     ),
     "cost": (
         "CPU time of each middleware in a submission",
-        (
-            "One process answers POST /api/fizzbuzz by WSGI, without gunicorn and with one number per statement, with "
-            "all middleware and with all but one, in 60 short turns, of which the quickest tenth counts. The figure of "
-            "a middleware is the difference."
-        ),
+        "The difference between all middlewares and all but one; those below 2 µs are left out.",
     ),
-    "memory": ("Memory and start", "PSS after some seconds of submissions, and the time until the first response."),
+    "import": (
+        "Rows per second of `import_numbers`",
+        r"psql's `\copy` fills an empty table with the same indexes.",
+    ),
+    "memory": ("Memory and start", "PSS after some seconds of submissions; seconds until the first response."),
 }
+MIN_SHOWN_US = 2  # of a middleware
+NOT_SHOWN = {"p50_ms", "postgres_cpu_ms", "of_floor"}  # in tables with a column for each figure
+COMPARED = (BARE, USUAL, COPY)  # peers with a column for the ratio
+_INTRODUCTION = """\
+# Benchmarks
+
+How fast is the service compared with its peers? `make bench` writes this page, and each run to
+[results.json](../benchmarks/results.json); [benchmarks/](../benchmarks/README.md) describes the method and the peers.
+Figures are medians of rounds in which the systems took turns; a ratio is the median of the rounds' ratios.
+"""
 
 Run = dict[str, Any]
 
@@ -109,53 +85,61 @@ def about() -> dict[str, str]:
 
 
 def write() -> None:
-    """Write both files from the results that exist. The text of the other parts stays unchanged."""
-    results = {part: json.loads(file.read_text()) for part in PARTS if (file := RESULTS / f"{part}.json").exists()}
-    MARKDOWN.parent.mkdir(exist_ok=True)
-    before = MARKDOWN.read_text() if MARKDOWN.exists() else ""
-    MARKDOWN.write_text("\n".join(_markdown(results, before)) + "\n")
-    if "post" in results:
-        PICTURE.write_text(_picture(results["post"]["runs"]))
+    """Write the document and the picture from all results that exist."""
+    results = json.loads(RESULTS.read_text())
+    MARKDOWN.write_text("\n".join(_markdown(results)) + "\n")
+    PICTURE.write_text(_picture(results["post"]["runs"]))
 
 
-def _markdown(results: dict[str, Any], before: str) -> Iterator[str]:
-    summary, *others = before.split("\n## ")
-    sections = dict(section.split("\n", 1) for section in others)
-    known = {line.split(" | ")[0]: line for line in summary.splitlines() if line.startswith("| ")}
-    yield "# Benchmarks"
-    yield ""
-    yield (
-        "How fast is the service compared with its peers? Written by `make bench`; "
-        "[benchmarks/](../benchmarks/README.md) describes the method."
-    )
-    if goals := list(_goals({part: result["runs"] for part, result in results.items()}, known)):
-        yield from ("", "| | measured | wanted |", "|---|--:|--:|", *goals)
+def keep(part: str, rounds: int, runs: list[Run]) -> None:
+    """Replace the results of a part. Those of other parts stay."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[part] = {"about": about(), "rounds": rounds, "runs": runs}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _markdown(results: dict[str, Any]) -> Iterator[str]:
+    yield _INTRODUCTION
+    yield from ("| | measured | target |", "|---|--:|--:|")
+    yield from _goals({part: result["runs"] for part, result in results.items()})
     for part, (title, note) in PARTS.items():
-        if part not in results:
-            if title in sections:
-                yield from ("", f"## {title}", "", sections[title].strip())
-            continue
-        result = results[part]
-        machine, plan = result["about"], result["plan"]
-        yield from ("", f"## {title}", "", note)
-        yield (
-            f"Medians of {plan['rounds']} rounds, in each of which the systems took turns; the last column is the "
-            f"median of the rounds' ratios. {machine['cores']} cores of {machine['processor']}, "
-            f"Python {machine['python']}, {machine['date']}, revision {machine['revision']}."
-        )
-        yield from ("", *_table(result["runs"]))
+        if part in results:
+            runs = results[part]["runs"]
+            several = len({run["system"] for run in runs}) > 1 and part not in {"pages", "memory"}
+            yield from ("", f"## {title}", "", *([note, ""] if note else []))
+            yield from _compare(runs) if several else _table(runs)
+    machines: dict[str, list[str]] = {}
+    for part, result in results.items():
+        on = result["about"]
+        text = f"{on['cores']} cores of {on['processor']}, Python {on['python']}, {on['date']}, {on['revision']}"
+        machines.setdefault(text, []).append(part)
+    yield from ("", "## Measured on", "", *(f"- {text}: {', '.join(parts)}" for text, parts in machines.items()))
+
+
+def _compare(runs: list[Run]) -> Iterator[str]:
+    """Yield a table of the first figure: a column for each system, and one for the ratio to each peer."""
+    name = next(iter(runs[0]["figures"]))
+    systems = list(dict.fromkeys(run["system"] for run in runs))
+    compared = [system for system in systems if system in COMPARED]
+    ratios = [f"of {TITLES[system]}" for system in compared]
+    yield f"| | {' | '.join([*(TITLES[system] for system in systems), *ratios])} |"
+    yield f"|---|{'--:|' * (len(systems) + len(ratios))}"
+    for case in dict.fromkeys(run["case"] for run in runs):
+        cells = [_cell(runs, case, system, name) for system in systems]
+        times = [_times(_ratio(runs, name, (case, OURS), (case, system))) for system in compared]
+        yield f"| {case} | {' | '.join(cells + times)} |"
 
 
 def _table(runs: list[Run]) -> Iterator[str]:
-    names = [name for name in FIGURES if any(name in run["figures"] for run in runs)]
-    yield f"| | | {' | '.join(FIGURES[name][0] for name in names)} | this service is |"
-    yield f"|---|---|{'--:|' * len(names)}--:|"
-    for case in dict.fromkeys(run["case"] for run in runs):
-        for system in dict.fromkeys(run["system"] for run in runs if run["case"] == case):
-            cells = [_cell(runs, case, system, name) for name in names]
-            compared = system != OURS and names[0] in SPEEDS
-            ratio = _ratio(runs, names[0], (case, OURS), (case, system)) if compared else None
-            yield f"| {case} | {TITLES.get(system, system)} | {' | '.join(cells)} | {_times(ratio)} |"
+    """Yield a table with a column for each figure."""
+    names = [name for name in FIGURES if name in runs[0]["figures"] and name not in NOT_SHOWN]
+    yield f"| | {' | '.join(FIGURES[name][0] for name in names)} |"
+    yield f"|---|{'--:|' * len(names)}"
+    for case, system in dict.fromkeys((run["case"], run["system"]) for run in runs):
+        title = case if system == OURS else f"{case}, {TITLES[system]}"
+        values = _values(runs, case, system, names[0])
+        if "." not in case or median(values) >= MIN_SHOWN_US:  # a middleware has a dotted name
+            yield f"| {title} | {' | '.join(_cell(runs, case, system, name) for name in names)} |"
 
 
 def _cell(runs: list[Run], case: str, system: str, name: str) -> str:
@@ -182,28 +166,23 @@ def _times(ratio: float | None) -> str:
     return f"{ratio:,.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
 
 
-def _goals(runs: dict[str, list[Run]], known: dict[str, str]) -> Iterator[str]:
-    """Yield a row for each target: what was measured, and what is wanted. A known row stays if nothing is newer."""
+def _goals(runs: dict[str, list[Run]]) -> Iterator[str]:
     for text, ratio, bound, *word in _targets(runs):
         if ratio is not None:
             yield f"| {text} | {_times(ratio)} | {''.join(word) or 'at least'} {bound:,g} × |"
-        elif row := known.get(f"| {text}"):
-            yield row
 
 
 def _targets(runs: dict[str, list[Run]]) -> Iterator[tuple[Any, ...]]:
     first_page: Callable[[str], float | None] = lambda other: _ratio(  # noqa: E731
         runs.get("pages", []), "requests_per_second", ("/", OURS), ("/", other)
     )
-    yield "GET / against the same before", first_page(BEFORE), 10
+    yield "GET / against the earlier release", first_page(BEFORE), 10
     yield f"GET / against {TITLES[PAGE]}", first_page(PAGE), 10
     for case, bound in {
         **dict.fromkeys(("/", "/live", "/stats"), 1.2),
         **dict.fromkeys(("/numbers/15", CHANGED), 3.5),
         **dict.fromkeys(("/api/most_common", "/api/numbers/15"), 2.5),
         "/api/fizzbuzz": 7,
-        PAGE_FLOOR: 4.5,
-        API_FLOOR: 2.5,
     }.items():
         values = _values(runs.get("cpu", []), case, OURS, "of_floor")
         yield f"CPU of {case} against its floor", median(values) if values else None, bound, "at most"
@@ -213,7 +192,7 @@ def _targets(runs: dict[str, list[Run]]) -> Iterator[tuple[Any, ...]]:
     spread, hot = "16 connections, spread", "16 connections, hot"
     rate, p50 = "requests_per_second", "p50_ms"
     ratio: Callable[..., float | None] = lambda part, *rest: _ratio(runs.get(part, []), *rest)  # noqa: E731
-    yield "POST against the same before", ratio("post", rate, (spread, OURS), (spread, BEFORE)), 0.95
+    yield "POST against the earlier release", ratio("post", rate, (spread, OURS), (spread, BEFORE)), 0.95
     yield f"POST against {TITLES[USUAL]}", ratio("post", rate, (spread, OURS), (spread, USUAL)), 3
     yield f"POST against {TITLES[BARE]}", ratio("post", rate, (spread, OURS), (spread, BARE)), 0.7
     yield "POST of a hot number against spread ones", ratio("post", rate, (hot, OURS), (spread, OURS)), 0.9

@@ -1,6 +1,6 @@
 """`python -m benchmarks.scaling`: what many machines would carry, simulated from costs measured on this one.
 
-`measure` writes benchmarks/results/costs.json; `simulate` reads it and prints the tables of docs/scaling.md.
+`measure` writes benchmarks/costs.json; `simulate` reads it and prints the tables of docs/scaling.md.
 
 The model: every worker process has one core. It spends `web` CPU seconds on each submission and has one INSERT in
 flight at a time, which holds all that are ready (group commit). The database has `cores`; a statement takes
@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,12 +26,11 @@ import simpy
 from benchmarks.load import wrk
 from benchmarks.postgres import Postgres, postgres
 from benchmarks.processes import cpu_seconds
-from benchmarks.report import RESULTS
 from benchmarks.systems import OURS, running
 
 Events = Generator[simpy.Event, Any, None]
 
-COSTS = RESULTS / "costs.json"
+COSTS = Path(__file__).with_name("costs.json")
 INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[]) RETURNING id, number, created_at"
 SLICE = 0.005  # seconds; arrivals and web work are simulated in slices
 SIMULATED = 2.0  # seconds, after as many to warm up
@@ -242,7 +242,6 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=16, help="of each machine, web and database alike")
     options = parser.parse_args()
     if options.action == "measure":
-        RESULTS.mkdir(exist_ok=True)
         COSTS.write_text(json.dumps(asdict(measure()), indent=1) + "\n")
         print(COSTS.read_text())
         return

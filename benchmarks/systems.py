@@ -23,12 +23,12 @@ BEFORE_FOLDER = os.environ.get("BEFORE", "")  # where that is checked out, with 
 SERVED = (OURS, BARE, USUAL)
 TITLES = {
     OURS: "this service",
-    BARE: "FastAPI + asyncpg, bare",
-    USUAL: "FastAPI + SQLAlchemy + Prometheus",
-    LIMIT: "pgbench: the INSERT alone",
+    BARE: "bare FastAPI",
+    USUAL: "usual FastAPI",
+    LIMIT: "the INSERT alone",
     COPY: r"psql's `\copy`",
-    PAGE: "FastAPI + SQLAlchemy + Jinja2",
-    BEFORE: "this service, before",
+    PAGE: "FastAPI page",
+    BEFORE: "earlier release",
 }
 PEERS_PYTHON = os.environ.get("PEERS_PYTHON", ".venv-bench/bin/python")
 START_TIMEOUT_SECONDS = 60
