@@ -10,7 +10,7 @@ COPY fizzbuzz_site fizzbuzz_site/
 COPY static static/
 COPY templates templates/
 # The settings require both, but collectstatic uses neither.
-RUN DATABASE_URL=postgresql://unused SECRET_KEY=unused python manage.py collectstatic --noinput
+RUN DATABASE_URL=postgresql:///unused SECRET_KEY=unused-but-as-long-as-a-secret-key python manage.py collectstatic --noinput
 
 FROM python:3.13-slim
 WORKDIR /app

@@ -71,7 +71,11 @@ class Postgres:
                 connection.execute("SELECT pg_sleep(0.1)")
 
     def environment(self, database: str) -> dict[str, str]:
-        return {**os.environ, "DATABASE_URL": self.url(database), "SECRET_KEY": "only for benchmarks"}
+        return {
+            **os.environ,
+            "DATABASE_URL": self.url(database),
+            "SECRET_KEY": "only for benchmarks, and long enough",
+        }
 
     def manage(self, database: str, *arguments: str) -> str:
         """Return the output of a management command of the service."""

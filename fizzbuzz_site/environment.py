@@ -1,35 +1,168 @@
-"""Reading and validation of environment variables."""
+"""Reading and validation of environment variables.
+
+An error names the variable and what to write, in one line. It never quotes the value: that may be a secret, also in a
+variable that was meant for something else.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from environs import FileAwareEnv
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
 
+T = TypeVar("T")
+
 MAX_RATE_PERIOD_SECONDS = 366 * 24 * 3600
+MIN_SECRET_KEY_CHARS = 32
+HOST_NAME = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
+BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+declared: dict[str, Any] = {}  # the default of each setting
 
 
-class Environment(FileAwareEnv):
-    """Environment variables, each of which can come from a file named by NAME_FILE. Empty ones count as unset.
+def read(name: str, default: Any, parse: Callable[[str], T], expected: str = "") -> T:
+    """Return the parsed value of a setting, or the default if it is unset or empty.
 
-    `_get_value` is not documented, but environs has no public hook for all types of values.
+    `parse` raises ValueError if the value is invalid; `expected` says what to write instead.
     """
+    declared[name] = default
+    value = _value(name)
+    try:
+        return parse(value) if value else default
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is invalid: write {expected}.") from None
 
-    def _get_value(self, env_key: str, default: Any) -> Any:
+
+def text(name: str, default: str = "") -> str:
+    return read(name, default, str)
+
+
+def integer(name: str, default: int, low: int, high: int) -> int:
+    def parse(value: str) -> int:
+        if re.fullmatch("[0-9]{1,9}", value) and low <= int(value) <= high:
+            return int(value)
+        raise ValueError
+
+    return read(name, default, parse, f"a whole number from {low} to {high}")
+
+
+def boolean(name: str) -> bool:
+    def parse(value: str) -> bool:
+        if value.lower() in BOOLEANS:
+            return BOOLEANS[value.lower()]
+        raise ValueError
+
+    return read(name, False, parse, "True or False")  # noqa: FBT003 - the default
+
+
+def _value(name: str) -> str:
+    """Return a variable, or the content of the file that NAME_FILE names, without blanks and line ends around it."""
+    value = os.environ.get(name, "")
+    if path := os.environ.get(f"{name}_FILE", "").strip():
         try:
-            value = super()._get_value(env_key, default)
+            value = Path(path).read_text("utf-8")
+            _require(value, "\0" not in value)  # UTF-16
         except OSError as error:
-            raise ValueError(f"The value of {env_key}_FILE must be a readable file path ({error.strerror}).") from error
-        return default if isinstance(value, str) and not value.strip() else value
+            raise ImproperlyConfigured(f"{name}_FILE must be the path of a readable file ({error.strerror}).") from None
+        except ValueError:
+            raise ImproperlyConfigured(f"{name}_FILE must be the path of a text file in UTF-8.") from None
+    value = value.removeprefix("\ufeff").strip()  # the byte order mark of some editors
+    if re.fullmatch(r"""(["'`]).*\1""", value, re.DOTALL):
+        raise ImproperlyConfigured(f"{name} is invalid: remove the quotes around it.")
+    return value
+
+
+def items(value: str) -> list[str]:
+    return [item for each in value.split(",") if (item := each.strip())]
+
+
+def secret_key(value: str) -> str:
+    value.encode()  # raises UnicodeEncodeError, a ValueError, for bytes that are not UTF-8
+    return _require(value, len(value) >= MIN_SECRET_KEY_CHARS and len({*value}) > 4)  # noqa: PLR2004 - as Django's check
+
+
+def metrics_token(value: str) -> str:
+    return _require(value, re.fullmatch("[ -~]+", value))
+
+
+def allowed_hosts(value: str) -> list[str]:
+    """Return host names as Django compares them: IPv6 addresses in brackets."""
+    return [_allowed_host(item) for item in items(value)]
+
+
+def _allowed_host(item: str) -> str:
+    if item == "*" or re.fullmatch(rf"\.?{HOST_NAME}", item, re.IGNORECASE):
+        return item
+    return f"[{IPv6Address(item.removeprefix('[').removesuffix(']'))}]"
+
+
+def networks(value: str) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(item) for item in items(value)]
+
+
+def rate(value: str) -> RateLimitItem | None:
+    from limits import parse_many  # noqa: PLC0415 - takes 0.1 s, which only services with a limit should spend
+
+    parsed, *more = parse_many(value)
+    return _require(parsed, not more and 0 < parsed.amount < 10**9 and parsed.get_expiry() <= MAX_RATE_PERIOD_SECONDS)
+
+
+def redis_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme == "unix":
+        return _require(value, url.path)
+    # A password with one of / ? # that is not percent-encoded would end the host name.
+    valid = url.scheme in {"redis", "rediss"} and url.hostname and url.port != 0 and "@" not in url.path + url.query
+    return _require(value, valid and not url.fragment and re.fullmatch(r"(/\d*)?", url.path, re.ASCII))
+
+
+def cors_origins(value: str) -> list[str]:
+    return ["*"] if value == "*" else [_origin(item) for item in items(value)]
+
+
+def _origin(item: str) -> str:
+    """Return an origin as browsers send it: in lower case, without a default port."""
+    origin = item.lower()
+    _require(origin, re.fullmatch(rf"https?://({HOST_NAME}|\[[0-9a-f:]+\])(:[0-9]{{1,5}})?", origin))
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
+
+
+def log_level(value: str) -> str:
+    return _require(value.lower(), value.lower() in {"info", "warning", "error"})
+
+
+def feedback_url(value: str) -> str:
+    url = urlsplit(value)
+    place = url.hostname if url.scheme in {"http", "https"} else url.scheme == "mailto" and "@" in url.path
+    return _require(value, place and re.fullmatch(r"[^\s\"'<>\\]+", value) and value.isprintable())
+
+
+def database(value: str) -> dict[str, Any]:
+    """Return Django's parameters for a libpq URL, which can name several hosts and have any of libpq's options."""
+    # libpq takes a password with an unencoded @ or / for a part of the host, which its messages quote.
+    _require(value, re.fullmatch(r"postgres(ql)?://([^@/]*@)?[^@/?]*(/[^@/?]*)?(\?.*)?", value) and value.isprintable())
+    try:
+        options: dict[str, Any] = conninfo_to_dict(value)
+    except ProgrammingError as error:
+        raise ValueError from error
+    names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    parameters = {name: options.pop(option, "") for name, option in names.items()}
+    _require(
+        value, re.fullmatch(r"([0-9]{1,5}|,)*", parameters["PORT"]) and (parameters["NAME"] or "service" in options)
+    )
+    options["connect_timeout"] = int(options.get("connect_timeout", 2))  # seconds, per host
+    return {"ENGINE": "fizzbuzz.db", **parameters, "OPTIONS": options}
 
 
 def remove_libpq_variables(*, embedded: bool) -> None:
@@ -43,58 +176,7 @@ def remove_libpq_variables(*, embedded: bool) -> None:
             del os.environ[name]
 
 
-def networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
-    """Validate TRUSTED_PROXIES."""
-    try:
-        return [ip_network(text) for text in texts]
-    except ValueError as error:
-        raise ImproperlyConfigured(
-            f"TRUSTED_PROXIES: {error}; write IP addresses and networks separated by commas, such as "
-            "127.0.0.1,10.0.0.0/8"
-        ) from error
-
-
-def rate(text: str) -> RateLimitItem | None:
-    """Validate RATE_LIMIT."""
-    if not text:
-        return None
-    from limits import parse_many  # noqa: PLC0415 - takes 0.1 s, which only services with a limit should spend
-
-    try:
-        (parsed,) = (
-            each
-            for each in parse_many(text)
-            if 0 < each.amount < 10**9 and each.get_expiry() <= MAX_RATE_PERIOD_SECONDS
-        )
-    except ValueError as error:
-        raise ImproperlyConfigured(
-            f"RATE_LIMIT: {text!r} is not a valid rate; write a number of requests and a period of at most a year, "
-            "such as 600/minute, 1000/hour or 50/10 seconds"
-        ) from error
-    return parsed
-
-
-def origins(texts: list[str]) -> list[str]:
-    """Validate CORS_ORIGINS."""
-    for text in texts:
-        if texts != ["*"] and not re.fullmatch(r"https?://[^/?#\s]+", text):
-            raise ImproperlyConfigured(
-                f"CORS_ORIGINS: {text!r} is not a valid origin; write origins separated by commas, such as "
-                "https://example.org,http://localhost:3000, or only * for all"
-            )
-    return texts
-
-
-def database(url: str) -> dict[str, Any]:
-    """Return Django's parameters for a libpq URL, which can name several hosts and have any of libpq's options."""
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise ImproperlyConfigured(
-            "DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name"
-        )
-    try:
-        options = conninfo_to_dict(url)
-    except ProgrammingError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL: {str(error).strip()}") from error
-    names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
-    parameters = {name: options.pop(option, "") for name, option in names.items()}
-    return {"ENGINE": "fizzbuzz.db", **parameters, "OPTIONS": options}
+def _require(value: T, valid: object) -> T:
+    if not valid:
+        raise ValueError
+    return value

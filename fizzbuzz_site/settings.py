@@ -1,15 +1,19 @@
-"""Django settings. Every environment variable is declared here, once; the defaults suit production."""
+"""Django settings. Every environment variable for operators is read here, once; docs/configuration.md explains them.
+
+Importing this module also creates the secret key of `make run`, removes libpq's variables, and replaces
+prometheus_client's storage. `serve` passes three variables on to gunicorn and its workers: FIZZBUZZ_SERVED_AT,
+FIZZBUZZ_STARTED_AT and FIZZBUZZ_EMBEDDED.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from environs import validate
 
 from fizzbuzz.db.deadline import DeadlineConnection
 from fizzbuzz_site import __version__, environment
@@ -19,71 +23,99 @@ from fizzbuzz_site.http import openapi
 from fizzbuzz_site.serving import log_config, worker_metrics
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environment.Environment(strip_whitespace=True)
-
-# The IP address, port and number of worker processes of `manage.py serve`.
-HOST: str = env.str("HOST", "127.0.0.1")
-PORT: int = env.int("PORT", 8080, validate=validate.Range(min=0, max=65_535))
-WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2, validate=validate.Range(min=1))
-
-DEBUG: bool = env.bool("DEBUG", False)
-# If unset, the embedded PostgreSQL is used, with its data and a generated secret key in DATA_DIR.
-DATABASE_URL: str = env.str("DATABASE_URL", "")
-DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var").absolute()
-# Connections per worker process. Two of them are reserved for writes.
-DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 8, validate=validate.Range(min=1))
-# True if DATABASE_URL names a pooler in transaction mode, such as PgBouncer, which keeps no session for a client.
-TRANSACTION_POOLING: bool = env.bool("TRANSACTION_POOLING", False)
-SECRET_KEY: str = env.str("SECRET_KEY", "")
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", [])
-# True if clients use https through a proxy that sets X-Forwarded-Proto.
-HTTPS: bool = env.bool("HTTPS", False)
-# Networks of reverse proxies. Their X-Forwarded-For and X-Request-ID headers are trusted.
-TRUSTED_PROXIES = environment.networks(env.list("TRUSTED_PROXIES", []))
-# Maximum rate of submissions per client, such as 600/minute. If unset, there is no limit.
-RATE_LIMIT = environment.rate(env.str("RATE_LIMIT", ""))
-# Redis or Valkey with the counters of RATE_LIMIT, shared by all processes and machines.
-REDIS_URL: str = env.str("REDIS_URL", "")
-# Origins whose scripts can read the API; * for all.
-CORS_ORIGINS = environment.origins(env.list("CORS_ORIGINS", []))
-# info logs a line per request; warning and error do not.
-LOG_LEVEL: str = env.str("LOG_LEVEL", "info", validate=validate.OneOf(["info", "warning", "error"]))
-# Where people report a problem; every page and the OpenAPI document link to it.
-FEEDBACK_URL: str = env.str("FEEDBACK_URL", "")
 VERSION = __version__
-# The deployed revision, such as a commit; shown by /info.
-REVISION: str = env.str("REVISION", "unknown")
 
-EMBEDDED = None if DATABASE_URL else Server(DATA_DIR)
+HOST = environment.text("HOST", "127.0.0.1")
+PORT = environment.integer("PORT", 8080, 0, 65_535)
+WEB_CONCURRENCY = environment.integer("WEB_CONCURRENCY", 2, 1, 512)
+DATABASE_POOL_SIZE = environment.integer("DATABASE_POOL_SIZE", 8, 1, 10_000)
+TRANSACTION_POOLING = environment.boolean("TRANSACTION_POOLING")
+HTTPS = environment.boolean("HTTPS")
+DEBUG = environment.boolean("DEBUG")
+METRICS_PUBLIC = environment.boolean("METRICS_PUBLIC")
+DATA_DIR = Path(environment.text("DATA_DIR") or BASE_DIR / "var").absolute()
+REVISION = environment.text("REVISION", "unknown")
+# Not a setting of Django, whose debug page would show it.
+database = environment.read(
+    "DATABASE_URL",
+    {},
+    environment.database,
+    "postgresql://user:password@host:5432/name, with each of @ / % : and blank in a name or password percent-encoded, "
+    "such as @ as %40, and no other parameters than libpq's",
+)
+SECRET_KEY = environment.read(
+    "SECRET_KEY",
+    "",
+    environment.secret_key,
+    f"a random text of at least {environment.MIN_SECRET_KEY_CHARS} characters, such as the output of: "
+    "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'",
+)
+ALLOWED_HOSTS = environment.read(
+    "ALLOWED_HOSTS",
+    [],
+    environment.allowed_hosts,
+    "host names or IP addresses separated by commas, without scheme, port and quotes, such as example.org, or "
+    ".example.org for all of its subdomains too, or * for all names",
+)
+TRUSTED_PROXIES = environment.read(
+    "TRUSTED_PROXIES",
+    [],
+    environment.networks,
+    "IP addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8",
+)
+RATE_LIMIT = environment.read(
+    "RATE_LIMIT",
+    None,
+    environment.rate,
+    "a number of requests and a period of at most a year, such as 600/minute, 1000/hour or 50/10 seconds",
+)
+REDIS_URL = environment.read(
+    "REDIS_URL",
+    "",
+    environment.redis_url,
+    "redis://:password@host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, with each of @ / ? # in a password "
+    "percent-encoded, such as @ as %40",
+)
+CORS_ORIGINS = environment.read(
+    "CORS_ORIGINS",
+    [],
+    environment.cors_origins,
+    "origins separated by commas, such as https://example.org,http://localhost:3000, or only * for all",
+)
+METRICS_TOKEN = environment.read(
+    "METRICS_TOKEN", "", environment.metrics_token, "a token of printable ASCII characters"
+)
+LOG_LEVEL = environment.read("LOG_LEVEL", "info", environment.log_level, "one of info, warning, error")
+FEEDBACK_URL = environment.read(
+    "FEEDBACK_URL", "", environment.feedback_url, "a URL such as https://example.org/issues or mailto:team@example.org"
+)
+
+# True in the processes that `serve` starts: gunicorn and its workers, and no management command.
+IN_WEB_WORKER = "FIZZBUZZ_SERVED_AT" in os.environ
+STARTED_AT = float(os.environ.get("FIZZBUZZ_STARTED_AT", "0"))  # Unix time
+EMBEDDED = None if database else Server(DATA_DIR)
+METRICS_PUBLIC = METRICS_PUBLIC or EMBEDDED is not None
 environment.remove_libpq_variables(embedded=EMBEDDED is not None)
-# /metrics requires this token. Without one it is forbidden, unless it is public, as with the embedded database.
-METRICS_TOKEN: str = env.str("METRICS_TOKEN", "")
-METRICS_PUBLIC: bool = env.bool("METRICS_PUBLIC", False) or EMBEDDED is not None
-# Set by `manage.py serve` for its workers: the URL that it listens on.
-SERVED_AT: str = env.str("FIZZBUZZ_SERVED_AT", "")
-STARTED_AT: float = env.float("FIZZBUZZ_STARTED_AT", 0)  # Unix time
 
-if not SECRET_KEY:
-    if not EMBEDDED:
-        raise ImproperlyConfigured(
-            "SECRET_KEY is not set, but required with DATABASE_URL: set it (or SECRET_KEY_FILE) to a long random text, "
-            "the same for all instances, such as the output of: "
-            "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
-        )
+if EMBEDDED and not SECRET_KEY:
     try:
         SECRET_KEY = load_or_create_secret_key(DATA_DIR)
     except OSError as error:
         raise ImproperlyConfigured(
             f"The data folder {DATA_DIR} can't be used ({error.strerror}): "
             "set DATA_DIR to another, or DATABASE_URL to a server of your own."
-        ) from error
-
-if RATE_LIMIT and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
+        ) from None
+if not SECRET_KEY:
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set, but required with DATABASE_URL: set it (or SECRET_KEY_FILE) to a long random text, "
+        "the same for all instances, such as the output of: "
+        "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+    )
+if RATE_LIMIT and not REDIS_URL:
     raise ImproperlyConfigured(
         "RATE_LIMIT requires REDIS_URL, a Redis or Valkey for the counters of all processes: set it to "
         "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or unset RATE_LIMIT."
     )
-
 if not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
     if EMBEDDED and HOST in {"0.0.0.0", "::", "[::]"}:  # noqa: S104 - compared
@@ -144,14 +176,13 @@ TEMPLATES = [
     },
 ]
 
-DATABASES: dict[str, Any] = {"default": environment.database(DATABASE_URL or f"postgresql://{USER}@/{DATABASE}")}
-DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 2)  # seconds, per host
+DATABASES: dict[str, Any] = {"default": database or environment.database(f"postgresql://{USER}@/{DATABASE}")}
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = TRANSACTION_POOLING
 # For DeadlineConnection.prepared; Django's own statements are never prepared. PgBouncer may run each statement on
 # another server connection, where it was not prepared.
 DATABASES["default"]["OPTIONS"]["prepare_threshold"] = None if TRANSACTION_POOLING else 0
 DATABASE_POOL_TIMEOUT_SECONDS = 5  # maximum wait of a request for a connection; then it gets a 503
-if SERVED_AT:
+if IN_WEB_WORKER:
     DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": DATABASE_POOL_SIZE,

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Environments for tests that wait for deadlines.
 SHORT_DEADLINES = {"DJANGO_SETTINGS_MODULE": "tests.short_deadlines", "GUNICORN_CMD_ARGS": "--keep-alive=3"}
 SHORT_SHUTDOWN = {"GUNICORN_CMD_ARGS": "--graceful-timeout=1"}  # a browser keeps its connections open
+SECRET_KEY = "only for tests, but as long as one of production"
 TIMEOUT_SECONDS = 60  # of any wait for a process
 
 

@@ -19,7 +19,7 @@ if not os.environ.get("DATABASE_URL"):
     # One server per pytest worker.
     os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="own-", dir=os.environ["TEST_RUN_DIR"])
     Path(os.environ["DATA_DIR"]).chmod(0o711)
-os.environ.setdefault("SECRET_KEY", "only for tests")
+os.environ.setdefault("SECRET_KEY", "only for tests, but as long as one of production")
 
 from fizzbuzz_site.settings import *  # noqa: F403 - all of them
 

@@ -11,7 +11,7 @@ import pytest
 from psycopg.pq import Conninfo
 
 from fizzbuzz_site.embedded.server import SUPERUSER, USER, Server
-from tests.service import Service, manage, url_of
+from tests.service import SECRET_KEY, Service, manage, url_of
 
 # All of libpq's variables, including some that only its documentation lists, with values that break a connection.
 LIBPQ = {each.envvar.decode(): "nonsense" for each in Conninfo.get_defaults() if each.envvar} | {
@@ -54,7 +54,7 @@ def test_database_url_overrides_libpq_variables(server: Server) -> None:
     url = url_of(server.acquire())
     variables = {name: value for name, value in LIBPQ.items() if not KEPT.match(name)}
 
-    migrated = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **variables)
+    migrated = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY=SECRET_KEY, **variables)
 
     assert migrated.communicate() == ("", "")
 
@@ -71,8 +71,8 @@ def test_password_is_read_from_libpq_variables(server: Server, tmp_path: Path, v
     passwords.chmod(0o600)
     value = {"PGPASSWORD": "a secret", "PGPASSFILE": str(passwords)}[variable]
 
-    rejected = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", HOME=str(tmp_path))
-    accepted = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY="of a test", **{variable: value})
+    rejected = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY=SECRET_KEY, HOME=str(tmp_path))
+    accepted = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY=SECRET_KEY, **{variable: value})
 
     assert "fe_sendauth: no password supplied" in rejected.communicate()[1]
     assert accepted.communicate() == ("", "")

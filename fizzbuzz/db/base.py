@@ -26,7 +26,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         """
         params: dict[str, Any] = super().get_connection_params()
         if server := settings.EMBEDDED:
-            params["host"] = server.host if settings.SERVED_AT else server.acquire()
+            params["host"] = server.host if settings.IN_WEB_WORKER else server.acquire()
         return params
 
     def _configure_connection(self, connection: psycopg.Connection) -> bool:

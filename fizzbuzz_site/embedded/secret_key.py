@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from django.core.management.utils import get_random_secret_key
+
+from fizzbuzz_site.embedded.programs import sync
 
 
 def load_or_create_secret_key(data_dir: Path) -> str:
     """Return the key stored in `data_dir`, created by the first call and readable only by its owner. Raise OSError."""
     path = data_dir / "secret_key"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    folder = os.open(data_dir, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # processes that start concurrently must use the same key
-        if path.exists():
-            if key := path.read_text(errors="surrogateescape").strip("\0 \r\n"):
-                return key
-            # It was zeroed by a power failure.
-            print(f"warning: {path} was empty. A new key was created: all users must log in again", file=sys.stderr)  # noqa: T201 - logging isn't configured yet
-        key = get_random_secret_key()
-        descriptor, new = tempfile.mkstemp(dir=data_dir, prefix="secret_key.")
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key)
+    while not (key := _read(path)):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=data_dir, prefix="secret_key.") as file:
+            file.write(get_random_secret_key())
             file.flush()
-            os.fsync(descriptor)
-        Path(new).rename(path)  # atomic
-        os.fsync(folder)
-        return key
-    finally:
-        os.close(folder)
+            os.fsync(file.fileno())
+            with suppress(FileExistsError):  # of a process that started concurrently: its key is the one to use
+                os.link(file.name, path)
+            sync(data_dir)
+    return key
+
+
+def _read(path: Path) -> str:
+    """Return the stored key, or an empty string if there is none."""
+    if not path.exists():
+        return ""
+    key = path.read_text(errors="surrogateescape").strip("\0 \r\n")
+    if not key:  # zeroed by a power failure
+        print(f"warning: {path} was empty. A new key was created: all users must log in again", file=sys.stderr)  # noqa: T201 - logging isn't configured yet
+        path.unlink()
+    return key

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from tests.clients import submitting
-from tests.service import ROOT, collect_static, eventually, manage, serving
+from tests.service import ROOT, SECRET_KEY, collect_static, eventually, manage, serving
 
 CITUS_URL = os.environ.get("CITUS_URL", "")
 CLIENTS = 6
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CITUS_URL, reason="needs a Citus cluster: set CITUS_URL to a database named …_test on it"),
 ]
-SETTINGS = {"DATABASE_URL": CITUS_URL, "SECRET_KEY": "of a test"}
+SETTINGS = {"DATABASE_URL": CITUS_URL, "SECRET_KEY": SECRET_KEY}
 # What the other tests ask of a plain PostgreSQL, but for its query plans.
 FEATURES = [
     f"tests/test_{name}.py"

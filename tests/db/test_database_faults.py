@@ -18,7 +18,7 @@ import pytest
 
 from fizzbuzz_site.embedded.server import SUPERUSER, USER, Server
 from tests import template
-from tests.service import Answer, Service, children, eventually, serving, url_of
+from tests.service import SECRET_KEY, Answer, Service, children, eventually, serving, url_of
 
 NUMBERS = itertools.count(1_000)
 POOL = 5  # the worker's connections: enough for all concurrent requests of a test
@@ -70,7 +70,7 @@ def cluster(shared_data_dir: Path) -> Iterator[Cluster]:
 @contextmanager
 def service_of(cluster: Cluster) -> Iterator[Service]:
     """One worker, so that a blocked request would block all others."""
-    environment = {"DATABASE_URL": cluster.url, "SECRET_KEY": "of a test"}
+    environment = {"DATABASE_URL": cluster.url, "SECRET_KEY": SECRET_KEY}
     with serving(**environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE=str(POOL)) as service:
         yield service
 

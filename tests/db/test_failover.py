@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.clients import submitting
 from tests.replication import DATABASE, USER, replicated
-from tests.service import Service, eventually, manage
+from tests.service import SECRET_KEY, Service, eventually, manage
 
 CLIENTS = 6
 MIN_ACKNOWLEDGED = 150  # submissions before and after the failover
@@ -18,7 +18,7 @@ def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
         hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
         environment = {
             "DATABASE_URL": f"postgresql://{USER}@{hosts}/{DATABASE}?target_session_attrs=read-write",
-            "SECRET_KEY": "of a test",
+            "SECRET_KEY": SECRET_KEY,
         }
         service = Service("--migrate", **environment)
         at_the_end.callback(service.process.terminate)

@@ -17,7 +17,7 @@ import pytest
 from tests.clients import submitting
 from tests.proxy import free_port
 from tests.replication import DATABASE, USER, Node, single
-from tests.service import ROOT, eventually, manage, serving
+from tests.service import ROOT, SECRET_KEY, eventually, manage, serving
 
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
 SERVER_CONNECTIONS = 3  # fewer than the service's own, so that they are shared
@@ -76,8 +76,8 @@ def _answers(url: str) -> bool:
 
 def test_service_works_through_pgbouncer(data_dir: Path) -> None:
     with single(data_dir) as node, pooling(node) as url:
-        direct = {"DATABASE_URL": node.conninfo, "SECRET_KEY": "of a test"}
-        pooled = {"DATABASE_URL": url, "SECRET_KEY": "of a test", "TRANSACTION_POOLING": "1", "METRICS_PUBLIC": "1"}
+        direct = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
+        pooled = {"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, "TRANSACTION_POOLING": "1", "METRICS_PUBLIC": "1"}
         rejected = manage("migrate", **pooled).communicate()
         assert manage("migrate", "--verbosity", "0", **direct).communicate() == ("", "")
         with serving(**pooled) as service, node.connect() as database:

@@ -12,7 +12,7 @@ import psycopg
 import yaml
 
 from fizzbuzz_site.embedded.server import SUPERUSER, Server
-from tests.service import ROOT, Service, url_of
+from tests.service import ROOT, SECRET_KEY, Service, url_of
 from tests.test_configuration import declared
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -129,7 +129,7 @@ def test_service_works_as_the_role_that_compose_creates(data_dir: Path, tmp_path
         subprocess.run(command, input=script, text=True, check=True, capture_output=True)
 
         url = url_of(host).replace("fizzbuzz@/fizzbuzz", "compose:made-up@/compose")
-        service = Service("--migrate", DATABASE_URL=url, SECRET_KEY="of a test")
+        service = Service("--migrate", DATABASE_URL=url, SECRET_KEY=SECRET_KEY)
         statuses = [service.request("/api/fizzbuzz", {"number": 15}).status, service.request("/health").status]
         assert service.stop() == (0, "")
         with psycopg.connect(host=host, user=SUPERUSER, dbname="postgres") as database:

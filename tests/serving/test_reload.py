@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import ROOT, Service, children, eventually, manage_in, processes
+from tests.service import ROOT, SECRET_KEY, Service, children, eventually, manage_in, processes
 
 BROKEN = "\nno python\n"
 
@@ -77,7 +77,7 @@ def test_files_of_editors_and_systems_are_ignored(copy: Path) -> None:
     for name in ("static/.DS_Store", "static/base.css~", "templates/.#home.html"):
         (copy / name).write_bytes(b"{% if \xff")
 
-    process = manage_in(copy, "shell", "--no-imports", "--command=import fizzbuzz_site.wsgi", SECRET_KEY="of a test")
+    process = manage_in(copy, "shell", "--no-imports", "--command=import fizzbuzz_site.wsgi", SECRET_KEY=SECRET_KEY)
 
     assert process.communicate(timeout=60) == ("", "")
 

@@ -12,7 +12,7 @@ import pytest
 from fizzbuzz_site.embedded.server import Server
 from tests.clients import Ledger, submitting
 from tests.proxy import free_port, needs_nginx, proxying, reload
-from tests.service import Service, eventually, serving, url_of
+from tests.service import SECRET_KEY, Service, eventually, serving, url_of
 
 CLIENTS = 4
 MIN_ACKNOWLEDGED = 100  # submissions before, between and after the restarts
@@ -48,7 +48,7 @@ def database(data_dir: Path) -> Iterator[str]:
 
 @needs_nginx
 def test_rolling_restart_behind_a_proxy_fails_no_request(data_dir: Path, database: str) -> None:
-    environment = {"DATABASE_URL": database, "SECRET_KEY": "of a test"}
+    environment = {"DATABASE_URL": database, "SECRET_KEY": SECRET_KEY}
 
     def start(port: int) -> Service:
         return Service("--migrate", PORT=str(port), **environment)

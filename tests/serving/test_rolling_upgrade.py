@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients import Ledger, submitting
 from tests.replication import single
-from tests.service import ROOT, Service, collect_static, eventually, manage, manage_in
+from tests.service import ROOT, SECRET_KEY, Service, collect_static, eventually, manage, manage_in
 
 PREVIOUS_RELEASE = "f060d158cdf3c72fef3ec66e1044e0f1a603bf23"
 CLIENTS = 4
@@ -42,7 +42,7 @@ def test_both_releases_serve_through_the_migration(
     data_dir: Path, previous: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with single(data_dir) as node, ExitStack() as at_the_end:  # of a test that fails too
-        environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": "of a test"}
+        environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
         assert manage_in(previous, "migrate", "--verbosity", "0", **environment).communicate() == ("", "")
         monkeypatch.setattr(Previous, "code", previous)
         old = Previous(**environment)

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER, Server
-from tests.service import ROOT, Service, eventually, manage, processes, serving, url_of
+from tests.service import ROOT, SECRET_KEY, Service, eventually, manage, processes, serving, url_of
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def database_url(data_dir: Path) -> Iterator[str]:
 
 
 def test_slow_query_blocks_no_other_request(database_url: str) -> None:
-    environment = {"DATABASE_URL": database_url, "SECRET_KEY": "of a test", "WEB_CONCURRENCY": "1"}
+    environment = {"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "1"}
 
     with serving(**environment) as service, ThreadPoolExecutor() as pool, psycopg.connect(database_url) as database:
         database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
@@ -219,7 +219,7 @@ def test_external_server_is_not_migrated_without_the_option(database_url: str) -
         database.execute(f"CREATE DATABASE empty OWNER {USER} TEMPLATE template0")
     database_url = database_url.replace(f"/{DATABASE}?", "/empty?")
 
-    code, errors = Service(DATABASE_URL=database_url, SECRET_KEY="of a test").stop()
+    code, errors = Service(DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY).stop()
 
     assert code == 0
     warning, *folds = errors.splitlines()
@@ -230,14 +230,14 @@ def test_external_server_is_not_migrated_without_the_option(database_url: str) -
 def test_external_server_without_durability_causes_a_warning(database_url: str) -> None:
     url = f"{database_url}&options=-c%20synchronous_commit%3Doff"
 
-    assert Service(DATABASE_URL=url, SECRET_KEY="of a test").stop() == (
+    assert Service(DATABASE_URL=url, SECRET_KEY=SECRET_KEY).stop() == (
         0,
         "warning: PostgreSQL runs with synchronous_commit=off: a crash can lose acknowledged submissions\n",
     )
 
 
 def test_unreachable_external_server_is_reported_in_one_line() -> None:
-    code, out, err = finish("serve", PORT="0", DATABASE_URL="postgresql://u@127.0.0.1:1/d", SECRET_KEY="of a test")
+    code, out, err = finish("serve", PORT="0", DATABASE_URL="postgresql://u@127.0.0.1:1/d", SECRET_KEY=SECRET_KEY)
 
     assert (code, out) == (1, "")
     assert "CommandError: The database can't be reached: connection" in err
