@@ -17,5 +17,5 @@ class FizzBuzzConfig(AppConfig):
 
         pre_migrate.connect(database_setup.before_migrate, sender=self)
         post_migrate.connect(database_setup.after_migrate, sender=self)
-        if settings.IN_WEB_WORKER:  # only in web workers, not in management commands
+        if settings.IN_WEB_WORKER:
             fold_scheduler.scheduler.start()

@@ -174,6 +174,8 @@ def remove_libpq_variables(*, embedded: bool) -> None:
     for name in [*os.environ]:
         if re.match(r"PG[A-Z]", name) and (embedded or not re.match(kept, name)):
             del os.environ[name]
+    # Whatever is set for the role or the database. PgBouncer accepts these two, and no other of fizzbuzz.db's settings.
+    os.environ.update(PGDATESTYLE="ISO, MDY", PGTZ="UTC")
 
 
 def _require(value: T, valid: object) -> T:

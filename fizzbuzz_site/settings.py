@@ -15,7 +15,6 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from fizzbuzz.db.deadline import DeadlineConnection
 from fizzbuzz_site import __version__, environment
 from fizzbuzz_site.embedded.secret_key import load_or_create_secret_key
 from fizzbuzz_site.embedded.server import DATABASE, USER, Server
@@ -28,7 +27,7 @@ VERSION = __version__
 HOST = environment.text("HOST", "127.0.0.1")
 PORT = environment.integer("PORT", 8080, 0, 65_535)
 WEB_CONCURRENCY = environment.integer("WEB_CONCURRENCY", 2, 1, 512)
-DATABASE_POOL_SIZE = environment.integer("DATABASE_POOL_SIZE", 8, 1, 10_000)
+DATABASE_POOL_SIZE = environment.integer("DATABASE_POOL_SIZE", 8, 3, 10_000)
 TRANSACTION_POOLING = environment.boolean("TRANSACTION_POOLING")
 HTTPS = environment.boolean("HTTPS")
 DEBUG = environment.boolean("DEBUG")
@@ -178,17 +177,17 @@ TEMPLATES = [
 
 DATABASES: dict[str, Any] = {"default": database or environment.database(f"postgresql://{USER}@/{DATABASE}")}
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = TRANSACTION_POOLING
-# For DeadlineConnection.prepared; Django's own statements are never prepared. PgBouncer may run each statement on
-# another server connection, where it was not prepared.
-DATABASES["default"]["OPTIONS"]["prepare_threshold"] = None if TRANSACTION_POOLING else 0
+DATABASES["default"]["OPTIONS"] = {
+    # A server that is gone is noticed within 15 s, also by connections that wait for it.
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "keepalives_idle": 5,  # seconds
+    "keepalives_interval": 5,
+    # For DeadlineConnection.prepared; Django's own statements are never prepared. PgBouncer may run each statement on
+    # another server connection, where it was not prepared.
+    "prepare_threshold": None if TRANSACTION_POOLING else 0,
+    **DATABASES["default"]["OPTIONS"],
+}
 DATABASE_POOL_TIMEOUT_SECONDS = 5  # maximum wait of a request for a connection; then it gets a 503
-if IN_WEB_WORKER:
-    DATABASES["default"]["OPTIONS"]["pool"] = {
-        "min_size": 1,
-        "max_size": DATABASE_POOL_SIZE,
-        "timeout": DATABASE_POOL_TIMEOUT_SECONDS,
-        "connection_class": DeadlineConnection,
-    }
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"

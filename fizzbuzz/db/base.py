@@ -1,23 +1,35 @@
-"""Database backend: django-prometheus' for PostgreSQL, with the embedded server, statement timeouts and read slots."""
+"""Database backend: django-prometheus' for PostgreSQL, with deadlines, pools, and settings of each session."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
-import psycopg
 from django.conf import settings
+from django.db.backends.base.base import NO_DB_ALIAS
 from django_prometheus.db.backends.postgresql import base
 
 from fizzbuzz.db import pool
 from fizzbuzz.db.deadline import DeadlineConnection
 
+# What the code relies on, whatever is set for the role, the database or the server.
+_SESSION = {
+    "default_transaction_isolation": r"read\ committed",
+    "statement_timeout": "0",  # of commands; DeadlineConnection sets another
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "client_min_messages": "warning",  # for DeadlineConnection
+    "standard_conforming_strings": "on",
+    # The planner overestimates the tail as a third of the log, and would use parallel workers and JIT for a few rows.
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+}
+
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-prometheus has no types
-    # Two of Django's private methods are overridden: _configure_connection runs once per pooled connection (the
-    # signal connection_created would run once per request), and _close is where a connection returns to the pool.
-
-    _read_slot = ExitStack()  # closing an empty one has no effect
+    @property
+    def pool(self) -> pool.Pool | None:
+        """The pool of web workers; Django takes connections from it and returns them. Commands have none."""
+        return pool.writes() if settings.IN_WEB_WORKER and self.alias != NO_DB_ALIAS else None
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return psycopg's parameters. Start the embedded server first, if it is used and does not run.
@@ -27,34 +39,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         params: dict[str, Any] = super().get_connection_params()
         if server := settings.EMBEDDED:
             params["host"] = server.host if settings.IN_WEB_WORKER else server.acquire()
+        if not settings.TRANSACTION_POOLING:
+            ours = [f"-c {name}={value}" for name, value in _SESSION.items()]
+            params["options"] = " ".join([params.get("options", ""), *ours])
         return params
 
-    def _configure_connection(self, connection: psycopg.Connection) -> bool:
-        """Also set a statement timeout on pooled connections, which serve requests. Commands have none.
-
-        Behind PgBouncer, other clients would inherit the setting: there its query_timeout applies (pgbouncer.ini).
-        """
-        changed: bool = super()._configure_connection(connection)
-        if isinstance(connection, DeadlineConnection) and not settings.TRANSACTION_POOLING:
-            connection.set_statement_timeout(local=False)
-        return changed
-
-    def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
-        """Take a read slot first if the request is a read, so that some connections stay free for writes."""
-        if self.pool and pool.acquire_read_slot():
-            self._read_slot = ExitStack()
-            self._read_slot.callback(pool.release_read_slot)
-        try:
-            connection: Any = super().get_new_connection(conn_params)
-            if self.pool:
-                connection = pool.verified(self.pool, connection)
-        except BaseException:
-            self._read_slot.close()
-            raise
-        return connection  # type: ignore[no-any-return]  # Django has no types for pools
-
-    def _close(self) -> None:
-        try:
-            super()._close()
-        finally:
-            self._read_slot.close()
+    def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
+        return self.pool.getconn() if self.pool else DeadlineConnection.connect(**conn_params)

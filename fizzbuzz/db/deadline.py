@@ -2,52 +2,72 @@
 
 from __future__ import annotations
 
-import sys
+import socket
 from contextlib import suppress
 from functools import cached_property
-from threading import Thread
 from time import monotonic
 from typing import Any, Self, TypeVar
 
 import psycopg
 from django.conf import settings
 from django.db import connection
-from psycopg import generators, waiting
+from django_prometheus.db.common import ExportingCursorWrapper
 from psycopg.abc import PQGen
-from psycopg.pq.abc import PGcancelConn
+from psycopg.errors import Diagnostic
+from psycopg.pq import Format, TransactionStatus
 from psycopg.waiting import Ready
+
+from fizzbuzz.gevent_patch import GEVENT
 
 T = TypeVar("T")
 
+LOOKUP_TIMEOUT_SECONDS = 2  # for the IP addresses of the server's names
 CONNECT_TIMEOUT_SECONDS = 2  # libpq's minimum
-CANCEL_TIMEOUT_SECONDS = 2.0
 # Of the deadline: the server's error then arrives before it, and proves that nothing was committed.
 STATEMENT_TIMEOUT_SHARE = 0.9
 
 # psycopg waits with a selector, which gevent emulates: gevent's own wait takes a third of the CPU time.
-GEVENT = "gevent.monkey" in sys.modules and sys.modules["gevent.monkey"].is_module_patched("select")
 if GEVENT:
-    from gevent import get_hub
+    from gevent import Timeout, get_hub
     from gevent.socket import wait as wait_on
+
+_CountedCursor = ExportingCursorWrapper(psycopg.Cursor, "default", "postgresql")
 
 
 class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
-    """Connection that is closed when a step exceeds its deadline: a hung server cannot enforce statement_timeout."""
+    """Connection whose steps raise OperationalError when they exceed `deadline_seconds`; None is no deadline.
 
-    deadline_seconds = 10.0
+    The statement is then not canceled, and the connection stays open. Statement timeouts precede the deadline, so
+    either the server hangs, or a commit waits for a synchronous standby. To cancel that wait would make rows visible
+    that are not replicated; and the server's process would survive the connection, so that such processes would add up
+    to max_connections. The owner keeps the connection, unused, while it `is_waiting`, and closes it then.
+    """
+
+    deadline_seconds: float | None = None
+    _standby_was_skipped = False
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
-        """Connect, after looking up the embedded server's socket again: it may have been lost and restored."""
-        if "host" in kwargs and settings.EMBEDDED:
-            kwargs["host"] = settings.EMBEDDED.host
-        return super().connect(*args, **kwargs)
+        """Connect, with any `deadline_seconds`. The server then ends statements just before it."""
+        deadline_seconds: float | None = kwargs.pop("deadline_seconds", None)
+        if settings.EMBEDDED and "host" in kwargs:
+            kwargs["host"] = settings.EMBEDDED.host  # the path of its socket may have been lost and restored
+        if deadline_seconds and not settings.TRANSACTION_POOLING:
+            milliseconds = deadline_seconds * STATEMENT_TIMEOUT_SHARE * 1000
+            kwargs["options"] = f"{kwargs.get('options', '')} -c statement_timeout={milliseconds:.0f}"
+        if GEVENT:
+            _look_up(kwargs.get("host", ""))
+        database = super().connect(*args, **kwargs)
+        database.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # also through PgBouncer
+        database.deadline_seconds = deadline_seconds
+        database.add_notice_handler(database.note_skipped_standby)
+        return database
 
     @cached_property
     def prepared(self) -> psycopg.Cursor[tuple[Any, ...]]:
         """A cursor that prepares its statements. Reusing one takes half the CPU time of creating one per statement."""
-        cursor = psycopg.Cursor(self)
-        cursor.format = psycopg.pq.Format.BINARY
+        cursor: psycopg.Cursor[tuple[Any, ...]] = _CountedCursor(self)
+        cursor.format = Format.BINARY
         return cursor
 
     def is_lost(self) -> bool:
@@ -58,49 +78,46 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
             self.pgconn.consume_input()
         return self.closed
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the server has not completed its response to a statement yet. Takes no round trip; not for COPY."""
+        with suppress(psycopg.OperationalError):
+            while self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.pgconn.consume_input()
+                if self.pgconn.is_busy():
+                    return True
+                self.pgconn.get_result()
+        return False
+
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         timeout = timeout or self.deadline_seconds
-        deadline = monotonic() + timeout
+        deadline = monotonic() + timeout if timeout else None
         try:
-            return _wait(gen, self.pgconn.socket, deadline) if GEVENT else super().wait(gen, interval, timeout)
+            if GEVENT and deadline:
+                result = _wait(gen, self.pgconn.socket, deadline)
+            else:
+                result = super().wait(gen, interval, timeout)
         except psycopg.OperationalError as error:
-            if error.sqlstate or monotonic() < deadline:
+            if error.sqlstate or not deadline or monotonic() < deadline:
                 raise
-            self._cancel()
-            self.close()
             raise psycopg.OperationalError(f"no response within {timeout} s") from error
+        if self._standby_was_skipped:
+            self._standby_was_skipped = False
+            raise psycopg.OperationalError("committed, but perhaps not replicated: the wait for a standby was canceled")
+        return result
 
-    def set_statement_timeout(self, *, local: bool) -> None:
-        """Set it for the session, or only for the transaction (`local`), as a transaction pooler requires."""
-        milliseconds = self.deadline_seconds * STATEMENT_TIMEOUT_SHARE * 1000
-        self.execute("SELECT set_config('statement_timeout', %s, %s)", [f"{milliseconds:.0f}ms", local])
-
-    def _cancel(self) -> None:
-        """Ask the server to cancel the statement, in a thread, because the server may be hung.
-
-        Not by the public `cancel_safe`, because it needs a connection that is still open.
-        """
-        with suppress(psycopg.Error):
-            Thread(target=_send_cancel, args=[self.pgconn.cancel_conn()], daemon=True).start()
+    def note_skipped_standby(self, notice: Diagnostic) -> None:
+        """Note PostgreSQL's warning that it did not wait for a synchronous standby. Its text may be translated."""
+        self._standby_was_skipped |= notice.source_function == "SyncRepWaitForLSN"
 
 
 def connect_with_deadline(seconds: float, *, autocommit: bool = False) -> DeadlineConnection:
-    """Return a connection outside the pool, which may be exhausted or wait for a dead server.
+    """Return a connection outside the pools, which may be exhausted or wait for a dead server.
 
-    Each step takes `seconds` at most. Without `autocommit`, the connection is for one transaction, because its
-    statement timeout ends with it. Raises psycopg.Error.
+    Each step takes `seconds` at most. Raises psycopg.Error.
     """
     params = connection.get_connection_params() | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
-    database = DeadlineConnection.connect(**params, autocommit=autocommit)
-    database.deadline_seconds = seconds
-    try:
-        # Through a transaction pooler, other clients would inherit a setting of the session.
-        if not (autocommit and settings.TRANSACTION_POOLING):
-            database.set_statement_timeout(local=not autocommit)
-    except BaseException:
-        database.close()
-        raise
-    return database
+    return DeadlineConnection.connect(**params, autocommit=autocommit, deadline_seconds=seconds)
 
 
 def _wait(gen: PQGen[T], fileno: int, deadline: float) -> T:
@@ -115,7 +132,10 @@ def _wait(gen: PQGen[T], fileno: int, deadline: float) -> T:
         return result
 
 
-def _send_cancel(cancel: PGcancelConn) -> None:
-    with suppress(psycopg.Error):
-        cancel.start()
-        waiting.wait_conn(generators.cancel(cancel), interval=0.1, timeout=CANCEL_TIMEOUT_SECONDS)
+def _look_up(hosts: str) -> None:
+    """Raise OperationalError if the resolver takes too long. libpq's timeouts only begin after it."""
+    with Timeout(LOOKUP_TIMEOUT_SECONDS, psycopg.OperationalError(f"could not look up {hosts} in time")):
+        for host in hosts.split(","):
+            if host and not host.startswith("/"):
+                with suppress(OSError):  # psycopg reports it, if there is no other host
+                    socket.getaddrinfo(host, None)

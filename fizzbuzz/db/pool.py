@@ -1,69 +1,85 @@
-"""Sharing of the connection pool: reads leave some connections free, so that writes never wait behind reads."""
+"""Connections of a web worker: one pool for reads, and one for all else, so that neither waits for the other."""
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import cache
-from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.core.signals import request_started
 from django.db import connection
 from psycopg_pool import ConnectionPool
 
 from fizzbuzz.db.deadline import DeadlineConnection
 
-RESERVED_CONNECTIONS = 2
-
-_is_read: ContextVar[bool] = ContextVar("is_read", default=False)
+DEADLINE_SECONDS = 10.0  # per step of a request
 
 
-@cache  # not at the import, which may precede the settings
-def _read_slots() -> SimpleQueue[None]:
-    """Return a queue of the free slots: gevent has a fast queue, but leaves threading's semaphores in Python."""
-    slots: SimpleQueue[None] = SimpleQueue()
-    for _ in range(max(1, settings.DATABASE_POOL_SIZE - RESERVED_CONNECTIONS)):
-        slots.put(None)
-    return slots
+class Pool(ConnectionPool[DeadlineConnection]):
+    """Up to `size` connections. Those that wait for a response beyond their deadline count, until they get it."""
 
+    def __init__(self, size: int, verify: Callable[[DeadlineConnection], None]) -> None:
+        super().__init__(
+            kwargs=connection.get_connection_params() | {"autocommit": True, "deadline_seconds": DEADLINE_SECONDS},
+            connection_class=DeadlineConnection,
+            min_size=1,
+            max_size=size,
+            timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS,
+            reconnect_timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS,  # after it, the next request connects at once
+            open=False,
+        )
+        self._verify = verify
+        self._waiting_for_response: list[DeadlineConnection] = []
 
-def acquire_read_slot() -> bool:
-    """Take a slot if this request is a read. Return whether it did; the caller must then release the slot.
+    def getconn(self, timeout: float | None = None) -> DeadlineConnection:
+        """Return a connection that was not lost. Raise psycopg.OperationalError.
 
-    Raises psycopg.OperationalError if all slots are taken for too long.
-    """
-    if not _is_read.get():
-        return False
-    try:
-        _read_slots().get(timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS)
-    except Empty:
-        raise psycopg.OperationalError("all connections for reads are in use") from None
-    return True
+        The pool's own check would sleep for a second after the second lost connection.
+        """
+        self.open()
+        self._close_answered()
+        if len(self._waiting_for_response) == self.max_size:
+            raise psycopg.OperationalError("all connections wait for a response of PostgreSQL")
+        ends = monotonic() + self.timeout
+        while True:
+            taken = super().getconn(timeout)
+            try:
+                self._verify(taken)
+            except BaseException as error:
+                self.putconn(taken)
+                if not isinstance(error, psycopg.OperationalError) or monotonic() > ends:
+                    raise
+            else:
+                return taken
 
-
-def release_read_slot() -> None:
-    _read_slots().put(None)
-
-
-def verified(pool: ConnectionPool[DeadlineConnection], taken: DeadlineConnection) -> DeadlineConnection:
-    """Return this connection of the pool, or another if it does not answer. Raise psycopg.OperationalError.
-
-    A write needs this round trip: without it, a connection that hangs leaves the outcome of the write unknown.
-    """
-    ends = monotonic() + settings.DATABASE_POOL_TIMEOUT_SECONDS
-    while True:
-        try:
-            pool.check_connection(taken)
-        except BaseException as error:
-            pool.putconn(taken)
-            if not isinstance(error, psycopg.OperationalError) or monotonic() > ends:
-                raise
-            taken = pool.getconn()
+    def putconn(self, conn: DeadlineConnection) -> None:
+        if conn.is_waiting:
+            self._waiting_for_response.append(conn)
         else:
-            return taken
+            super().putconn(conn)
+
+    def _close_answered(self) -> None:
+        for each in list(self._waiting_for_response):
+            if not each.is_waiting:
+                self._waiting_for_response.remove(each)
+                each.close()
+                self.putconn(each)
+
+
+@cache
+def reads() -> Pool:
+    """Return the pool of `reader`. It checks connections without a round trip."""
+    return Pool(settings.DATABASE_POOL_SIZE // 2, _raise_if_lost)
+
+
+@cache
+def writes() -> Pool:
+    """Return Django's pool.
+
+    Writes need a round trip before them: without it, a connection that hangs leaves the outcome of the write unknown.
+    """
+    return Pool(settings.DATABASE_POOL_SIZE - settings.DATABASE_POOL_SIZE // 2, ConnectionPool.check_connection)
 
 
 def release_connection() -> None:
@@ -72,8 +88,6 @@ def release_connection() -> None:
         connection.close_if_unusable_or_obsolete()
 
 
-def _note_method(environ: dict[str, Any], **more: Any) -> None:
-    _is_read.set(environ["REQUEST_METHOD"] in {"GET", "HEAD", "OPTIONS"})
-
-
-request_started.connect(_note_method)
+def _raise_if_lost(taken: DeadlineConnection) -> None:
+    if taken.is_lost():
+        raise psycopg.OperationalError("the server closed the connection")

@@ -5,38 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.conf import settings
 from django.db import connections
 
-from fizzbuzz.db import pool, statements
-from fizzbuzz.db.deadline import DeadlineConnection
+from fizzbuzz.db import pool
 
 
 def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
     """Return the rows of a statement that only reads. Raises Django's DatabaseError.
 
-    The statement is prepared, and runs on a pooled connection in its own transaction. It runs on Django's connection
-    if there is no pool, or if Django already holds a pooled one: requests that each wait for a second connection could
-    block each other.
+    In a web worker, the statement is prepared, and runs on a connection for reads, in its own transaction.
     """
-    django: Any = connections["default"]  # fizzbuzz.db's
-    if django.connection is not None or not django.pool:
-        with django.cursor() as cursor:
+    wrapper: Any = connections["default"]  # fizzbuzz.db's
+    if not settings.IN_WEB_WORKER:
+        with wrapper.cursor() as cursor:
             cursor.execute(statement, parameters)
             found: list[tuple[Any, ...]] = cursor.fetchall()
             return found
-    with django.wrap_database_errors:
-        holds_slot = pool.acquire_read_slot()
+    with wrapper.wrap_database_errors:
+        taken = pool.reads().getconn()
         try:
-            django.pool.open()
-            taken: DeadlineConnection = django.pool.getconn()
-            while taken.is_lost():  # the pool's own check takes a round trip
-                django.pool.putconn(taken)
-                taken = django.pool.getconn()
-            try:
-                with statements.counted():
-                    return taken.prepared.execute(statement, parameters).fetchall()
-            finally:
-                django.pool.putconn(taken)
+            return taken.prepared.execute(statement, parameters).fetchall()
         finally:
-            if holds_slot:
-                pool.release_read_slot()
+            pool.reads().putconn(taken)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from fizzbuzz.db import statements
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import outcomes
@@ -46,7 +45,7 @@ class SubmissionInserter:
         try:
             with outcomes.not_recorded_on_error():
                 connection = self._connect()
-            with outcomes.classify_write_error(), statements.counted():
+            with outcomes.classify_write_error():
                 return insert(connection.prepared, numbers)
         except BaseException:
             self.close()  # the connection's state is unknown

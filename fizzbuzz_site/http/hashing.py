@@ -12,8 +12,8 @@ from typing import ClassVar
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
 from fizzbuzz.bulkhead import Bulkhead
-from fizzbuzz.db.deadline import GEVENT
 from fizzbuzz.db.pool import release_connection
+from fizzbuzz.gevent_patch import GEVENT
 
 if GEVENT:
     from gevent import get_hub

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
 from fizzbuzz.counts.activity import activity
 from fizzbuzz.counts.fold_scheduler import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
-from fizzbuzz.db import statements
 from fizzbuzz.models import NumberCount, Submission, Watermark
 from fizzbuzz.submissions import record
 from tests.log import INSERT, another, append, assert_exact, elsewhere
@@ -247,7 +245,6 @@ def test_failure_after_the_commit_does_not_change_the_response(  # noqa: PLR0913
         raise error
 
     monkeypatch.setattr(metrics, "count_submissions", fail)
-    monkeypatch.setattr(statements, "_duration", SimpleNamespace(observe=fail))
 
     response = client.post(path, body, "application/json", headers=headers)
 

@@ -1,8 +1,11 @@
+"""A deadline ends the wait of the client; the connection tells whether the server still works on the statement."""
+
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -14,27 +17,34 @@ from tests.service import eventually
 
 pytestmark = commits
 
-SLEEP = "SELECT pg_sleep(60)"
+LOCK = 15
+WAIT = f"SELECT pg_advisory_lock({LOCK})"
 # As in a gunicorn worker: gevent patches before psycopg is imported.
-IN_GEVENT = """
+IN_GEVENT = f"""
 from gevent import monkey
 monkey.patch_all()
-import sys, psycopg, gevent
+import sys, psycopg, django
+django.setup()
 from fizzbuzz.db.deadline import DeadlineConnection
 database = DeadlineConnection.connect(sys.argv[1], autocommit=True)
 database.deadline_seconds = 0.3
 try:
-    database.execute("SELECT pg_sleep(60)")
+    database.execute("{WAIT}")
 except psycopg.OperationalError as error:
-    print(error, database.closed)
-gevent.sleep(2)
+    print(error, database.closed, database.is_waiting)
 """
 
 
-def sleeping() -> int:
-    """Return how many backends still run the statement."""
+@pytest.fixture(autouse=True)
+def _locked() -> Iterator[None]:
+    with closing(connection.copy()) as other, other.cursor() as cursor:
+        cursor.execute(WAIT)
+        yield
+
+
+def backends_that_wait() -> int:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = %s", [SLEEP])
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
         (count,) = cursor.fetchone()
     return int(count)
 
@@ -48,34 +58,45 @@ def conninfo() -> str:
 
 @pytest.fixture
 def database(conninfo: str) -> Iterator[DeadlineConnection]:
-    """Connect without a statement timeout, as behind a pooler that dropped it."""
-    with DeadlineConnection.connect(conninfo, autocommit=True) as database:
+    """Connect without a statement timeout, which does not end the wait for a standby either."""
+    with closing(DeadlineConnection.connect(conninfo, autocommit=True)) as database:
         database.deadline_seconds = 0.3
         yield database
 
 
-def test_deadline_cancels_the_statement_on_the_server(database: DeadlineConnection) -> None:
+def test_statement_beyond_the_deadline_is_neither_canceled_nor_forgotten(database: DeadlineConnection) -> None:
     with pytest.raises(psycopg.OperationalError, match=r"no response within 0\.3 s"):
-        database.execute(SLEEP)
+        database.execute(WAIT)
 
-    assert database.closed
-    assert eventually(lambda: sleeping() == 0)
+    assert (database.closed, database.is_waiting, backends_that_wait()) == (False, True, 1)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    assert eventually(lambda: not database.is_waiting)
+    assert database.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_deadline_cancels_the_statement_in_gevent_too(conninfo: str) -> None:
+def test_connection_that_was_closed_does_not_wait(database: DeadlineConnection) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        database.execute(WAIT)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [database.info.backend_pid])
+
+    assert eventually(lambda: not database.is_waiting)
+    assert database.is_lost()
+
+
+def test_deadline_in_gevent(conninfo: str) -> None:
     run = subprocess.run([sys.executable, "-c", IN_GEVENT, conninfo], capture_output=True, text=True, check=True)
 
-    assert run.stdout == "no response within 0.3 s True\n"
-    assert sleeping() == 0
+    assert run.stdout == "no response within 0.3 s False True\n"
 
 
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_statement_timeout_precedes_the_deadline(*, autocommit: bool) -> None:
     with connect_with_deadline(0.5, autocommit=autocommit) as database:
         with pytest.raises(psycopg.errors.QueryCanceled):
-            database.execute(SLEEP)
+            database.execute(WAIT)
 
         assert not database.closed
         database.rollback()
-        # Behind a transaction pooler, the next client would inherit a session's setting.
-        assert database.execute("SHOW statement_timeout").fetchone() == ("450ms" if autocommit else "0",)
+        assert database.execute("SHOW statement_timeout").fetchone() == ("450ms",)

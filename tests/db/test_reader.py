@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 from django.db import DataError, connection
 
-from fizzbuzz.db import reader
-from fizzbuzz.db.deadline import DeadlineConnection
+from fizzbuzz.db import pool, reader
 from tests.marks import commits
 
 pytestmark = commits
@@ -19,16 +17,15 @@ BACKEND = "SELECT pg_backend_pid(), current_setting('statement_timeout')"
 
 
 @pytest.fixture(autouse=True)
-def pool() -> Iterator[None]:
-    """One connection, pooled as in a web worker."""
-    wrapper: Any = connection  # fizzbuzz.db's, which has a pool
-    wrapper.close()
-    options = wrapper.settings_dict["OPTIONS"]
-    options["pool"] = {"min_size": 1, "max_size": 1, "timeout": 5, "connection_class": DeadlineConnection}
+def web_worker(settings: Any) -> Iterator[None]:
+    """Pools of one connection for reads, and two for all else."""
+    connection.close()
+    settings.IN_WEB_WORKER, settings.DATABASE_POOL_SIZE = True, 3
     yield
-    wrapper.close()
-    wrapper.close_pool()
-    del options["pool"]
+    connection.close()
+    for pool_of in (pool.reads, pool.writes):
+        pool_of().close()
+        pool_of.cache_clear()
 
 
 def test_statement_is_prepared_and_bounded() -> None:
@@ -42,11 +39,9 @@ def test_statement_is_prepared_and_bounded() -> None:
 
 def test_connection_that_the_server_closed_is_replaced() -> None:
     ((backend, _),) = reader.rows(BACKEND, {})
-    with closing(connection.copy()) as other:
-        other.settings_dict = {**other.settings_dict, "OPTIONS": {}}
-        with other.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [backend])
-            assert cursor.fetchone() == (True,)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [backend])
+        assert cursor.fetchone() == (True,)
 
     assert reader.rows("SELECT pg_backend_pid() <> %(old)s", {"old": backend}) == [(True,)]
 
@@ -56,11 +51,3 @@ def test_error_is_djangos_and_gives_the_connection_back() -> None:
         reader.rows("SELECT 1 / %(zero)s", {"zero": 0})
 
     assert reader.rows("SELECT %(one)s + 1", {"one": 1}) == [(2,)]
-
-
-def test_request_that_holds_a_connection_does_not_wait_for_a_second() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        held = cursor.fetchone()
-
-    assert [row[:1] for row in reader.rows(BACKEND, {})] == [held]
