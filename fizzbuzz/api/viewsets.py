@@ -89,7 +89,6 @@ class SubmissionViewSet(
     pagination_class = SubmissionCursorPagination
     max_scanned_rows: int | None = None
     lookup_value_regex = "[0-9]{1,19}"
-    replayed: dict[str, str] = {}
 
     def get_serializer_class(self) -> type[Serializer]:
         return SubmitSerializer if self.action == "create" else self.serializer_class
@@ -101,18 +100,20 @@ class SubmissionViewSet(
         return answer(request, {**links, "results": [SUBMISSION.to_representation(each) for each in results]})
 
     def create(self, request: Request) -> HttpResponseBase:
-        (submission,) = self._record([SUBMIT.run_validation(request.data)["number"]], "api")
-        headers = {"Location": f"{request.path}/{submission.id}", **self.replayed}
+        number = SUBMIT.run_validation(request.data)["number"]
+        (submission,), headers = self._record([number], "api")
+        headers = {"Location": f"{request.path}/{submission.id}", **headers}
         return answer(request, SUBMISSION.to_representation(submission), status.HTTP_201_CREATED, headers)
 
-    def _record(self, numbers: Sequence[int], channel: metrics.Channel) -> Sequence[Submission]:
+    def _record(self, numbers: Sequence[int], channel: metrics.Channel) -> tuple[Sequence[Submission], dict[str, str]]:
+        """Return the submissions, and the headers of the response."""
         key = self.request.META.get("HTTP_IDEMPOTENCY_KEY")
-        if key is None:
-            return record.record(numbers, channel)
-        submissions, replayed = idempotency.record_once(numbers, channel, key)
-        if replayed:
-            self.replayed = {"Idempotency-Replayed": "true"}
-        return submissions
+        if key is not None:
+            submissions, replayed = idempotency.record_once(numbers, channel, key)
+            return submissions, {"Idempotency-Replayed": "true"} if replayed else {}
+        if channel == "batch":
+            return record.record_batch(numbers, channel), {}
+        return [record.record_one(numbers[0], channel)], {}
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.action != "list":
@@ -144,9 +145,9 @@ class SubmissionViewSet(
         pagination_class=None,
     )
     def batch(self, request: Request) -> HttpResponseBase:
-        submissions = self._record(BATCH.run_validation(request.data)["numbers"], "batch")
+        submissions, headers = self._record(BATCH.run_validation(request.data)["numbers"], "batch")
         data = [SUBMISSION.to_representation(each) for each in submissions]
-        return answer(request, data, status.HTTP_201_CREATED, self.replayed)
+        return answer(request, data, status.HTTP_201_CREATED, headers)
 
 
 class NumberViewSet(BaseViewSet):

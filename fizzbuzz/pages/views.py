@@ -77,7 +77,7 @@ def submit(request: HttpRequest) -> HttpResponse:
         # The number is part of the key: the form with another number is another submission.
         idempotency.record_once([number], "form", f"{key}:{number}")
     else:
-        record.record([number], "form")
+        record.record_one(number, "form")
     if not by_htmx:
         return HttpResponse(status=303, headers={"Location": reverse("number", args=[number])})
     context: dict[str, Any] = {

@@ -5,21 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from django.db import connection, transaction
+from django.db import connection
 
 from fizzbuzz import metrics
+from fizzbuzz.counts import folding
 from fizzbuzz.db.locks import LockTimeout, lock_timeout
 from fizzbuzz.models import IdempotencyKey, Submission
-from fizzbuzz.submissions import outcomes, record
+from fizzbuzz.submissions import record
+from fizzbuzz.submissions.outcomes import Rejected, write_transaction
 
 KEY_LIFETIME_HOURS = 24
 KEY_LOCK_TIMEOUT_SECONDS = 5.0  # maximum wait for a concurrent request with the same key
 MAX_PRUNED_PER_INSERT = 2  # expired keys deleted per insert: more than one, so that a backlog shrinks
 
-_KEY = re.compile(r'"?([!#-~]{1,255})"?', re.ASCII)
+# A comma joins the values of a header that was sent twice, so it must be in quotes.
+_KEY = re.compile(r'"([!#-~]{1,255})"|([!#-+\--~]{1,255})', re.ASCII)
 
 _EXPIRED = f"created_at < now() - interval '{KEY_LIFETIME_HOURS} hours'"
-# An expired key that was not pruned yet is reused.
+# An expired key that was not pruned yet is reused. A key that is in use is updated, too: so the commit of a repeated
+# request waits for synchronous standbys, which may lack the first request's rows although they are visible.
 _TAKE = f"""
     WITH pruned AS (
         DELETE FROM fizzbuzz_idempotencykey WHERE key IN (
@@ -28,27 +32,28 @@ _TAKE = f"""
         )
     )
     INSERT INTO fizzbuzz_idempotencykey AS kept (key, submissions) VALUES (%(key)s, '{{}}')
-    ON CONFLICT (key) DO UPDATE SET created_at = EXCLUDED.created_at
-    WHERE kept.{_EXPIRED}
-    RETURNING true
+    ON CONFLICT (key) DO UPDATE SET
+        created_at = CASE WHEN kept.{_EXPIRED} THEN EXCLUDED.created_at ELSE kept.created_at END,
+        submissions = CASE WHEN kept.{_EXPIRED} THEN EXCLUDED.submissions ELSE kept.submissions END
+    RETURNING submissions
 """  # noqa: S608 - built from constants
 
 
-class InvalidKey(ValueError):
+class InvalidKey(Rejected):
     def __init__(self) -> None:
         super().__init__(
-            "An Idempotency-Key is 1 to 255 visible ASCII characters without quotes, such as a random UUID."
+            "An Idempotency-Key is 1 to 255 visible ASCII characters without quotes and commas, such as a random UUID."
         )
 
 
-class KeyReused(Exception):
+class KeyReused(Rejected):
     def __init__(self) -> None:
         super().__init__(
             "This Idempotency-Key was already used with a different body. This request recorded nothing; use a new key."
         )
 
 
-class KeyInProgress(Exception):
+class KeyInProgress(Rejected):
     def __init__(self) -> None:
         super().__init__("Another request with this Idempotency-Key is still in progress. Try again in a moment.")
 
@@ -56,16 +61,19 @@ class KeyInProgress(Exception):
 def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> tuple[list[Submission], bool]:
     """Record the numbers, or return the submissions recorded earlier with this key in this channel, and True.
 
-    The key is committed together with the rows. Raise InvalidKey, KeyReused, KeyInProgress, or any error of `record`.
+    The key is committed together with the rows. Raise InvalidKey, KeyReused, KeyInProgress, outcomes.NotRecorded or
+    outcomes.OutcomeUnknown.
     """
     if not (match := _KEY.fullmatch(key)):
         raise InvalidKey
-    name = f"{channel}:{match[1]}"
-    if found := _replay(name, numbers):
-        return found, True
-    with outcomes.classify_write_error():  # the commit
-        recorded = _record(numbers, channel, name)
-    return (recorded, False) if recorded else (_replay(name, numbers), True)
+    name = f"{channel}:{match[1] or match[2]}"
+    with write_transaction():
+        # Take the key first: while waiting for a concurrent request, hold no lock on the log, which delays folds.
+        if found := _find(_take(name), numbers):
+            return found, True
+        recorded = record.record_within(numbers, channel)
+        IdempotencyKey.objects.filter(key=name).update(submissions=[each.id for each in recorded])
+    return recorded, False
 
 
 def prune() -> int:
@@ -74,40 +82,24 @@ def prune() -> int:
     return deleted
 
 
-def _record(numbers: Sequence[int], channel: metrics.Channel, name: str) -> list[Submission]:
-    """Record the numbers and the key. Return an empty list if a concurrent request with this key committed first."""
-    with transaction.atomic():
-        # Insert the key first: while waiting for a concurrent request, hold no lock on the log, which delays folds.
-        with outcomes.not_recorded_on_error():
-            if not _take(name):
-                return []
-        submissions = record.record(numbers, channel)
-        with outcomes.not_recorded_on_error():
-            IdempotencyKey.objects.filter(key=name).update(submissions=[each.id for each in submissions])
-    return submissions
-
-
-def _take(name: str) -> bool:
+def _take(name: str) -> list[int]:
+    """Lock the key until the transaction ends. Return the ids that were recorded with it."""
     with connection.cursor() as cursor:
         try:
             with lock_timeout(cursor, KEY_LOCK_TIMEOUT_SECONDS):
                 cursor.execute(_TAKE, {"key": name})
         except LockTimeout as error:
             raise KeyInProgress from error
-        return cursor.fetchone() is not None
+        ids: list[int] = cursor.fetchone()[0]
+        return ids
 
 
-def _replay(name: str, numbers: Sequence[int]) -> list[Submission]:
-    """Return the submissions recorded with this key, or an empty list. Raise KeyReused if they do not match."""
-    with outcomes.not_recorded_on_error():
-        kept = IdempotencyKey.objects.extra(where=[f"NOT {_EXPIRED}"]).filter(key=name).first()  # noqa: S610 - a constant
-        if not kept:
-            return []
-        found = Submission.objects.in_bulk(kept.submissions)
-        if not found:  # the log has been emptied since
-            IdempotencyKey.objects.filter(key=name, submissions=kept.submissions).delete()
-            return []
-    submissions = [found[id_] for id_ in kept.submissions if id_ in found]
-    if [each.number for each in submissions] != list(numbers):
+def _find(ids: list[int], numbers: Sequence[int]) -> list[Submission]:
+    """Return these submissions, or an empty list if the log was emptied. Raise KeyReused if they do not match."""
+    found = Submission.objects.in_bulk(ids) if ids else {}
+    if len(found) < len(ids) and folding.is_distributed():
+        raise KeyInProgress  # the rows become visible only after the key
+    submissions = [found[id_] for id_ in ids if id_ in found]
+    if submissions and [each.number for each in submissions] != list(numbers):
         raise KeyReused
     return submissions

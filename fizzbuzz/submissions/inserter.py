@@ -23,7 +23,7 @@ class Cursor(Protocol):
     def fetchall(self) -> list[Any]: ...
 
 
-def insert(cursor: Cursor, numbers: Sequence[int]) -> list[Submission]:
+def insert_rows(cursor: Cursor, numbers: Sequence[int]) -> list[Submission]:
     """Insert the numbers in one statement, and return their submissions in the same order."""
     # Passed as text, because psycopg would inspect each number of a list to find the array's type.
     cursor.execute(_INSERT, [f"{{{','.join(map(str, numbers))}}}"])
@@ -40,13 +40,13 @@ class SubmissionInserter:
 
     _connection: DeadlineConnection | None = None
 
-    def insert(self, numbers: Sequence[int]) -> list[Submission]:
+    def run(self, numbers: Sequence[int]) -> list[Submission]:
         """Insert all numbers or none, and return their submissions in the same order once they are committed."""
         try:
             with outcomes.not_recorded_on_error():
                 connection = self._connect()
             with outcomes.classify_write_error():
-                return insert(connection.prepared, numbers)
+                return insert_rows(connection.prepared, numbers)
         except BaseException:
             self.close()  # the connection's state is unknown
             raise

@@ -1,4 +1,4 @@
-"""Write path: the only module that inserts submissions."""
+"""Write path: the only module that records submissions."""
 
 from __future__ import annotations
 
@@ -10,31 +10,42 @@ from django.db import connection, transaction
 from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler
 from fizzbuzz.models import Submission
-from fizzbuzz.submissions import outcomes
 from fizzbuzz.submissions.group_commit import GroupCommit
-from fizzbuzz.submissions.inserter import SubmissionInserter, insert
+from fizzbuzz.submissions.inserter import SubmissionInserter, insert_rows
+from fizzbuzz.submissions.outcomes import write_transaction
 
-QUEUE_TIMEOUT_SECONDS = 5.0  # maximum wait until a group commit takes the submission
+QUEUE_TIMEOUT_SECONDS = 5.0  # maximum wait until a statement takes a single number
+
+inserter = SubmissionInserter()
+_group_commit = GroupCommit(inserter.run, QUEUE_TIMEOUT_SECONDS)
 
 log = logging.getLogger(__name__)
 
 
-def record(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]:
-    """Record all numbers or none, and return their submissions in the same order once they are committed.
+def record_one(number: int, channel: metrics.Channel) -> Submission:
+    """Record a number by group commit, and return its submission once it is committed.
 
-    Inside the caller's transaction, they are committed and counted in the metrics together with it.
     Raise outcomes.NotRecorded or outcomes.OutcomeUnknown.
     """
-    if len(numbers) == 1 and not connection.in_atomic_block:
-        submissions = [_group_commit.insert(numbers[0])]
-        _after_commit(numbers, channel)
-        return submissions
-    with outcomes.not_recorded_on_error():
-        connection.ensure_connection()
-    with outcomes.classify_write_error(), transaction.atomic(savepoint=False):  # the commit
-        with outcomes.not_recorded_on_error(), connection.cursor() as cursor:
-            submissions = insert(cursor, numbers)
-        transaction.on_commit(lambda: _after_commit(numbers, channel))
+    submission = _group_commit.submit(number)
+    _after_commit([number], channel)
+    return submission
+
+
+def record_batch(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]:
+    """Record all numbers or none in a transaction, and return their submissions in the same order.
+
+    Raise outcomes.NotRecorded or outcomes.OutcomeUnknown.
+    """
+    with write_transaction():
+        return record_within(numbers, channel)
+
+
+def record_within(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]:
+    """Like `record_batch`, but within the caller's write_transaction."""
+    with connection.cursor() as cursor:
+        submissions = insert_rows(cursor, numbers)
+    transaction.on_commit(lambda: _after_commit(numbers, channel))
     return submissions
 
 
@@ -55,7 +66,3 @@ def _after_commit(numbers: Sequence[int], channel: metrics.Channel) -> None:
         metrics.count_submissions(numbers, channel)
     except Exception:
         log.exception("%s submissions were recorded, but could not be counted in the metrics", len(numbers))
-
-
-inserter = SubmissionInserter()
-_group_commit = GroupCommit(inserter.insert, QUEUE_TIMEOUT_SECONDS)

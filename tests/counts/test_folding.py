@@ -272,11 +272,11 @@ def test_submissions_wake_the_fold_thread_every_thousand_rows(monkeypatch: pytes
     woken: list[int] = []
     monkeypatch.setattr(fold_scheduler.FoldScheduler, "start", lambda self: woken.append(Submission.objects.count()))
     for _ in range(3):
-        record.record([15] * 400, "batch")
+        record.record_batch([15] * 400, "batch")
 
     assert woken == [1_200]
     with transaction.atomic():
-        record.record([15] * 1_000, "batch")
+        record.record_batch([15] * 1_000, "batch")
         transaction.set_rollback(True)
     assert woken == [1_200]
 

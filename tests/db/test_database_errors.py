@@ -114,7 +114,7 @@ def test_unknown_outcome_is_reported_whatever_the_fault(client: Client, monkeypa
     def panic(*arguments: object) -> None:
         raise OutcomeUnknown("PANIC") from psycopg.errors.DataCorrupted()
 
-    monkeypatch.setattr(record, "record", panic)
+    monkeypatch.setattr(record, "record_one", panic)
     response = client.post("/api/fizzbuzz", {"number": 15}, "application/json")
 
     assert (response.status_code, response["Retry-After"]) == (503, "5")

@@ -168,12 +168,12 @@ def test_failed_form_reports_its_outcome(client: Client) -> None:
 
 
 def test_submission_detects_a_closed_connection(client: Client) -> None:
-    (before,) = record.record([15], "api")
+    before = record.record_one(15, "api")
     with connection.cursor() as cursor:
         pid = record.inserter._connect().info.backend_pid
         cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
 
-    (after,) = record.record([15], "api")
+    after = record.record_one(15, "api")
 
     assert list(Submission.objects.order_by("id")) == [before, after]
 

@@ -1,3 +1,5 @@
+"""Group commit: each item is sent once or never, and each caller gets its own row or error."""
+
 from __future__ import annotations
 
 import subprocess
@@ -6,16 +8,15 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from django.db import OperationalError
 
 from fizzbuzz.submissions import group_commit
 from fizzbuzz.submissions.group_commit import GroupCommit
-from fizzbuzz.submissions.outcomes import OutcomeUnknown
+from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
 from tests.service import ROOT, eventually
 
 
 class Database:
-    """Completes a statement on command: with ten times each item, or with an error for an item of -1 or -2."""
+    """Completes a statement on command: with ten times each item, or with an error for a negative item."""
 
     def __init__(self) -> None:
         self.statements: list[list[int]] = []
@@ -25,7 +26,7 @@ class Database:
         self.statements.append(items)
         self._answer.acquire()
         if -1 in items:
-            raise ValueError(f"rejected {items}") from KeyError("the cause")
+            raise NotRecorded(f"rejected {items}") from KeyError("the cause")
         if -2 in items:
             raise SystemExit
         return [10 * item for item in items]
@@ -33,151 +34,132 @@ class Database:
     def answer(self, times: int = 1) -> None:
         self._answer.release(times)
 
+    def got(self, *statements: list[int]) -> bool:
+        return eventually(lambda: self.statements == list(statements))
+
 
 class Crowd:
-    def __init__(self, database: Database, timeout_seconds: float = 60) -> None:
-        self.database = database
-        self.group = GroupCommit(database.execute, timeout_seconds)
+    def __init__(self, timeout_seconds: float = 60) -> None:
+        self.database = Database()
+        self.group = GroupCommit(self.database.execute, timeout_seconds)
         self._pool = ThreadPoolExecutor(20)
 
-    def insert(self, *items: int) -> list[Future[int]]:
-        """Insert each item from its own thread; return once all are waiting or sent."""
-        return [self._insert(item) for item in items]
+    def submit(self, *items: int) -> list[Future[int]]:
+        """Submit each item from its own thread; return once all are waiting or sent."""
+        return [self._submit(item) for item in items]
 
-    def _insert(self, item: int) -> Future[int]:
+    def submit_and_send(self, item: int) -> Future[int]:
+        """Submit an item, whose statement then runs until `answer`."""
+        (future,) = self.submit(item)
+        assert self.database.got([item])
+        return future
+
+    def _submit(self, item: int) -> Future[int]:
         before = self._arrived()
-        future = self._pool.submit(self.group.insert, item)
+        future = self._pool.submit(self.group.submit, item)
         assert eventually(lambda: self._arrived() > before)
         return future
 
     def _arrived(self) -> int:
-        with self.group._guard:
-            waiting = len(self.group._waiting)
-        return waiting + sum(map(len, self.database.statements))
-
-
-def sent(database: Database, *statements: list[int]) -> bool:
-    return eventually(lambda: database.statements == list(statements))
+        return self.group._waiting.qsize() + sum(map(len, self.database.statements))
 
 
 def test_single_item_is_sent_at_once() -> None:
     database = Database()
     database.answer()
 
-    assert GroupCommit(database.execute, 60).insert(1) == 10
+    assert GroupCommit(database.execute, 60).submit(1) == 10
     assert database.statements == [[1]]
 
 
-def test_waiting_items_share_a_statement() -> None:
-    crowd = Crowd(database := Database())
+def test_waiting_items_share_statements_of_a_limited_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "MAX_ITEMS_PER_STATEMENT", 3)
+    crowd = Crowd()
 
-    futures = crowd.insert(1)
-    assert sent(database, [1])
-    futures += crowd.insert(2, 2, 3)
-    database.answer(2)
+    futures = [crowd.submit_and_send(1), *crowd.submit(2, 2, 3, 4)]
+    crowd.database.answer(3)
 
-    assert [future.result() for future in futures] == [10, 20, 20, 30]
-    assert database.statements == [[1], [2, 2, 3]]
+    assert [future.result() for future in futures] == [10, 20, 20, 30, 40]
+    assert crowd.database.statements == [[1], [2, 2, 3], [4]]
 
 
-def test_failing_statement_fails_only_its_own_callers() -> None:
-    crowd = Crowd(database := Database())
+def test_failing_statement_fails_only_its_own_callers_each_with_its_own_exception() -> None:
+    crowd = Crowd()
 
-    (first,) = crowd.insert(1)
-    assert sent(database, [1])
-    failing = crowd.insert(-1, 2)
-    database.answer()
+    first = crowd.submit_and_send(1)
+    failing = crowd.submit(-1, 2)
+    crowd.database.answer()
     assert first.result() == 10
-    assert sent(database, [1], [-1, 2])
-    (later,) = crowd.insert(3)
-    database.answer(2)
-
-    errors = [future.exception() for future in failing]
-    assert [repr(error) for error in errors] == ["ValueError('rejected [-1, 2]')"] * 2
-    assert later.result() == 30
-
-
-def test_each_caller_gets_its_own_exception_with_the_cause() -> None:
-    crowd = Crowd(database := Database())
-
-    crowd.insert(1)
-    assert sent(database, [1])
-    failing = crowd.insert(-1, 2)
-    database.answer(2)
+    assert crowd.database.got([1], [-1, 2])
+    (later,) = crowd.submit(3)
+    crowd.database.answer(2)
 
     one, other = (future.exception() for future in failing)
     assert one is not other
+    assert [repr(error) for error in (one, other)] == ["NotRecorded('rejected [-1, 2]')"] * 2
     assert [repr(error.__cause__) for error in (one, other) if error] == ["KeyError('the cause')"] * 2
-
-
-def test_items_per_statement_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MAX_ITEMS_PER_STATEMENT", 2)
-    crowd = Crowd(database := Database())
-
-    futures = crowd.insert(1)
-    assert sent(database, [1])
-    futures += crowd.insert(2, 3, 4)
-    database.answer(3)
-
-    assert [future.result() for future in futures] == [10, 20, 30, 40]
-    assert database.statements == [[1], [2, 3], [4]]
+    assert later.result() == 30
 
 
 def test_item_is_never_sent_after_its_timeout() -> None:
-    crowd = Crowd(database := Database(), timeout_seconds=0.2)
+    crowd = Crowd(timeout_seconds=0.2)
 
-    (first,) = crowd.insert(1)
-    assert sent(database, [1])
-    (second,) = crowd.insert(2)
-    with pytest.raises(OperationalError, match=r"No statement took this item within 0\.2 s"):
+    first = crowd.submit_and_send(1)
+    (second,) = crowd.submit(2)
+    with pytest.raises(NotRecorded, match=r"No statement took this item within 0\.2 s"):
         second.result()
-    database.answer()
+    crowd.database.answer()
 
     assert first.result() == 10
-    assert database.statements == [[1]]
+    assert crowd.database.statements == [[1]]
+
+
+def test_item_withdrawn_while_it_is_taken_is_not_sent_and_its_caller_is_answered() -> None:
+    pending = group_commit._Pending[int, int](1)
+    pending.withdrawn = True
+
+    assert not pending.take()
+    assert isinstance(pending.answer.get_nowait(), NotRecorded)
 
 
 def test_sent_item_is_awaited_beyond_the_timeout() -> None:
-    crowd = Crowd(database := Database(), timeout_seconds=0.5)
+    crowd = Crowd(timeout_seconds=0.5)
 
-    (first,) = crowd.insert(1)
-    assert sent(database, [1])
-    second, third = crowd.insert(2, 3)
-    database.answer()
+    first = crowd.submit_and_send(1)
+    second, third = crowd.submit(2, 3)
+    crowd.database.answer()
     assert first.result() == 10
-    assert sent(database, [1], [2, 3])
+    assert crowd.database.got([1], [2, 3])
     threading.Event().wait(1)  # longer than the timeout
-    database.answer()
+    crowd.database.answer()
 
     assert (second.result(), third.result()) == (20, 30)
 
 
 def test_interrupted_statement_raises_outcome_unknown_and_later_ones_succeed() -> None:
-    crowd = Crowd(database := Database())
+    crowd = Crowd()
 
-    (first,) = crowd.insert(-2)
-    assert sent(database, [-2])
-    (second,) = crowd.insert(2)
-    database.answer(2)
+    first = crowd.submit_and_send(-2)
+    (second,) = crowd.submit(2)
+    crowd.database.answer(2)
 
     assert isinstance(first.exception(), OutcomeUnknown)
     assert second.result() == 20
 
 
 def test_item_of_an_interrupted_caller_is_never_sent() -> None:
-    crowd = Crowd(database := Database())
+    crowd = Crowd()
 
-    (first,) = crowd.insert(1)
-    assert sent(database, [1])
-    crowd.group._timeout_seconds = -2  # an invalid lock timeout raises, like an interrupt
+    first = crowd.submit_and_send(1)
+    crowd.group._timeout_seconds = -2  # an invalid timeout raises, like an interrupt
     with pytest.raises(ValueError, match="timeout"):
-        crowd.group.insert(2)
+        crowd.group.submit(2)
     crowd.group._timeout_seconds = 60
-    database.answer(2)
+    crowd.database.answer(2)
 
     assert first.result() == 10
-    assert crowd.group.insert(3) == 30
-    assert database.statements == [[1], [3]]
+    assert crowd.group.submit(3) == 30
+    assert crowd.database.statements == [[1], [3]]
 
 
 # Kill or time out greenlets at each moment of a submission: before anything runs, before the statement begins, and
@@ -199,7 +181,7 @@ for turns in range(8):  # of the event loop, until the first of three is killed
     group = GroupCommit(execute, 60)
     for already_running in False, True:
         statements = []
-        killed, *others = [gevent.spawn(group.insert, item) for item in (1, 2, 3)]
+        killed, *others = [gevent.spawn(group.submit, item) for item in (1, 2, 3)]
         for _ in range(turns):
             gevent.sleep(0)
         killed.kill()
@@ -207,16 +189,16 @@ for turns in range(8):  # of the event loop, until the first of three is killed
         assert [each.value for each in others] == [20, 30], (turns, already_running)
         assert sorted(sum(statements, [])) in ([1, 2, 3], [2, 3]), statements
 
-timed_out = gevent.spawn(gevent.with_timeout, 0.02, group.insert, 1, timeout_value="timed out")
-patient = gevent.spawn(group.insert, 2)
+timed_out = gevent.spawn(gevent.with_timeout, 0.02, group.submit, 1, timeout_value="timed out")
+patient = gevent.spawn(group.submit, 2)
 gevent.joinall([timed_out, patient], timeout=5)
 assert (timed_out.value, patient.value) == ("timed out", 20)
 
-rejected = [gevent.spawn(group.insert, item) for item in (0, 3)]
+rejected = [gevent.spawn(group.submit, item) for item in (0, 3)]
 gevent.joinall(rejected, timeout=5)
 assert [type(each.exception) for each in rejected] == [NotRecorded] * 2
 assert rejected[0].exception is not rejected[1].exception
-assert group.insert(4) == 40
+assert group.submit(4) == 40
 print("survived")
 """
 

@@ -1,3 +1,5 @@
+"""Idempotency keys: repeated requests are recorded once, and acknowledged only with a commit of their own."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
 
+from fizzbuzz.counts import folding
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz.submissions import idempotency
 from tests.marks import commits
@@ -88,7 +91,10 @@ def test_keys_are_separate_per_url(client: Client) -> None:
     assert Submission.objects.count() == 2
 
 
-@pytest.mark.parametrize("key", ["", '""', "a b", 'a"b', "é", "x" * 256, "a\x7f"])
+# A comma is what a header that was sent twice looks like.
+@pytest.mark.parametrize(
+    "key", ["", '""', "a b", 'a"b', "é", "x" * 256, "a\x7f", '"k', 'k"', "k,k", '"k","k"', 'k,"k"', ","]
+)
 def test_invalid_keys_are_rejected(client: Client, key: str) -> None:
     rejected = send(client, *ONE, key)
 
@@ -162,6 +168,38 @@ def test_new_key_deletes_expired_keys(client: Client) -> None:
     send(client, *ONE, "new")
 
     assert IdempotencyKey.objects.count() == 5 - idempotency.MAX_PRUNED_PER_INSERT + 1
+
+
+@pytest.mark.parametrize(("path", "body"), [ONE, MANY])
+def test_repeated_request_writes_so_that_its_commit_waits_for_standbys(client: Client, path: str, body: Any) -> None:
+    def version() -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT xmin::text, submissions, created_at FROM fizzbuzz_idempotencykey")
+            return cursor.fetchone()
+
+    send(client, path, body, "k")
+    first, *recorded = version()
+    send(client, path, body, "k")
+    second, *repeated = version()
+
+    assert first != second
+    assert recorded == repeated
+
+
+def test_rows_of_a_key_that_are_not_visible_yet_are_not_recorded_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a distributed log, each row becomes visible some time after its key."""
+    monkeypatch.setattr(folding, "is_distributed", lambda: True)
+    send(client, *MANY, "k")
+
+    for hidden in ("number = 7", "true"):
+        with connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM fizzbuzz_submission WHERE {hidden}")
+        repeated = send(client, *MANY, "k")
+
+        assert (repeated.status_code, repeated.json()["type"]) == (409, "/docs/problems#key-in-progress")
+    assert not Submission.objects.exists()
 
 
 @pytest.mark.parametrize(("path", "body"), [ONE, MANY])

@@ -25,7 +25,7 @@ def counted(kind: str, channel: str) -> float:
 @given(st.lists(st.integers(-3, 3) | st.integers(rules.SMALLEST, rules.LARGEST), max_size=20))
 @settings(max_examples=50, deadline=None)
 def test_record_returns_the_rows_in_order(numbers: list[int]) -> None:
-    submissions = record.record(numbers, "batch")
+    submissions = record.record_batch(numbers, "batch")
 
     ids = [each.id for each in submissions]
     rows = Submission.objects.in_bulk(ids)
@@ -38,11 +38,11 @@ def test_record_returns_the_rows_in_order(numbers: list[int]) -> None:
 
 def test_record_is_one_statement(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):  # BEGIN, INSERT, COMMIT
-        record.record([15, 7, 15], "batch")
+        record.record_batch([15, 7, 15], "batch")
 
 
 def test_equal_numbers_get_ids_in_order() -> None:
-    ids = [each.id for each in record.record([15, 15, 15], "batch")]
+    ids = [each.id for each in record.record_batch([15, 15, 15], "batch")]
 
     assert ids == sorted(ids)
 
@@ -51,7 +51,7 @@ def test_record_is_all_or_nothing() -> None:
     before = counted("FizzBuzz", "batch")
 
     with pytest.raises(NotRecorded):
-        record.record([15, 15, 2**63], "batch")
+        record.record_batch([15, 15, 2**63], "batch")
 
     assert not Submission.objects.exists()
     assert counted("FizzBuzz", "batch") == before
@@ -61,7 +61,7 @@ def test_metrics_count_committed_rows() -> None:
     before = {kind: counted(kind.value, "batch") for kind in rules.Kind}
 
     with transaction.atomic():
-        record.record([15, 15, 3, 7], "batch")
+        record.record_batch([15, 15, 3, 7], "batch")
         inside = {kind: counted(kind.value, "batch") for kind in rules.Kind}
     after = {kind: counted(kind.value, "batch") for kind in rules.Kind}
 
@@ -78,7 +78,7 @@ def test_metrics_do_not_count_rolled_back_rows() -> None:
     before = counted("FizzBuzz", "batch")
 
     with transaction.atomic():
-        record.record([15], "batch")
+        record.record_batch([15], "batch")
         transaction.set_rollback(True)
 
     assert not Submission.objects.exists()
@@ -98,7 +98,7 @@ def test_each_entry_point_has_its_channel_label(client: Client) -> None:
 
 
 def test_text_of_a_submission_has_number_and_result() -> None:
-    (submission,) = record.record([15], "api")
+    submission = record.record_one(15, "api")
 
     assert str(submission) == "15 is FizzBuzz"
 
@@ -106,7 +106,7 @@ def test_text_of_a_submission_has_number_and_result() -> None:
 def test_created_at_is_set_by_the_database() -> None:
     with connection.cursor() as cursor:
         (before,) = cursor.execute("SELECT clock_timestamp()").fetchone()
-        (submission,) = record.record([15], "api")
+        submission = record.record_one(15, "api")
         (after,) = cursor.execute("SELECT clock_timestamp()").fetchone()
 
     assert before <= submission.created_at <= after
