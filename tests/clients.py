@@ -224,6 +224,9 @@ def _outcome(answer: Answer) -> str:
     if answer.status == 409:
         return "409 key-in-progress"
     if answer.status == 503:  # a page
-        outcomes = {"This request recorded nothing": "not-recorded", "did not confirm": "outcome-unknown"}
+        outcomes = {
+            "This request recorded nothing": "not-recorded",
+            "may or may not have been recorded": "outcome-unknown",
+        }
         return next((f"503 {outcome}" for text, outcome in outcomes.items() if text in answer.body), "503 unavailable")
     return f"{answer.status} replayed" if "Idempotency-Replayed" in answer.headers else str(answer.status)

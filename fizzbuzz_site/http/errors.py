@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 import psycopg
@@ -35,9 +36,7 @@ INVALID_HOST = (
 )
 UNREADABLE = "The request body was incomplete or arrived too slowly. This request recorded nothing; send it again."
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-OUTCOME_UNKNOWN = (
-    "The database did not confirm the submission: it may or may not have been recorded. Check before you send it again."
-)
+OUTCOME_UNKNOWN = "The submission may or may not have been recorded: check before you send it again."
 # Statuses and details of exceptions that a client causes. If the detail is empty, it is the message of the exception.
 RESPONSES: dict[type[Exception], tuple[int, str]] = {
     BadRequest: (400, ""),
@@ -139,7 +138,7 @@ def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse 
         return None  # Django logs it and returns 500
     log.error("Database error (%s): %s", fault.name.lower(), exception, exc_info=fault is not Fault.UNAVAILABLE)
     if isinstance(exception, OutcomeUnknown):
-        return _error(request, 503, OUTCOME_UNKNOWN, RETRY, outcome="outcome-unknown")
+        return _error(request, 503, "The database gave no confirmation.", RETRY)
     if not isinstance(exception, NotRecorded):
         return _error(request, 503, fault.value, RETRY)
     status, headers = (500, None) if fault is Fault.OURS else (503, RETRY)
@@ -155,9 +154,15 @@ def _chunks_rejected(request: HttpRequest) -> HttpResponse:
     return _error(request, 411, "This request needs a Content-Length header. This request recorded nothing.")
 
 
+def _is_submission(request: HttpRequest) -> bool:
+    return request.method == "POST" and not request.path.startswith("/admin/")
+
+
 def _error(
     request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None, **more: str
 ) -> HttpResponse:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and "outcome" not in more and _is_submission(request):
+        detail, more["outcome"] = f"{detail} {OUTCOME_UNKNOWN}", "outcome-unknown"
     if request.path.startswith("/api/"):
         return problem_response(status, detail, request.path, headers, **more)
     context = {"status": status, "detail": detail, "request_id": request_id.get()}

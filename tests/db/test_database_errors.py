@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.test.client import MULTIPART_CONTENT
 
 from fizzbuzz.db.faults import Fault, fault_of
 from fizzbuzz.models import Submission
@@ -108,17 +109,41 @@ def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: 
     assert bool(logged.exc_info) == (Fault.UNAVAILABLE.value not in detail)
 
 
-def test_unknown_outcome_is_reported_whatever_the_fault(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that panics during a commit may have recorded the rows."""
+@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/"])
+@pytest.mark.parametrize(
+    ("status", "detail", "error"),
+    [
+        # A server that panics during a commit may have recorded the rows.
+        (503, "The database gave no confirmation.", OutcomeUnknown("PANIC")),
+        (503, Fault.UNAVAILABLE.value, OperationalError("while the response was made")),
+        (500, "Internal server error. Try again; if it persists, contact the operator.", ZeroDivisionError()),
+    ],
+)
+def test_each_5xx_to_a_submission_has_an_outcome(  # noqa: PLR0913, PLR0917 - fixtures and parameters
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str, status: int, detail: str, error: Exception
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error from psycopg.errors.DataCorrupted() if isinstance(error, OutcomeUnknown) else None
 
-    def panic(*arguments: object) -> None:
-        raise OutcomeUnknown("PANIC") from psycopg.errors.DataCorrupted()
+    monkeypatch.setattr(record, "record_one", fail)
+    client.raise_request_exception = False
+    response = client.post(path, {"number": 15}, "application/json" if path != "/" else MULTIPART_CONTENT)
 
-    monkeypatch.setattr(record, "record_one", panic)
-    response = client.post("/api/fizzbuzz", {"number": 15}, "application/json")
+    assert response.status_code == status
+    assert f"{detail} {OUTCOME_UNKNOWN}" in response.text
+    if path != "/":
+        assert response.json()["outcome"] == "outcome-unknown"
 
-    assert (response.status_code, response["Retry-After"]) == (503, "5")
-    assert (response.json()["outcome"], response.json()["detail"]) == ("outcome-unknown", OUTCOME_UNKNOWN)
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_response_that_the_driver_cannot_parse_is_classified(client: Client, headers: dict[str, str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET DateStyle TO 'SQL, DMY'")  # psycopg cannot parse it
+        response = client.post("/api/fizzbuzz/batch", {"numbers": [15]}, "application/json", headers=headers)
+        cursor.execute("RESET DateStyle")
+
+    assert (response.status_code, response.json()["outcome"]) == (500, "not-recorded")
+    assert not Submission.objects.exists()
 
 
 @pytest.mark.parametrize(("status", "timeout"), [(503, "1ms"), (500, "0")])

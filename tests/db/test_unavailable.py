@@ -21,7 +21,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DETAIL = "The database is unavailable. Try again in a moment."
 NOT_RECORDED = f"This request recorded nothing. {DETAIL}"
 OUTCOME_UNKNOWN = (
-    "The database did not confirm the submission: it may or may not have been recorded. Check before you send it again."
+    "The database gave no confirmation. "
+    "The submission may or may not have been recorded: check before you send it again."
 )
 LOCK = "LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE"
 
