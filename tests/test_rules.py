@@ -56,6 +56,48 @@ def test_parse_number_rejects_other_values(value: object) -> None:
         rules.parse_number(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("", "The number is missing. "),
+        ("1,000", "It has separators between its digits. "),
+        ("1.000.000", "It has separators between its digits. "),
+        ("1_000", "It has separators between its digits. "),
+        ("15.0", "It has a decimal point or an exponent. "),
+        ("-1e3", "It has a decimal point or an exponent. "),
+        (1e3, "It has a decimal point or an exponent. "),
+        (2**63, "The number is too large. "),
+        ("9" * 5_000, "The number is too large. "),
+        (-(2**63) - 1, "The number is too small. "),
+        ("-" + "9" * 5_000, "The number is too small. "),
+        ("1 000", "It contains a space U+0020. "),
+        ("15\u200b", "It contains a zero width space U+200B. "),
+        ("１５", "It contains a full-width digit one U+FF11. "),
+        ("٣", "It contains an arabic-indic digit three U+0663. "),
+        ("−15", "It contains a minus sign U+2212. "),
+        ("–15", "It contains an en dash U+2013. "),
+        ("\x0015", "It contains a character U+0000. "),
+        ("fifteen", ""),
+        (True, ""),
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_parse_number_says_why(value: object, reason: str) -> None:
+    with pytest.raises(rules.InvalidNumber) as error:
+        rules.parse_number(value)
+
+    assert str(error.value) == reason + rules.EXPECTED
+
+
+@pytest.mark.parametrize("text", ["\u202c15", " 15\u200b\t", "\ufeff\xa015\xad\r\n", "\u206615\u2069", "15"])
+def test_invisible_ends_are_removed(text: str) -> None:
+    assert rules.without_invisible_ends(text) == "15"
+
+
+def test_visible_characters_and_inner_blanks_stay() -> None:
+    assert rules.without_invisible_ends(" 1\xad \u200b5. ") == "1\xad \u200b5."
+
+
 @given(st.text())
 def test_parse_number_accepts_only_ascii_digits_with_a_sign(text: str) -> None:
     try:
@@ -77,5 +119,5 @@ def test_parse_number_accepts_only_ascii_digits_with_a_sign(text: str) -> None:
         (7, "divisible by neither 3 nor 5"),
     ],
 )
-def test_why_lists_the_divisors(number: int, words: str) -> None:
-    assert rules.why(number) == words
+def test_divisibility_lists_the_divisors(number: int, words: str) -> None:
+    assert rules.divisibility(number) == words

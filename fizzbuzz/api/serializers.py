@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
@@ -15,7 +16,6 @@ from fizzbuzz.api.problems import MAX_ERRORS
 
 MAX_BATCH_NUMBERS = 10_000
 MAX_LIMIT = 100  # of the most common numbers
-INVALID_NUMBER = rules.EXPECTED + " Received {value}."
 INTEGER = {"type": "integer", "format": "int64", "minimum": rules.SMALLEST, "maximum": rules.LARGEST}
 # Any text of up to 18 digits is in range. Longer ones may be valid, too, which a pattern cannot express.
 TEXT = {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}
@@ -26,8 +26,6 @@ TEXT = {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}
 class NumberField(serializers.Field):
     """A whole number, parsed by `rules.parse_number`."""
 
-    default_error_messages = {"invalid": INVALID_NUMBER}
-
     def get_value(self, dictionary: Any) -> Any:
         # Return duplicate form fields as a list, which is invalid; DRF would silently use the last.
         if hasattr(dictionary, "getlist") and len(values := dictionary.getlist(self.field_name)) > 1:
@@ -35,10 +33,14 @@ class NumberField(serializers.Field):
         return super().get_value(dictionary)
 
     def to_internal_value(self, data: Any) -> int:
-        try:
-            return rules.parse_number(data)
-        except rules.InvalidNumber:
-            self.fail("invalid", value=_shown(data))
+        return _parse(data)
+
+
+def _parse(value: Any) -> int:
+    try:
+        return rules.parse_number(value)
+    except rules.InvalidNumber as error:
+        raise serializers.ValidationError(f"{error} Received {_shown(value)}.") from None
 
 
 def _shown(value: Any, max_chars: int = 60) -> str:
@@ -53,13 +55,11 @@ def _shown(value: Any, max_chars: int = 60) -> str:
 class LimitField(NumberField):
     """The number of rows to return."""
 
-    default_error_messages = {"invalid": f"Enter a whole number from 1 to {MAX_LIMIT}. Received {{value}}."}
-
     def to_internal_value(self, data: Any) -> int:
-        limit = super().to_internal_value(data)
-        if not 1 <= limit <= MAX_LIMIT:
-            self.fail("invalid", value=_shown(data))
-        return limit
+        with suppress(rules.InvalidNumber):
+            if 1 <= (limit := rules.parse_number(data)) <= MAX_LIMIT:
+                return limit
+        raise serializers.ValidationError(f"Enter a whole number from 1 to {MAX_LIMIT}. Received {_shown(data)}.")
 
 
 @extend_schema_field(INTEGER)
@@ -111,12 +111,12 @@ class NumbersField(serializers.ListField):
     def run_child_validation(self, data: list[Any]) -> list[int]:
         self.run_validators(data)
         numbers: list[int] = []
-        errors: dict[str, list[str]] = {}
+        errors: dict[str, Any] = {}
         for position, value in enumerate(data):
             try:
-                numbers.append(rules.parse_number(value))
-            except rules.InvalidNumber:
-                errors[str(position)] = [INVALID_NUMBER.format(value=_shown(value))]
+                numbers.append(_parse(value))
+            except serializers.ValidationError as error:
+                errors[str(position)] = error.detail
                 if len(errors) == MAX_ERRORS:
                     break
         if errors:

@@ -133,7 +133,7 @@ def _render_frame(facts: NumberFacts, scheme: str, host: str) -> str:
         "submitted": "<submitted>",
         "facts": "<facts>",
         "title": f"{value} is {rules.result(value)}",
-        "why": rules.why(value),
+        "why": rules.divisibility(value),
         "previous": value - 1 if value > rules.SMALLEST else None,
         "next": value + 1 if value < rules.LARGEST else None,
         "scheme": scheme,

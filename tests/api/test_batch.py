@@ -73,7 +73,7 @@ def test_one_invalid_value_is_reported_and_nothing_recorded(client: Client) -> N
 
     response = client.post("/api/fizzbuzz/batch", {"numbers": numbers}, "application/json")
 
-    detail = f'{rules.EXPECTED} Received "1e3".'
+    detail = f'It has a decimal point or an exponent. {rules.EXPECTED} Received "1e3".'
     assert_errors(response, ("#/numbers/7654", detail))
     assert not Submission.objects.exists()
 
@@ -81,7 +81,7 @@ def test_one_invalid_value_is_reported_and_nothing_recorded(client: Client) -> N
 def test_of_many_invalid_values_the_first_are_listed(client: Client) -> None:
     response = client.post("/api/fizzbuzz/batch", {"numbers": [1.5] * 25}, "application/json")
 
-    detail = f"{rules.EXPECTED} Received 1.5."
+    detail = f"It has a decimal point or an exponent. {rules.EXPECTED} Received 1.5."
     errors = [(f"#/numbers/{position}", detail) for position in range(20)]
     assert_errors(response, *errors, detail="The first 20 errors are listed.")
 

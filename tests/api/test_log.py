@@ -142,7 +142,7 @@ def test_number_filter_rejects_invalid_values(client: Client, text: str) -> None
 
     assert response.status_code == 400
     assert response.json()["errors"] == [{"parameter": "number", "detail": response.json()["detail"]}]
-    assert response.json()["detail"].startswith(rules.EXPECTED)
+    assert response.json()["detail"].startswith("It contains a ")
 
 
 @pytest.mark.parametrize("kind", ["fizz", "", "Fizz ", "x\x00", "<b>"])
