@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import psycopg
+
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import outcomes
@@ -36,9 +38,14 @@ def insert_rows(cursor: Cursor, numbers: Sequence[int]) -> list[Submission]:
 
 
 class SubmissionInserter:
-    """Inserts on a private connection, which is reopened after any error. Not thread-safe."""
+    """Inserts on a private connection, which is reopened after any error. Not thread-safe.
+
+    While PostgreSQL has not answered a statement that exceeded its deadline, more are refused: each would leave another
+    connection waiting, such as for a synchronous standby, up to max_connections.
+    """
 
     _connection: DeadlineConnection | None = None
+    _failed = False
 
     def run(self, numbers: Sequence[int]) -> list[Submission]:
         """Insert all numbers or none, and return their submissions in the same order once they are committed."""
@@ -48,16 +55,18 @@ class SubmissionInserter:
             with outcomes.classify_write_error():
                 return insert_rows(connection.prepared, numbers)
         except BaseException:
-            self.close()  # the connection's state is unknown
+            self._failed = True
             raise
 
     def close(self) -> None:
         if self._connection:
             self._connection.close()
-        self._connection = None
+        self._connection, self._failed = None, False
 
     def _connect(self) -> DeadlineConnection:
-        if self._connection and self._connection.is_lost():
+        if self._connection and (self._failed or self._connection.is_lost()):
+            if self._connection.is_waiting:
+                raise psycopg.OperationalError("PostgreSQL has not answered the last statement yet")
             self.close()
         if not self._connection:
             self._connection = connect_with_deadline(STATEMENT_TIMEOUT_SECONDS, autocommit=True)
