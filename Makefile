@@ -31,8 +31,11 @@ test: $(VENV_DIR)/dev ## run the fast tests, which start no real processes excep
 test-pythons: ## run the fast tests under each supported Python that is installed
 	.ci/test-pythons 3.11 3.12 3.13
 
-test-all: $(VENV_DIR)/dev ## run all tests, with coverage
-	$(VENV) -m pytest -n auto --dist loadfile --cov
+test-all: $(VENV_DIR)/dev ## run all tests without containers, with coverage
+	$(VENV) -m pytest -n auto --dist loadfile --cov -m "not containers"
+
+test-containers: $(VENV_DIR)/dev ## run the tests in containers; as root, .ci/engine starts an engine where none answers
+	.ci/engine $(VENV) -m pytest -m containers tests/deploy
 
 chaos: $(VENV_DIR)/dev ## kill every part at random under load, then check the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
@@ -76,4 +79,4 @@ screenshots: $(VENV_DIR)/dev ## update the README's screenshots, with Debian's c
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test test-pythons test-all chaos lint lock bench screenshots help
+.PHONY: run test test-pythons test-all test-containers chaos lint lock bench screenshots help

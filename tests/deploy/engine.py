@@ -1,0 +1,97 @@
+"""A container engine, and deployments on it. `.ci/engine` starts one where none answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.service import ROOT, eventually
+
+PROJECT = "fizzbuzz-test"  # so that a real deployment on this machine is left alone
+ENVIRONMENT = {**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, "DOCKER_BUILDKIT": "1"}
+
+
+def _answers() -> bool:
+    asked = [["docker", "info"], ["docker", "compose", "version"]] if shutil.which("docker") else [["false"]]
+    return all(subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in asked)
+
+
+needs_engine = [
+    pytest.mark.containers,
+    pytest.mark.slow,
+    pytest.mark.skipif(not _answers(), reason="needs a container engine with Compose: .ci/engine COMMAND starts one"),
+]
+
+
+def docker(*arguments: str, cwd: Path = ROOT) -> str:
+    """Run `docker`, which must succeed, and return its standard output without the last line break."""
+    done = subprocess.run(["docker", *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.rstrip("\n")
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy this checkout's files, with changes that are not committed, as a clone would have them."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0"):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+class Deployment:
+    """A folder with a checkout, from which Compose deploys."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def compose(self, *arguments: str, profile: str = "*") -> str:
+        return docker("compose", f"--profile={profile}", *arguments, cwd=self.folder)
+
+    def up(self, *services: str, profile: str = "") -> None:
+        self.compose("up", "--build", "--detach", *services, profile=profile)
+        for name in services or ["web"]:
+            assert eventually(partial(self.is_healthy, name)), self.compose("logs", "--tail=20", name)
+
+    def inspect(self, service: str) -> Any:
+        """Return what the engine knows about the container of the service, which may have ended."""
+        return json.loads(docker("inspect", self.compose("ps", "--all", "--quiet", service)))[0]
+
+    def is_healthy(self, service: str) -> bool:
+        state: dict[str, Any] = self.inspect(service)["State"]
+        return (state["Status"], state["Health"]["Status"]) == ("running", "healthy")
+
+    def kill(self, service: str) -> None:
+        """Send SIGKILL to process 1, as the kernel does when memory is short: `docker kill` would prevent a restart."""
+        pid = self.inspect(service)["State"]["Pid"]
+        rights = ["--pid=host", "--security-opt=apparmor=unconfined"]
+        docker("run", "--rm", *rights, "debian:trixie-slim", "sh", "-c", f"kill -9 {pid}")
+
+    @contextmanager
+    def database(self) -> Iterator[psycopg.Connection[Any]]:
+        (network,) = self.inspect("db")["NetworkSettings"]["Networks"].values()
+        password = (self.folder / "secrets/database_password").read_text()
+        url = f"postgresql://fizzbuzz:{password}@{network['IPAddress']}/fizzbuzz"
+        with psycopg.connect(url) as connection:
+            yield connection
+
+
+@contextmanager
+def deploying(folder: Path) -> Iterator[Deployment]:
+    """Let tests deploy from the folder. All that was deployed is removed at the end."""
+    deployment = Deployment(folder)
+    try:
+        yield deployment
+    finally:
+        deployment.compose("down", "--volumes", "--remove-orphans", "--timeout=1")
