@@ -153,7 +153,7 @@ MIDDLEWARE = [
     "fizzbuzz_site.http.middleware.AdminAuthenticationMiddleware",
     "fizzbuzz_site.http.middleware.AdminMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "fizzbuzz_site.http.errors.UnavailableMiddleware",
+    "fizzbuzz_site.http.errors.ErrorMiddleware",
     *(["fizzbuzz_site.http.rate_limit.RateLimitMiddleware"] if RATE_LIMIT else []),
 ]
 
@@ -260,13 +260,11 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,
-    "DEFAULT_PARSER_CLASSES": ["fizzbuzz.api.parsers.StrictJSONParser", "rest_framework.parsers.FormParser"],
+    "DEFAULT_PARSER_CLASSES": ["fizzbuzz.api.parsers.StrictJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fizzbuzz.api.negotiation.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "fizzbuzz.api.problems.exception_handler",
 }
-
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes of a body; 10,000 of the longest numbers take 230,000
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "FizzBuzz",

@@ -14,7 +14,7 @@ from django.template.loader import get_template
 from django.urls import get_resolver
 
 from fizzbuzz.db.pool import release_connection
-from fizzbuzz_site.serving.slow_clients import take_chunks
+from fizzbuzz_site.serving.gate import gate
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 
@@ -28,7 +28,7 @@ def _handle(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
     return response
 
 
-application = take_chunks(_handle)
+application = gate(_handle)
 # Load URLs, templates and static files' names now: a worker that can't load them must not become ready. The patterns
 # exclude editors' and systems' own files, as collectstatic does.
 get_resolver().check()

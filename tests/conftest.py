@@ -16,6 +16,7 @@ from fizzbuzz.submissions import record
 from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER
 from tests import template
 from tests.fresh import a_second_later
+from tests.gated import GatedClient
 
 # Import now what the first request would: with the marker `commits`, the admin's apps are missing then.
 get_wsgi_application()
@@ -65,6 +66,11 @@ def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     a_second_later()
+
+
+@pytest.fixture
+def client() -> Client:
+    return GatedClient()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from typing import IO, Any, NoReturn
 
 from rest_framework.exceptions import ParseError
@@ -10,7 +11,7 @@ from rest_framework.parsers import JSONParser
 
 
 class StrictJSONParser(JSONParser):
-    """DRF's JSONParser with Django's size limit; rejects duplicate names, NaN and Infinity."""
+    """DRF's JSONParser; rejects duplicate names, NaN and Infinity."""
 
     def parse(
         self,
@@ -18,12 +19,16 @@ class StrictJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Any = None,
     ) -> Any:
-        body: bytes = parser_context["request"].body  # enforces DATA_UPLOAD_MAX_MEMORY_SIZE; the stream does not
+        body: bytes = parser_context["request"].body  # the browsable page shows it after an error
         try:
             return _decode(body.decode())
         except RecursionError:
             raise ParseError("The body is nested too deeply.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, _NotJSON) as error:
+            if body.startswith((BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE)):
+                raise ParseError("The body begins with a byte order mark. Send UTF-8 without one.") from error
+            if isinstance(error, UnicodeDecodeError):
+                raise ParseError(f"The body is not UTF-8: byte {error.start + 1} is invalid.") from error
             raise ParseError(f"The body is not valid JSON: {error}.") from error
         except ValueError:  # from int(), for more than 4300 digits
             raise ParseError("The body contains a number with thousands of digits.") from None

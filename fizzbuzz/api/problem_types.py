@@ -69,7 +69,8 @@ PROBLEM_TYPES = [
         "unsupported-media-type",
         415,
         "Unsupported Media Type",
-        "This URL does not support the Content-Type of the body. This request recorded nothing; send application/json.",
+        "This URL does not support the Content-Type, charset or Content-Encoding of the body. This request recorded "
+        "nothing; send application/json in UTF-8.",
     ),
     ProblemType(
         "key-reused",

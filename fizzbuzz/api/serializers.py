@@ -26,12 +26,6 @@ TEXT = {"type": "string", "pattern": "^[+-]?[0-9]{1,18}$"}
 class NumberField(serializers.Field):
     """A whole number, parsed by `rules.parse_number`."""
 
-    def get_value(self, dictionary: Any) -> Any:
-        # Return duplicate form fields as a list, which is invalid; DRF would silently use the last.
-        if hasattr(dictionary, "getlist") and len(values := dictionary.getlist(self.field_name)) > 1:
-            return values
-        return super().get_value(dictionary)
-
     def to_internal_value(self, data: Any) -> int:
         return _parse(data)
 

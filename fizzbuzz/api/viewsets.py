@@ -19,7 +19,6 @@ from fizzbuzz import metrics, rules
 from fizzbuzz.api import examples
 from fizzbuzz.api.base import BaseViewSet, answer, revalidated, validated_query
 from fizzbuzz.api.pagination import MAX_SCANNED_ROWS, SubmissionCursorPagination
-from fizzbuzz.api.parsers import StrictJSONParser
 from fizzbuzz.api.problems import InvalidQuery, problems
 from fizzbuzz.api.serializers import (
     BatchSerializer,
@@ -137,13 +136,7 @@ class SubmissionViewSet(
         responses={201: SubmissionSerializer(many=True), **problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503)},
         filters=False,
     )
-    @action(
-        detail=False,
-        methods=["post"],
-        serializer_class=BatchSerializer,
-        parser_classes=[StrictJSONParser],
-        pagination_class=None,
-    )
+    @action(detail=False, methods=["post"], serializer_class=BatchSerializer, pagination_class=None)
     def batch(self, request: Request) -> HttpResponseBase:
         submissions, headers = self._record(BATCH.run_validation(request.data)["numbers"], "batch")
         data = [SUBMISSION.to_representation(each) for each in submissions]

@@ -10,9 +10,9 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig, TooManyFieldsSent
+from django.core.exceptions import BadRequest, DisallowedHost, TooManyFieldsSent
 from django.db import DatabaseError, InterfaceError
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.request import split_domain_port
 from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.template.loader import render_to_string
@@ -25,16 +25,12 @@ from fizzbuzz.pages.same_origin import CrossOrigin
 from fizzbuzz.request_id import request_id
 from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReused
 from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
+from fizzbuzz_site.serving.gate import REJECTION, Rejection
 
-TOO_LARGE = (
-    f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes. "
-    "This request recorded nothing; split it into smaller requests."
-)
 INVALID_HOST = (
     "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Use another name "
     "or the IP address of the service; ALLOWED_HOSTS cannot allow this one."
 )
-UNREADABLE = "The request body was incomplete or arrived too slowly. This request recorded nothing; send it again."
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 OUTCOME_UNKNOWN = "The submission may or may not have been recorded: check before you send it again."
 # Statuses and details of exceptions that a client causes. If the detail is empty, it is the message of the exception.
@@ -43,9 +39,7 @@ RESPONSES: dict[type[Exception], tuple[int, str]] = {
     DisallowedHost: (400, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS."),
     InvalidKey: (400, ""),
     TooManyFieldsSent: (400, "Too many fields or parameters. This request recorded nothing; send fewer."),
-    UnreadablePostError: (408, UNREADABLE),
     KeyInProgress: (409, ""),
-    RequestDataTooBig: (413, TOO_LARGE),
     KeyReused: (422, ""),
     Busy: (429, ""),
 }
@@ -58,6 +52,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     # Django does not document this function; a name is valid or not by the same rule as in get_host.
     if isinstance(exception, DisallowedHost) and not split_domain_port(request.META.get("HTTP_HOST", ""))[0]:
         return _error(request, 400, INVALID_HOST)
+    if isinstance(exception, Rejection):
+        return _error(request, exception.status, str(exception))
     status, detail = RESPONSES.get(type(exception), (400, "The request is malformed."))
     return _error(request, status, detail or str(exception), RETRY if isinstance(exception, Busy) else None)
 
@@ -69,9 +65,6 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    # Django ignores an error while reading the body, and then misses the token.
-    if getattr(request.META.get("wsgi.input"), "failed", False):
-        return _error(request, 408, UNREADABLE)
     if reason == REASON_NO_CSRF_COOKIE:
         detail = "CSRF check failed: enable cookies, reload the page and send the form again."
     elif "checking failed" in reason:  # of Origin or Referer; Django gives the reason only as text
@@ -107,15 +100,15 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _error(request, 500, "Internal server error. Try again; if it persists, contact the operator.")
 
 
-class UnavailableMiddleware:
-    """Convert database errors to 503, and Django's bare 405/411 responses to our error format."""
+class ErrorMiddleware:
+    """Convert the gate's rejections, database errors and Django's bare 405 responses to our error format."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "HTTP_TRANSFER_ENCODING" in request.META:  # still set if slow_clients.take_chunks rejected the body
-            return _chunks_rejected(request)
+        if rejection := request.META.get(REJECTION):
+            return bad_request(request, rejection)
         response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
             allowed = response.headers["Allow"]
@@ -143,15 +136,6 @@ def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse 
         return _error(request, 503, fault.value, RETRY)
     status, headers = (500, None) if fault is Fault.OURS else (503, RETRY)
     return _error(request, status, f"This request recorded nothing. {fault.value}", headers, outcome="not-recorded")
-
-
-def _chunks_rejected(request: HttpRequest) -> HttpResponse:
-    if getattr(request.META["wsgi.input"], "failed", False):
-        return _error(request, 408, UNREADABLE)
-    if "CONTENT_LENGTH" in request.META:
-        detail = "A chunked body may have 1 MiB. This request recorded nothing; split it into smaller requests."
-        return _error(request, 413, detail)
-    return _error(request, 411, "This request needs a Content-Length header. This request recorded nothing.")
 
 
 def _is_submission(request: HttpRequest) -> bool:

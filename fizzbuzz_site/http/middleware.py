@@ -40,7 +40,7 @@ class AdminMessageMiddleware(_ForAdmin, MessageMiddleware):
 
 
 class ReadOnlyCorsMiddleware(CorsMiddleware):
-    """CorsMiddleware that allows reads only. Another origin can still post a form, but not read the response."""
+    """CorsMiddleware that allows reads only."""
 
     def is_enabled(self, request: HttpRequest) -> bool:
         return request.method in settings.CORS_ALLOW_METHODS and super().is_enabled(request)

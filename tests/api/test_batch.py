@@ -92,10 +92,3 @@ def test_batch_rejects_invalid_numbers(client: Client, value: object) -> None:
 
     assert response.status_code == 400
     assert not Submission.objects.exists()
-
-
-def test_batch_accepts_only_json(client: Client) -> None:
-    response = client.post("/api/fizzbuzz/batch", "numbers=15", "application/x-www-form-urlencoded")
-
-    assert response.status_code == 415
-    assert not Submission.objects.exists()

@@ -5,9 +5,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from fizzbuzz.models import Submission
-from tests.marks import commits
-
 pytestmark = pytest.mark.django_db
 
 FRIEND = "https://friend.example"
@@ -70,17 +67,6 @@ def test_preflight_does_not_allow_json(shared: Client) -> None:
         "access-control-allow-methods": "GET, HEAD, OPTIONS",
         "access-control-max-age": "86400",
     }
-
-
-@commits
-def test_response_to_a_cross_origin_form_cannot_be_read(shared: Client) -> None:
-    # Browsers send forms without a preflight. The number is recorded, like that of any other program.
-    response = shared.post(
-        "/api/fizzbuzz", "number=15", "application/x-www-form-urlencoded", headers={"origin": FRIEND}
-    )
-
-    assert (response.status_code, cors(response)) == (201, {})
-    assert Submission.objects.count() == 1
 
 
 def test_star_allows_all_origins_without_credentials(shared: Client, settings: Any) -> None:

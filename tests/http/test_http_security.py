@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from fizzbuzz_site.http.errors import INVALID_HOST
+from tests.raw import exchange
 from tests.service import TIMEOUT_SECONDS, Answer, Service, eventually, manage, serving
 
 HOST = "fizzbuzz.example"
@@ -56,10 +56,7 @@ def send(service: Service, method: str, path: str, body: str = "", **headers: st
 
 def raw(service: Service, *lines: bytes) -> bytes:
     """Send these lines, and return the raw response."""
-    address = urlsplit(service.address)
-    with socket.create_connection((address.hostname, address.port), TIMEOUT_SECONDS) as peer:
-        peer.sendall(b"\r\n".join([*lines, b"X-Forwarded-Proto: https", b"Connection: close", b"", b""]))
-        return b"".join(iter(lambda: peer.recv(1 << 16), b""))
+    return exchange(service, b"\r\n".join([*lines, b"X-Forwarded-Proto: https", b"Connection: close", b"", b""]))
 
 
 UNKNOWN = ["evil.example", f"{HOST}.evil.example", f"evil{HOST}", "localhost", "127.0.0.1", "[::1]"]

@@ -7,6 +7,7 @@ from django.test import Client
 from pytest_django.asserts import assertInHTML
 
 from fizzbuzz.models import Submission
+from fizzbuzz_site.serving.gate import FORM, JSON
 from tests.problems import assert_problem
 
 pytestmark = pytest.mark.django_db
@@ -39,13 +40,17 @@ ALLOWED = {
 }
 
 
+def media_type(path: str) -> str:
+    return JSON if path.startswith("/api/") else FORM
+
+
 @pytest.mark.parametrize("path", ALLOWED)
 def test_other_methods_are_rejected(staff_client: Client, path: str) -> None:
     for method in METHODS:
         if method in ALLOWED[path].split(", "):
             continue
 
-        response = staff_client.generic(method, path, '{"number": 15, "numbers": [15]}', "application/json")
+        response = staff_client.generic(method, path, '{"number": 15, "numbers": [15]}', media_type(path))
 
         assert (response.status_code, response["Allow"]) == (405, ALLOWED[path])
         if method == "HEAD" or path.startswith(("/health", "/metrics")):
@@ -62,4 +67,4 @@ def test_allowed_methods_are_answered(staff_client: Client, path: str) -> None:
     Submission(id=1, number=15).save_base(force_insert=True)
 
     for method in ALLOWED[path].split(", "):
-        assert staff_client.generic(method, path, "{}", "application/json").status_code in {200, 400, 403, 422}
+        assert staff_client.generic(method, path, "{}", media_type(path)).status_code in {200, 400, 403, 422}

@@ -233,18 +233,6 @@ def test_error_pages_link_to_the_feedback_url(client: Client, settings: Any) -> 
     )
 
 
-@pytest.mark.parametrize("checks", [True, False])
-def test_too_large_form_returns_an_error_page(checks: bool) -> None:
-    client = Client(enforce_csrf_checks=checks)
-    client.get("/")
-
-    response = client.post("/", "number=15&more=" + "x" * 3 * 1024**2, "application/x-www-form-urlencoded")
-
-    detail = "The body is larger than 1048576 bytes. This request recorded nothing; split it into smaller requests."
-    assert_error(response, 413, detail)
-    assert not Submission.objects.exists()
-
-
 @pytest.mark.django_db
 def test_permission_denied_returns_an_error_page(client: Client, django_user_model: Any) -> None:
     client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))

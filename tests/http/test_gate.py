@@ -1,0 +1,144 @@
+"""What the gate rejects: a body that the URL does not accept. Django never decodes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django.asserts import assertInHTML
+
+from fizzbuzz.bulkhead import Bulkhead
+from fizzbuzz.models import Submission
+from fizzbuzz_site.serving import gate
+from fizzbuzz_site.serving.gate import FORM, JSON, MAX_FORM_BYTES
+from fizzbuzz_site.serving.slow_clients import MAX_BODY_BYTES
+from tests.marks import commits
+from tests.problems import assert_problem
+
+pytestmark = commits
+
+NUMBER = b'{"number": 15}'
+MULTIPART = "multipart/form-data; boundary=x"
+CODECS = ["punycode", "zlib", "idna", "hex", "rot13", "utf-16", "latin1", '"utf-7"', "nonsense", "utf-8;charset=zlib"]
+TOO_LARGE = "The body is larger than {} bytes. This request recorded nothing; split it into smaller requests."
+
+
+def sent_as(type_: str) -> str:
+    return f"Send the header Content-Type: application/json. Received {type_}."
+
+
+@pytest.mark.parametrize(
+    ("content_type", "detail"),
+    [
+        *(
+            (type_, sent_as(f"'{type_}'"))
+            for type_ in ("text/plain", "", "x", "text/json", "application/json-patch+json")
+        ),
+        (MULTIPART, sent_as("'multipart/form-data'")),
+        ("Application/\x00JSON", sent_as(r"'application/\x00json'")),
+        (FORM, sent_as(f"'{FORM}'") + " curl and others send a form without that header."),
+        *((f"{JSON}; charset={codec}", "UTF-8 is the only charset. Send the body in UTF-8.") for codec in CODECS),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/batch"])
+def test_api_accepts_only_json_in_utf8(client: Client, path: str, content_type: str, detail: str) -> None:
+    origin = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+
+    response = client.generic("POST", path, NUMBER, content_type, headers=origin)
+
+    assert_problem(response, "unsupported-media-type", detail)
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize("type_", [JSON, "text/plain", MULTIPART, *(f"{FORM}; charset={codec}" for codec in CODECS)])
+@pytest.mark.parametrize("path", ["/", "/admin/login/"])
+def test_pages_accept_only_urlencoded_forms_in_utf8(client: Client, path: str, type_: str) -> None:
+    response = client.generic("POST", path, "number=15", type_)
+
+    assert response.status_code == 415
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "x" * 99])
+@pytest.mark.parametrize(("path", "media_type"), [("/api/fizzbuzz", JSON), ("/", FORM)])
+def test_content_encoding_is_named(client: Client, path: str, media_type: str, coding: str) -> None:
+    response = client.generic("POST", path, NUMBER, media_type, headers={"Content-Encoding": coding})
+
+    detail = f"The Content-Encoding '{coding[:60]}' is not supported. Send the body without it."
+    if path == "/":
+        assert response.status_code == 415
+        assertInHTML(f"<p>{detail}</p>", response.text)
+    else:
+        assert_problem(response, "unsupported-media-type", detail)
+    assert not Submission.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "limit"),
+    [
+        ("/api/fizzbuzz", JSON, MAX_BODY_BYTES),
+        ("/api/fizzbuzz/batch", JSON, MAX_BODY_BYTES),
+        ("/", FORM, MAX_FORM_BYTES),
+        ("/admin/login/", FORM, MAX_FORM_BYTES),
+    ],
+)
+def test_larger_bodies_are_rejected_unread(client: Client, path: str, media_type: str, limit: int) -> None:
+    body: Any = {"CONTENT_LENGTH": str(limit + 1), "wsgi.input": None}  # reading it would fail
+
+    larger = client.generic("POST", path, "x", media_type, **body)
+
+    assert larger.status_code == 413
+    if path.startswith("/api/"):
+        assert_problem(larger, "content-too-large", TOO_LARGE.format(limit))
+    else:
+        assertInHTML(f"<p>{TOO_LARGE.format(limit)}</p>", larger.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body", "status"),
+    [
+        ("/api/fizzbuzz", JSON, NUMBER.ljust(MAX_BODY_BYTES), 201),
+        ("/", FORM, b"number=15&more=".ljust(MAX_FORM_BYTES, b"x"), 303),
+        ("/api/fizzbuzz", "APPLICATION/JSON ; Charset = UTF-8; version=1", NUMBER, 201),
+        ("/api/fizzbuzz", 'application/json;charset="utf8"', NUMBER, 201),
+        ("/", FORM + "; charset=UTF-8", b"number=15", 303),
+    ],
+)
+def test_largest_bodies_and_utf8_are_accepted(
+    client: Client, path: str, content_type: str, body: bytes, status: int
+) -> None:
+    response = client.generic("POST", path, body, content_type, headers={"Content-Encoding": "identity"})
+
+    assert response.status_code == status
+    assert Submission.objects.get().number == 15
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/fizzbuzz?number=15", 200),
+        ("GET", "/", 200),
+        ("POST", "/stats", 405),
+        ("PUT", "/api/fizzbuzz", 405),
+    ],
+)
+@pytest.mark.parametrize("content_type", [MULTIPART, FORM + "; charset=zlib"])
+def test_other_bodies_are_not_read(client: Client, method: str, path: str, status: int, content_type: str) -> None:
+    body: Any = {"CONTENT_LENGTH": "60000000", "wsgi.input": None}
+
+    response = client.generic(method, path, "x", content_type, **body)
+
+    assert response.status_code == status
+
+
+def test_large_bodies_at_the_same_time_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "_large_bodies", Bulkhead("large bodies", 1, wait_seconds=0))
+
+    with gate._large_bodies.slot():
+        large = client.generic("POST", "/api/fizzbuzz", NUMBER + b" " * gate.LARGE_BODY_BYTES, JSON)
+        small = client.generic("POST", "/api/fizzbuzz", NUMBER, JSON)
+
+    assert_problem(large, "too-many-requests", "Too many large bodies at the moment. Try again in 5 s.")
+    assert large["Retry-After"] == "5"
+    assert small.status_code == 201
