@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
@@ -25,7 +26,7 @@ class AdminMiddleware:
         self.get_response = get_response
         self.admin = SessionMiddleware(AuthenticationMiddleware(MessageMiddleware(get_response)))
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def __call__(self, request: HttpRequest) -> Any:
         if request.path_info.startswith("/admin/"):
             return self.admin(request)
         # Shared caches keep the other pages, so they must not set a cookie, as Django's CSRF middleware does when it

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -43,14 +42,18 @@ forwarded_allow_ips = ""
 errorlog = None
 dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
-# The workers' heartbeat files are in memory, where a slow disk can't block them. If /dev/shm is not writable, they are
-# in a temporary folder, or in the data folder.
-for worker_tmp_dir in ("/dev/shm", None, os.environ.get("FIZZBUZZ_EMBEDDED")):  # noqa: S108 - with a random name
-    with suppress(OSError), tempfile.TemporaryFile(dir=worker_tmp_dir):
-        break
-else:
+
+
+def _first_writable(*folders: str | None) -> str | None:
+    """Return the first folder in which a file can be created; None is the system's temporary folder."""
+    for folder in folders:
+        with suppress(OSError), tempfile.TemporaryFile(dir=folder):
+            return folder
     sys.exit("error: No temporary folder is writable: mount one at /tmp, or set TMPDIR")
 
+
+# The workers' heartbeat files are in memory, where a slow disk can't block them.
+worker_tmp_dir = _first_writable("/dev/shm", None, os.environ.get("FIZZBUZZ_EMBEDDED"))  # noqa: S108 - random names
 # It warns about the body of each response to HEAD, which Django leaves to the server to discard.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
 
@@ -90,13 +93,9 @@ def post_worker_init(worker: Any) -> None:
 def pre_request(worker: Any, request: Any) -> None:
     slow_clients.set_timeouts(request)
     request.unreader.sock.idle = False  # gunicorn's hooks get the socket in no documented way
-    # Delay the response's headers until its body is written: one packet instead of two. But "100 Continue" must be
-    # sent at once, because the client waits for it.
-    _cork(request, on=not any(name == "EXPECT" for name, _ in request.headers))
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
-    _cork(request, on=False)
     request_id.set("")  # later log lines do not belong to this request
     # Yield: pipelined requests that never wait for the database would otherwise block the other connections.
     gevent.sleep(0)
@@ -130,9 +129,3 @@ def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
         server.log.error("Reload rejected: the application can't be loaded. The old workers keep running. %s", reason)  # noqa: TRY400 - only the child's traceback helps
     else:
         server.signal(signum, frame)
-
-
-def _cork(request: Any, *, on: bool) -> None:
-    if hasattr(socket, "TCP_CORK"):  # only Linux has it
-        with suppress(OSError):  # the client disconnected
-            request.unreader.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from mmap import mmap
@@ -19,6 +18,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, values
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 # Per worker. Labels are bounded: all views with all methods and statuses stay below this.
@@ -57,6 +57,7 @@ class Slot:
         if position is None:
             position, line, used = len(self._positions), name.encode() + b"\n", self._used[0]
             if position == MAX_SERIES or used + len(line) > MAX_NAME_BYTES:
+                _log.warning("No shared memory left for the metric %s: /metrics does not include it.", name)
                 return None
             self._names[used : used + len(line)] = line
             self._used[0] = used + len(line)
@@ -64,14 +65,19 @@ class Slot:
         return self._values[position : position + 1]
 
 
-class SharedValue:
-    """A value class for prometheus_client that stores its value in this worker's slot.
+class SharedValue(values.MutexValue):
+    """A value of prometheus_client in this worker's slot, or in its own memory if it has none.
 
     It needs no lock: the threads of a gevent worker that count are greenlets, which do not yield here.
     """
 
-    def __init__(self, cell: memoryview[float]) -> None:
-        self._cell = cell
+    def __init__(self, kind: str, family: str, name: str, labels: Iterable[str], *more: Any, **options: Any) -> None:
+        super().__init__(kind, family, name, labels, *more, **options)  # type: ignore[no-untyped-call]
+        label_values, text = more
+        series = json.dumps([kind, family, name, text, dict(zip(labels, label_values, strict=True))])
+        # The sum of a gauge over workers has no meaning; use a collector for gauges.
+        shared = _own.cell(series) if _own and kind != "gauge" else None
+        self._cell = shared or memoryview(bytearray(8)).cast("d")
 
     def inc(self, amount: float) -> None:
         self._cell[0] += amount
@@ -82,19 +88,10 @@ class SharedValue:
     def get(self) -> float:
         return self._cell[0]
 
-    def set_exemplar(self, exemplar: Any) -> None:
-        """Exemplars are not supported."""
-
-    def get_exemplar(self) -> None:
-        return None
-
 
 def allocate(slots: int) -> None:
     """Allocate memory for this many workers, before the first is forked."""
-    try:
-        _slots.extend(Slot() for _ in range(slots))
-    except OSError as error:
-        _log.warning("Shared memory for metrics unavailable (%s): each worker reports only its own.", error)
+    _slots.extend(Slot() for _ in range(slots))
 
 
 def free_slot(taken: Container[int | None]) -> int | None:
@@ -112,12 +109,12 @@ def use_slot(index: int | None) -> None:
 
 
 def install() -> None:
-    """Make prometheus_client keep values in this process's slot, or in its own memory if it has none.
+    """Make prometheus_client keep values in this process's slot.
 
     PROMETHEUS_MULTIPROC_DIR is ignored: it may be set for another program. `ValueClass` is not documented, but
     prometheus_client has no public way to replace its storage.
     """
-    values.ValueClass = _value if _own else values.MutexValue
+    values.ValueClass = SharedValue
 
 
 def registry() -> CollectorRegistry | Collector:
@@ -125,46 +122,21 @@ def registry() -> CollectorRegistry | Collector:
     return _AllWorkers() if _slots else REGISTRY
 
 
-def _value(  # noqa: PLR0913, PLR0917 - prometheus_client's order
-    kind: str, family: str, name: str, labels: Iterable[str], label_values: Iterable[str], text: str, **more: Any
-) -> SharedValue | values.MutexValue:
-    # The sum of a gauge over workers has no meaning; use a collector for gauges.
-    if _own and kind != "gauge":
-        series = json.dumps([kind, family, name, text, dict(zip(labels, label_values, strict=True))])
-        if cell := _own.cell(series):
-            return SharedValue(cell)
-        _log.warning("No shared memory left for the metric %s: /metrics does not include it.", series)
-    return values.MutexValue(kind, family, name, labels, label_values, text, **more)  # type: ignore[no-untyped-call]  # it has no annotations
-
-
 class _AllWorkers(Collector):
     """Sums over all slots, including those of dead workers."""
 
     def collect(self) -> Iterator[Metric]:
-        totals: dict[str, float] = defaultdict(float)
-        for slot in _slots:
-            for name, value in slot.series():
-                totals[name] += value
         families: dict[str, Metric] = {}
-        cumulative: dict[tuple[str, ...], float] = defaultdict(float)
-        for series, value in totals.items():
-            kind, family, name, text, labels = _parsed(series)
-            if family not in families:
-                families[family] = Metric(family, text, kind)
-            if "le" not in labels:
-                families[family].add_sample(name, labels, value)
-                continue
-            # Slots store separate counts per bucket, in ascending order; Prometheus wants cumulative ones.
-            rest = {key: label for key, label in labels.items() if key != "le"}
-            histogram = (family, *rest.values())
-            cumulative[histogram] += value
-            families[family].add_sample(name, labels, cumulative[histogram])
-            if labels["le"] == "+Inf":
-                families[family].add_sample(f"{family}_count", rest, cumulative[histogram])
-        yield from families.values()
+        for slot in _slots:
+            for series, value in slot.series():
+                kind, family, name, text, labels = _parsed(series)
+                families.setdefault(family, Metric(family, text, kind)).add_sample(name, labels, value)
+        # Not documented: prometheus_client's own sums, which also make the counts of buckets cumulative.
+        accumulate: Any = MultiProcessCollector._accumulate_metrics  # noqa: SLF001
+        yield from accumulate(families, accumulate=True)
 
 
 @lru_cache(MAX_SERIES)
-def _parsed(series: str) -> tuple[str, str, str, str, dict[str, str]]:
-    parts: tuple[str, str, str, str, dict[str, str]] = tuple(json.loads(series))
-    return parts
+def _parsed(series: str) -> tuple[Any, ...]:
+    kind, family, name, text, labels = json.loads(series)
+    return kind, family, name, text, tuple(labels.items())

@@ -126,7 +126,6 @@ def test_sums_over_workers_equal_those_of_one_process(
     summed = generate_latest(worker_metrics.registry())
 
     monkeypatch.setattr(worker_metrics, "_own", None)
-    worker_metrics.install()
     assert lines(summed) == lines(generate_latest(count([1, 2, 3, 3, 4, 99])))
 
 
