@@ -50,22 +50,21 @@ _ACTIVITY = """
         FROM date_bin(%(width)s, statement_timestamp(), 'epoch') AS current,
             generate_series(0, %(buckets)s - 1) AS index
     ), kept AS (
-        SELECT minute, fizz, buzz, fizzbuzz, number FROM fizzbuzz_minutecount
-        WHERE minute >= (SELECT min(start) FROM bucket)
+        SELECT minute, {columns} FROM fizzbuzz_minutecount WHERE minute >= (SELECT min(start) FROM bucket)
         UNION ALL
-        SELECT minute, fizz, buzz, fizzbuzz, number FROM ({tail}) AS tail
-    ), counted AS (
-        SELECT date_bin(%(width)s, minute, 'epoch') AS start,
-            sum(fizz) AS fizz, sum(buzz) AS buzz, sum(fizzbuzz) AS fizzbuzz, sum(number) AS number
-        FROM kept GROUP BY 1
+        SELECT minute, {columns} FROM ({tail}) AS tail
+    ), per_bucket AS (
+        SELECT date_bin(%(width)s, minute, 'epoch') AS start, {sums} FROM kept GROUP BY 1
     )
-    SELECT start, COALESCE(fizz, 0), COALESCE(buzz, 0), COALESCE(fizzbuzz, 0), COALESCE(number, 0)
-    FROM bucket LEFT JOIN counted USING (start) ORDER BY start
+    SELECT start, {or_zero} FROM bucket LEFT JOIN per_bucket USING (start) ORDER BY start
 """.format(  # noqa: S608 - built from constants
-    tail=minutes.counted("""
+    columns=minutes.each_column(),
+    sums=minutes.each_column("sum({column}) AS {column}"),
+    or_zero=minutes.each_column("COALESCE({column}, 0)"),
+    tail=minutes.counts_of("""
         SELECT number, created_at FROM fizzbuzz_submission
-        WHERE id > COALESCE((SELECT minutes_through FROM fizzbuzz_watermark), 0) ORDER BY id
-    """)
+        WHERE id > COALESCE((SELECT through FROM fizzbuzz_watermark), 0) ORDER BY id
+    """),
 )
 
 

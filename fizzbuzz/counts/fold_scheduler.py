@@ -1,4 +1,4 @@
-"""Fold scheduling: each process folds in a background thread, concurrently with its requests."""
+"""Fold scheduling: each process folds in a thread (in a worker, a greenlet), concurrently with its requests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from django.db import connection
 
 from fizzbuzz import metrics
 from fizzbuzz.counts import folding, ranking
-from fizzbuzz.counts.folding import FoldLimit, LogReplaced
+from fizzbuzz.counts.folding import FoldLimit
 
 FOLD_EVERY_ROWS = 1_000  # recorded by this process
 FOLD_INTERVAL_SECONDS = 1.0  # between two checks of the tail, for rows recorded by any process
 MIN_SETTLE_INTERVAL_SECONDS = 0.05  # between two checks of the writers that delay a fold; doubled after each check
-IMPORT_FOLD_TIMEOUT_SECONDS = 5.0  # maximum wait of an import for concurrent writers and folds
+SLOW_FOLD_SECONDS = 1.0  # the next fold gets half the rows: on slow storage, all would exceed the statement timeout
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class FoldScheduler:
         self._due = threading.Event()
         self._thread: threading.Thread | None = None
         self._limit: FoldLimit | None = None
+        self._rows_per_fold = FOLD_EVERY_ROWS  # doubled after each fold of so many rows that was not slow
         self._failing = False
 
     def start(self) -> None:
@@ -52,10 +53,8 @@ class FoldScheduler:
         """Fold the settled rows, and return how many. An error is logged, and 0 returned."""
         try:
             rows = self._fold_tail()
-        except Exception as error:
+        except Exception:
             self._forget()
-            if isinstance(error, LogReplaced):
-                return 0
             metrics.folds.labels("failed").inc()
             if not self._failing:  # log only once while the database is unavailable
                 log.exception("Fold failed, will be retried. Counts stay exact.")
@@ -65,7 +64,7 @@ class FoldScheduler:
         return rows
 
     def _fold_tail(self) -> int:
-        if not _measure_tail():
+        if not self._measure_tail():
             self._forget()
             return 0
         if self._limit is None:
@@ -74,14 +73,36 @@ class FoldScheduler:
         if not folding.is_settled(self._limit):
             self.pause_seconds = min(2 * self.pause_seconds, FOLD_INTERVAL_SECONDS)
             return 0
-        newest, folded = self._limit.newest, 0
+        limit, folded, more = self._limit, 0, True
         self._forget()
-        while rows := _fold(newest):
+        while more:
+            rows, more = self._fold(limit)
             folded += rows
-            _measure_tail()  # the limit may be old, and the tail beyond it long
-            if rows < folding.MAX_ROWS_PER_FOLD:
-                break
+            self._measure_tail()  # the limit may be old, and the tail beyond it long
         return folded
+
+    def _measure_tail(self) -> int | None:
+        """Return the length of the tail, and let the reads know it. None if it can't be measured at the moment."""
+        rows = folding.measure_tail()
+        if rows is not None:
+            ranking.note_tail(rows)
+        return rows
+
+    def _fold(self, limit: FoldLimit) -> tuple[int, bool]:
+        """Fold once. Return how many rows, and whether there may be more."""
+        max_rows = min(self._rows_per_fold, folding.MAX_ROWS_PER_FOLD)
+        rows, started = None, time.monotonic()
+        try:
+            rows = folding.fold_to(limit, max_rows)
+        finally:
+            seconds = time.monotonic() - started
+            metrics.fold_seconds.observe(seconds)
+            if seconds > SLOW_FOLD_SECONDS:
+                self._rows_per_fold = max(1, max_rows // 2)
+            elif rows == max_rows:
+                self._rows_per_fold = 2 * max_rows
+        metrics.folds.labels("skipped" if rows is None else "done").inc()
+        return rows or 0, rows == max_rows
 
     def _forget(self) -> None:
         self._limit, self.pause_seconds = None, FOLD_INTERVAL_SECONDS
@@ -95,30 +116,6 @@ class FoldScheduler:
                 connection.close()  # returns it to the pool
             except Exception:
                 log.exception("Unexpected error while folding, will be retried")
-
-
-def fold_when_settled(limit: FoldLimit) -> None:
-    """Fold up to the limit, so that the tail stays short during an import. Stop at IMPORT_FOLD_TIMEOUT_SECONDS."""
-    deadline = time.monotonic() + IMPORT_FOLD_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        rows = _fold(limit.newest) if folding.is_settled(limit) else None
-        if rows is None:  # a writer is active, or another process folds
-            time.sleep(0.01)
-        elif rows < folding.MAX_ROWS_PER_FOLD:
-            return
-
-
-def _measure_tail() -> int:
-    """Return the length of the tail, and let the reads know it. Zero if it can't be measured at the moment."""
-    ranking.known_tail_rows = folding.tail_length() or 0
-    return ranking.known_tail_rows
-
-
-def _fold(newest: int) -> int | None:
-    with metrics.fold_seconds.time():
-        rows = folding.fold_settled(newest)
-    metrics.folds.labels("skipped" if rows is None else "done").inc()
-    return rows
 
 
 scheduler = FoldScheduler()

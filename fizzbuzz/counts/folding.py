@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import psycopg
 from django.db import OperationalError, connection, transaction
@@ -22,6 +22,7 @@ SETTLE_TIMEOUT_SECONDS = 0.03  # maximum wait for concurrent writers
 FOLD_LOCK_TIMEOUT_SECONDS = 0.03  # maximum wait for each lock
 DISTRIBUTED_LOCK_TIMEOUT_SECONDS = 0.2  # maximum time that a fold blocks the writers of a distributed log
 MAX_ROWS_PER_FOLD = 50_000  # about half a second if they are all different
+MAX_SAMPLED_IDS = 1_000  # looked up to measure the tail
 
 # A prepared transaction has no pid, and its virtualtransaction changed when it was prepared: always include those.
 _WRITERS = """
@@ -33,94 +34,101 @@ _WRITERS = """
     AND (%(among)s::text[] IS NULL OR virtualtransaction = ANY(%(among)s) OR pid IS NULL)
 """
 
-_NEWEST = "SELECT COALESCE(max(id), 0), pg_postmaster_start_time() FROM fizzbuzz_submission"
+# TRUNCATE gives the log another file, and a failover another server. Ids may be used again after both.
+_LOG_IDENTITY = "SELECT format('%s %s', pg_relation_filenode('fizzbuzz_submission'), pg_postmaster_start_time())"
+_NEWEST = "SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission"
 _HAS_CITUS = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
 _IS_DISTRIBUTED = "SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'fizzbuzz_submission'::regclass)"
 _WAIT_FOR_WRITERS = "LOCK TABLE fizzbuzz_submission IN SHARE MODE"
-_TAIL_LENGTH = """
-    SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(LEAST(through, minutes_through)), 0)
-    FROM fizzbuzz_watermark
+_PREVENT_TRUNCATE = "LOCK TABLE fizzbuzz_submission IN ACCESS SHARE MODE"
+_TAIL = """
+    SELECT COALESCE((SELECT through FROM fizzbuzz_watermark), 0), last_value FROM fizzbuzz_submission_id_seq
 """
+_COUNT_IDS = "SELECT count(*) FROM fizzbuzz_submission WHERE id = ANY(%s::bigint[])"
 _MAKE_WATERMARK = """
     INSERT INTO fizzbuzz_watermark (id, through, folded_at) VALUES (1, 0, now()) ON CONFLICT DO NOTHING
 """
-_LOCK_WATERMARK = "SELECT through, minutes_through FROM fizzbuzz_watermark FOR UPDATE "
+_LOCK_WATERMARK = "SELECT through FROM fizzbuzz_watermark FOR UPDATE "
 
-# One batch of rows for both rollups. Their watermarks differ only after folds by a release without MinuteCount.
+# A fold need not wait for a synchronous standby: the standby gets it after the rows that it counts, if at all.
+_COMMIT_LOCALLY = "SET LOCAL synchronous_commit = local"
+# One batch of rows for both rollups. Release 0.1.0, which may serve the same database, also reads minutes_through.
 _FOLD = """
     WITH batch AS (
         SELECT id, number, created_at FROM fizzbuzz_submission
-        WHERE id > LEAST(%(through)s, %(minutes_through)s) AND id <= %(newest)s ORDER BY id LIMIT %(max_rows)s
+        WHERE id > %(through)s AND id <= %(newest)s ORDER BY id LIMIT %(max_rows)s
     ), rolled_up AS (
         INSERT INTO fizzbuzz_numbercount AS rolled_up (number, count)
-        SELECT number, count(*) FROM batch WHERE id > %(through)s GROUP BY number ORDER BY number
+        SELECT number, count(*) FROM batch GROUP BY number ORDER BY number
         ON CONFLICT (number) DO UPDATE SET count = rolled_up.count + EXCLUDED.count
     ), minutes AS (
-        INSERT INTO fizzbuzz_minutecount AS minutes (minute, fizz, buzz, fizzbuzz, number)
-        SELECT minute, fizz, buzz, fizzbuzz, number FROM ({minutes}) AS counted ORDER BY minute
-        ON CONFLICT (minute) DO UPDATE SET
-            fizz = minutes.fizz + EXCLUDED.fizz, buzz = minutes.buzz + EXCLUDED.buzz,
-            fizzbuzz = minutes.fizzbuzz + EXCLUDED.fizzbuzz, number = minutes.number + EXCLUDED.number
+        INSERT INTO fizzbuzz_minutecount AS minutes (minute, {columns})
+        SELECT minute, {columns} FROM ({minutes}) AS minutes_of_batch ORDER BY minute
+        ON CONFLICT (minute) DO UPDATE SET {sums}
+    ), newest AS (
+        SELECT COALESCE(max(id), %(through)s) AS id, count(*) AS rows FROM batch
     )
-    UPDATE fizzbuzz_watermark SET
-        through = GREATEST(through, (SELECT max(id) FROM batch)),
-        minutes_through = GREATEST(minutes_through, (SELECT max(id) FROM batch)),
-        folded_at = now()
-    RETURNING (SELECT count(*) FROM batch)
+    UPDATE fizzbuzz_watermark SET through = newest.id, minutes_through = newest.id, folded_at = now() FROM newest
+    RETURNING newest.rows
 """.format(  # noqa: S608 - built from constants
-    minutes=minutes.counted("SELECT number, created_at FROM batch WHERE id > %(minutes_through)s")
+    columns=minutes.each_column(),
+    minutes=minutes.counts_of("SELECT number, created_at FROM batch"),
+    sums=minutes.each_column("{column} = minutes.{column} + EXCLUDED.{column}"),
 )
 
 
 class LogReplaced(Exception):
-    """Known ids are gone: the log was emptied or restored, or another server took over."""
+    """The ids of a fold limit may be used again: the log was emptied or restored, or another server took over."""
+
+    def __init__(self) -> None:
+        super().__init__("The log was emptied or replaced in the meantime. Nothing was changed.")
 
 
-class FoldLimit(NamedTuple):
+@dataclass
+class FoldLimit:
     """An id up to which the log can be folded once these transactions have ended."""
 
     newest: int
     writers: list[str]
-    server_started_at: datetime
-
-
-class Watermarks(NamedTuple):
-    """The id up to which each rollup covers the log."""
-
-    through: int
-    minutes_through: int
+    log_identity: str
+    settled: bool = False  # these transactions have ended
 
 
 def find_fold_limit() -> FoldLimit:
     """Return the newest id and the transactions that may still commit rows below it; see `is_settled`.
 
     An INSERT locks the table before it takes an id from the sequence. So each transaction with an id below the newest
-    one still holds the lock when pg_locks is read, or has ended. The newest id must therefore be read first.
+    one still holds the lock when pg_locks is read, or has ended. The newest id must therefore be read first. It must
+    be of a committed row, because the sequence itself may go back after a crash.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_NEWEST)
-        newest, server_started_at = cursor.fetchone()
-        return FoldLimit(newest, _writers(cursor), server_started_at)
+        log_identity = _value(cursor, _LOG_IDENTITY)  # before the id, which may be of the log before a TRUNCATE
+        newest = _value(cursor, _NEWEST)
+        return FoldLimit(newest, _writers(cursor), log_identity)
 
 
 def is_settled(limit: FoldLimit) -> bool:
-    """Return whether no row at or below the limit can still become visible.
-
-    The limit may be arbitrarily old. Raise LogReplaced.
-    """
-    distributed = is_distributed()
-    if distributed and not _writers_have_finished():
-        return False
-    if not distributed and not limit.writers:
+    """Return whether no row at or below the limit can still become visible. The limit may be arbitrarily old."""
+    if limit.settled:
         return True
-    with connection.cursor() as cursor:
-        writers = [] if distributed else _writers(cursor, among=limit.writers)
-        cursor.execute(_NEWEST)
-        newest, server_started_at = cursor.fetchone()
-    # After a failover or TRUNCATE, ids may be used again by transactions that are not in `writers`.
-    if newest < limit.newest or server_started_at != limit.server_started_at:
-        raise LogReplaced
-    return not writers
+    if is_distributed():
+        limit.settled = _writers_have_finished()
+    elif limit.writers:
+        with connection.cursor() as cursor:
+            limit.settled = not _writers(cursor, among=limit.writers)
+    else:
+        limit.settled = True
+    return limit.settled
+
+
+def wait_until_settled(limit: FoldLimit, timeout_seconds: float) -> bool:
+    """Return whether the limit was settled within the timeout."""
+    deadline = time.monotonic() + timeout_seconds
+    while not is_settled(limit):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def is_distributed() -> bool:
@@ -147,46 +155,53 @@ def _writers_have_finished() -> bool:
     return True
 
 
-def wait_for_settled_id() -> int | None:
-    """Return an id such that no row at or below it can still become visible; None if a writer exceeds the timeout."""
-    deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
-    limit = find_fold_limit()
-    while not is_settled(limit):
-        if time.monotonic() > deadline:
-            return None
-        time.sleep(0.001)
-    return limit.newest
+def fold_to(limit: FoldLimit, max_rows: int) -> int | None:
+    """Add up to `max_rows` rows of the tail to the rollups, up to the limit; return how many.
 
-
-def fold() -> int | None:
-    """Add up to MAX_ROWS_PER_FOLD rows of the tail to the rollups; return how many.
-
-    Return None if skipped, which is normal: another process folds, or a writer or a lock delays the fold.
+    Return None if delayed, which is normal: a writer of the limit is active, another process folds, or a table is
+    locked.
     """
-    newest = wait_for_settled_id()
-    return None if newest is None else fold_settled(newest)
-
-
-def fold_settled(newest: int) -> int | None:
-    """Like `fold`, up to an id that is settled."""
+    if not is_settled(limit):
+        return None
     try:
         with _short_lock_waits() as cursor:
-            watermarks = lock_watermark(cursor, "SKIP LOCKED")
-            if watermarks is None:
-                return None
-            if newest <= min(watermarks):
-                return 0
-            params = {**watermarks._asdict(), "newest": newest, "max_rows": MAX_ROWS_PER_FOLD}
-            return int(_value(cursor, _FOLD, params))
+            cursor.execute(_COMMIT_LOCALLY)
+            through = lock_watermark(cursor, limit, "SKIP LOCKED")
+            if through is None or through >= limit.newest:
+                return None if through is None else 0
+            return int(_value(cursor, _FOLD, {"through": through, "newest": limit.newest, "max_rows": max_rows}))
     except LockTimeout:
         return None
+    except LogReplaced:
+        return 0
 
 
-def tail_length() -> int | None:
-    """Return the number of ids above the watermark, including gaps; None if a lock could not be acquired in time."""
+def fold(limit: FoldLimit | None = None, timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
+    """Fold up to MAX_ROWS_PER_FOLD rows, by default up to a limit found now, after waiting for its writers.
+
+    Return like `fold_to`.
+    """
+    limit = limit or find_fold_limit()
+    return fold_to(limit, MAX_ROWS_PER_FOLD) if wait_until_settled(limit, timeout_seconds) else None
+
+
+def tail_rows(cursor: CursorWrapper | psycopg.Cursor[Any]) -> int:
+    """Return the number of committed rows above the watermark; if there are many, estimated from a sample of ids.
+
+    Not by max(id), which would read all uncommitted rows of a bulk load. The sample includes the newest id.
+    """
+    cursor.execute(_TAIL)
+    through, last_id = cursor.fetchone() or (0, 0)
+    ids = range(through + 1, last_id + 1)
+    sample = ids[:: -(len(ids) // MAX_SAMPLED_IDS + 1)]
+    return len(ids) * int(_value(cursor, _COUNT_IDS, [list(sample)])) // len(sample) if sample else 0
+
+
+def measure_tail() -> int | None:
+    """Return `tail_rows`, or None if a lock could not be acquired in time."""
     try:
         with _short_lock_waits() as cursor:
-            return int(_value(cursor, _TAIL_LENGTH))
+            return tail_rows(cursor)
     except LockTimeout:
         return None
 
@@ -204,15 +219,21 @@ def _short_lock_waits(seconds: float = FOLD_LOCK_TIMEOUT_SECONDS) -> Iterator[Cu
         yield cursor
 
 
-def lock_watermark(cursor: CursorWrapper, wait_policy: Literal["", "SKIP LOCKED"] = "") -> Watermarks | None:
-    """Lock and return the watermarks until the transaction ends; None if locked elsewhere and not waited for."""
+def lock_watermark(cursor: CursorWrapper, limit: FoldLimit, wait_policy: Literal["", "SKIP LOCKED"] = "") -> int | None:
+    """Lock and return the watermark until the transaction ends; None if locked elsewhere and not waited for.
+
+    Raise LogReplaced if the limit is of another log. This one can't be emptied until the transaction ends.
+    """
+    cursor.execute(_PREVENT_TRUNCATE)
+    if _value(cursor, _LOG_IDENTITY) != limit.log_identity:
+        raise LogReplaced
     cursor.execute(_MAKE_WATERMARK)
     cursor.execute(_LOCK_WATERMARK + wait_policy)
-    row: tuple[int, int] | None = cursor.fetchone()
-    return Watermarks(*row) if row else None
+    row: tuple[int] | None = cursor.fetchone()
+    return row[0] if row else None
 
 
-def _value(cursor: CursorWrapper, statement: str, params: dict[str, Any] | None = None) -> Any:
+def _value(cursor: CursorWrapper | psycopg.Cursor[Any], statement: str, params: Any = None) -> Any:
     cursor.execute(statement, params)
-    (value,) = cursor.fetchone()
+    (value,) = cursor.fetchone() or (None,)
     return value

@@ -58,7 +58,7 @@ class NumberFacts(NamedTuple):
     number: int
     count: int  # type: ignore[assignment]  # hides tuple.count, which has no use here
     rank: int | None  # 1 to MAX_RANK; None for less common numbers
-    first: datetime | None  # None if it was never submitted
+    first: datetime | None  # None if it was never submitted, or its rows were deleted by SQL
     last: datetime | None
 
     @property
@@ -75,5 +75,5 @@ def facts_of(number: int) -> NumberFacts:
     require_short_tail()
     ((count, rank, *times),) = reader.rows(_FACTS, {"number": number, "max_rank": MAX_RANK})
     # Rows may get their ids in another order than their times.
-    first, last = sorted(times) if count else (None, None)
+    first, last = sorted(times) if all(times) else (None, None)
     return NumberFacts(number, count, rank if rank and rank <= MAX_RANK else None, first, last)

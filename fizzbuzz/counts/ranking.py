@@ -75,9 +75,15 @@ class CatchingUp(Exception):
         super().__init__(f"The counts are catching up with the log: {rows:,} rows remain.")
 
 
-# Rows of the tail at the last step of this process's FoldScheduler. Zero where none runs: reads in management commands
-# have no limit.
+# Rows of the tail when this process's FoldScheduler last measured it. Zero where none runs: reads in management
+# commands have no limit.
 known_tail_rows = 0
+
+
+def note_tail(rows: int) -> None:
+    """Set the length of the tail, for `require_short_tail`."""
+    global known_tail_rows  # noqa: PLW0603 - one per process
+    known_tail_rows = rows
 
 
 def require_short_tail() -> None:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz import rules
 from fizzbuzz.counts import folding, minutes
-from fizzbuzz.counts.folding import Watermarks
 
-NUMBER_RANGES = 20  # processed one by one, so that memory is bounded and progress is visible
-
-_ROWS_PER_RANGE = "SELECT COALESCE(max(id), 0) / %(ranges)s + 1 FROM fizzbuzz_submission"
-_RANGE_END = "SELECT number FROM fizzbuzz_submission WHERE number >= %(low)s ORDER BY number OFFSET %(rows)s LIMIT 1"
+WRITERS_TIMEOUT_SECONDS = 5.0  # maximum wait of a rebuild for transactions that write to the log
 
 _NUMBERS = """
     WITH counted AS (
-        SELECT number, count(*) AS count FROM fizzbuzz_submission
-        WHERE number BETWEEN %(low)s AND %(high)s AND id <= %(through)s GROUP BY number
-    ), rolled_up AS (
-        SELECT number, count FROM fizzbuzz_numbercount WHERE number BETWEEN %(low)s AND %(high)s
+        SELECT number, count(*) AS count FROM fizzbuzz_submission WHERE id <= %(through)s GROUP BY number
     ), difference AS (
         SELECT number, COALESCE(counted.count, 0) AS counted, COALESCE(rolled_up.count, 0) AS rolled_up
-        FROM counted FULL JOIN rolled_up USING (number)
+        FROM counted FULL JOIN fizzbuzz_numbercount AS rolled_up USING (number)
         WHERE counted.count IS DISTINCT FROM rolled_up.count
     )
 """
@@ -50,7 +40,7 @@ _MINUTES = """
         WHERE counted.count IS DISTINCT FROM rolled_up.count
     )
 """.format(  # noqa: S608 - built from constants
-    counted=minutes.counted("SELECT number, created_at FROM fizzbuzz_submission WHERE id <= %(minutes_through)s"),
+    counted=minutes.counts_of("SELECT number, created_at FROM fizzbuzz_submission WHERE id <= %(through)s"),
     by_kind=minutes.BY_KIND,
 )
 _LIST_MINUTES = """
@@ -62,20 +52,18 @@ _REPAIR_MINUTES = """
         DELETE FROM fizzbuzz_minutecount
         WHERE minute IN (SELECT minute FROM difference) AND minute NOT IN (SELECT minute FROM counted)
     ), repaired AS (
-        INSERT INTO fizzbuzz_minutecount (minute, fizz, buzz, fizzbuzz, number)
-        SELECT minute, fizz, buzz, fizzbuzz, number FROM counted WHERE minute IN (SELECT minute FROM difference)
-        ON CONFLICT (minute) DO UPDATE SET
-            fizz = EXCLUDED.fizz, buzz = EXCLUDED.buzz, fizzbuzz = EXCLUDED.fizzbuzz, number = EXCLUDED.number
+        INSERT INTO fizzbuzz_minutecount (minute, {columns})
+        SELECT minute, {columns} FROM counted WHERE minute IN (SELECT minute FROM difference)
+        ON CONFLICT (minute) DO UPDATE SET {new_values}
     )
     SELECT count(*) FROM difference
-"""
+""".format(  # noqa: S608 - built from constants
+    columns=minutes.each_column(), new_values=minutes.each_column("{column} = EXCLUDED.{column}")
+)
 
-
-_WATERMARKS = """
-    SELECT COALESCE(max(through), 0), COALESCE(max(minutes_through), 0) FROM fizzbuzz_watermark
-"""
-_SET_WATERMARKS = """
-    UPDATE fizzbuzz_watermark SET through = %(through)s, minutes_through = %(minutes_through)s, folded_at = now()
+_WATERMARK = "SELECT COALESCE(max(through), 0) FROM fizzbuzz_watermark"
+_SET_WATERMARK = """
+    UPDATE fizzbuzz_watermark SET through = %(through)s, minutes_through = %(through)s, folded_at = now()
 """
 
 
@@ -87,62 +75,52 @@ class Difference(NamedTuple):
     rolled_up: int
 
 
-ProgressCallback = Callable[[float], None]
-"""Called with the share that is done, from 0 to 1."""
+class WritersActive(Exception):
+    """The repair had to wait for a transaction for too long."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"A transaction that writes to fizzbuzz_submission has been open for more than {WRITERS_TIMEOUT_SECONDS:g} "
+            "s. Nothing was changed. Try again after it has ended (see pg_stat_activity)."
+        )
 
 
-def ignore_progress(share: float) -> None:
-    pass
-
-
-def verify(progress: ProgressCallback = ignore_progress) -> list[Difference]:
-    """Compare the rollups with the log up to the watermarks, in one snapshot."""
+def verify() -> list[Difference]:
+    """Compare the rollups with the log up to the watermark, in one snapshot."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cursor.execute(_WATERMARKS)
-        watermarks = Watermarks(*cursor.fetchone())
-        rows = _rows(cursor, _NUMBERS + _LIST_NUMBERS, _MINUTES + _LIST_MINUTES, watermarks, progress)
-        return [Difference(*row) for row in rows]
+        through, differences = _watermark(cursor), []
+        for statement in (_NUMBERS + _LIST_NUMBERS, _MINUTES + _LIST_MINUTES):
+            cursor.execute(statement, {"through": through})
+            differences += [Difference(*row) for row in cursor.fetchall()]
+        return differences
 
 
-def rebuild(progress: ProgressCallback = ignore_progress) -> int:
+def rebuild() -> int:
     """Recount the log and repair the rollups; return how many counts were wrong.
 
-    Readers and writers are not blocked; folds wait until the end, when all repairs are committed at once.
+    Readers and writers are not blocked; folds wait until the end, when all repairs are committed at once. Raise
+    WritersActive or folding.LogReplaced.
     """
+    limit = folding.find_fold_limit()
+    with connection.cursor() as cursor:
+        earlier = _watermark(cursor)
     # Outside of the transaction, which would keep the lock that this takes on a distributed log.
-    settled = folding.wait_for_settled_id()
+    if not folding.wait_until_settled(limit, WRITERS_TIMEOUT_SECONDS):
+        raise WritersActive
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        watermarks = folding.lock_watermark(cursor) or Watermarks(0, 0)
-        cursor.execute("SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission")
-        (highest,) = cursor.fetchone()
-        if settled is not None:  # replace the watermark of a rollup that was never folded, or whose log was emptied
-            watermarks = Watermarks(*(through if 0 < through <= highest else settled for through in watermarks))
-        rows = _rows(cursor, _NUMBERS + _REPAIR_NUMBERS, _MINUTES + _REPAIR_MINUTES, watermarks, progress)
-        repaired: int = sum(count for (count,) in rows)
-        cursor.execute(_SET_WATERMARKS, watermarks._asdict())
+        through = folding.lock_watermark(cursor, limit) or 0
+        # If the log was emptied since the last fold, the watermark is of other rows, and perhaps not settled.
+        if through == earlier:  # else a fold has moved it to a settled id
+            through = min(through or limit.newest, limit.newest)
+        repaired = 0
+        for statement in (_NUMBERS + _REPAIR_NUMBERS, _MINUTES + _REPAIR_MINUTES):
+            cursor.execute(statement, {"through": through})
+            repaired += cursor.fetchone()[0]
+        cursor.execute(_SET_WATERMARK, {"through": through})
     return repaired
 
 
-def _rows(
-    cursor: CursorWrapper, of_numbers: str, of_minutes: str, watermarks: Watermarks, progress: ProgressCallback
-) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of both statements. The first one runs for each range of numbers.
-
-    The ranges cover about equally many rows of the log.
-    """
-    cursor.execute(_ROWS_PER_RANGE, {"ranges": NUMBER_RANGES})
-    (rows,) = cursor.fetchone()
-    low = rules.SMALLEST
-    for done in itertools.count(1):
-        cursor.execute(_RANGE_END, {"low": low, "rows": rows})
-        (high,) = cursor.fetchone() or (rules.LARGEST,)
-        cursor.execute(of_numbers, {"low": low, "high": high, "through": watermarks.through})
-        yield from cursor.fetchall()
-        progress(min(done, NUMBER_RANGES) / (NUMBER_RANGES + 1))  # the minutes are the last step
-        if high == rules.LARGEST:
-            break
-        low = high + 1
-    cursor.execute(of_minutes, {"minutes_through": watermarks.minutes_through})
-    yield from cursor.fetchall()
-    progress(1)
+def _watermark(cursor: CursorWrapper) -> int:
+    cursor.execute(_WATERMARK)
+    return int(cursor.fetchone()[0])

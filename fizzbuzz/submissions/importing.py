@@ -14,11 +14,12 @@ from typing import IO, NamedTuple
 from django.db import connection, transaction
 
 from fizzbuzz import rules
-from fizzbuzz.counts import fold_scheduler, folding
+from fizzbuzz.counts import folding
 from fizzbuzz.models import Import
 from fizzbuzz.submissions import record
 
 MAX_ROWS_PER_TRANSACTION = 50_000
+FOLD_TIMEOUT_SECONDS = 5.0  # maximum wait for concurrent writers
 MAX_LINE_BYTES = 1 << 20  # also the size of a read
 MAX_SHOWN_CHARS = 40  # of an invalid line, in the error message
 
@@ -86,9 +87,8 @@ def load(validated: ValidatedFile) -> Iterator[int]:
 
 def _fold(limit: folding.FoldLimit) -> None:
     try:
-        fold_scheduler.fold_when_settled(limit)
-    except folding.LogReplaced:
-        pass  # the fold of the next chunk starts over
+        while folding.fold(limit, FOLD_TIMEOUT_SECONDS) == folding.MAX_ROWS_PER_FOLD:
+            pass  # the tail may be longer than a chunk
     finally:
         connection.close()  # belongs to this thread
 

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from fizzbuzz.counts import folding
 from fizzbuzz.db.deadline import connect_with_deadline
 from fizzbuzz.shared_calls import SharedCalls
 from fizzbuzz_site.serving import worker_metrics
@@ -39,17 +40,17 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
 def _read_gauges(_: None) -> list[GaugeMetricFamily]:
     """Return gauges read from the database. Empty while it is unavailable."""
     try:
-        with connect_with_deadline(READ_TIMEOUT_SECONDS) as database:
-            ((tail, fold_age, connections, max_connections),) = database.execute(
-                "SELECT COALESCE((SELECT max(id) FROM fizzbuzz_submission), 0) - COALESCE(max(through), 0),"
-                " EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float,"
+        with connect_with_deadline(READ_TIMEOUT_SECONDS) as database, database.cursor() as cursor:
+            tail = folding.tail_rows(cursor)
+            ((fold_age, connections, max_connections),) = cursor.execute(
+                "SELECT EXTRACT(epoch FROM clock_timestamp() - max(folded_at))::float,"
                 " (SELECT sum(numbackends)::int FROM pg_stat_database),"
                 " current_setting('max_connections')::int FROM fizzbuzz_watermark"
             )
     except psycopg.Error:
         return []
     read = [
-        GaugeMetricFamily("fizzbuzz_tail_rows", "Rows above the watermark, including gaps in the ids.", tail),
+        GaugeMetricFamily("fizzbuzz_tail_rows", "Committed rows above the watermark; if many, estimated.", tail),
         GaugeMetricFamily("fizzbuzz_database_connections", "Open connections of all clients.", connections),
         GaugeMetricFamily("fizzbuzz_database_max_connections", "Connections allowed.", max_connections),
     ]

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,51 +75,103 @@ def test_another_process_may_fold_up_to_a_kept_limit() -> None:
     assert verify.verify() == []
 
 
-def test_fold_limit_is_discarded_if_the_log_was_emptied() -> None:
+def replace_log(*numbers: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+    append(*numbers)
+
+
+@pytest.mark.parametrize("distributed", [False, True])
+def test_fold_limit_is_discarded_if_the_log_was_emptied(monkeypatch: pytest.MonkeyPatch, distributed: bool) -> None:
     """Its ids are assigned again, to writers that began after the limit was found."""
-    append(*range(10))
+    monkeypatch.setattr(folding, "is_distributed", lambda: distributed)
+    replace_log(*range(10))
     with another() as open_for_long:
         open_for_long.execute(INSERT, [[1]])
         append(1)
-        fold_scheduler.scheduler.step()
-        open_for_long.rollback()
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+        assert fold_scheduler.scheduler.step() == 0
+    replace_log()
 
     with another() as late:
         late.execute(INSERT, [[7]])
-        append(15)
+        append(*range(20))
         assert fold_scheduler.scheduler.step() == 0
         late.commit()
 
-    assert Watermark.objects.count() == 0
-    assert fold_scheduler.scheduler.step() == 2
+    assert fold_scheduler.scheduler.step() + fold_scheduler.scheduler.step() == 21
     assert verify.verify() == []
+
+
+def test_log_may_be_emptied_between_two_batches_of_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
+    replace_log(*range(10))
+    folds_begun: list[str] = []
+
+    def replace_before_the_second(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        folds_begun.extend([sql] if sql == folding._COMMIT_LOCALLY else [])
+        if len(folds_begun) == 2 and sql == folding._COMMIT_LOCALLY:
+            elsewhere(lambda: replace_log(*range(5)))
+            late.execute(INSERT, [[7]])
+            elsewhere(lambda: append(*range(20)))
+        return execute(sql, *arguments)
+
+    with another() as late:
+        with connection.execute_wrapper(replace_before_the_second):
+            assert fold_scheduler.scheduler.step() == 4
+        late.commit()
+
+    assert len(folds_begun) == 2
+    while fold_scheduler.scheduler.step():
+        pass
+    assert verify.verify() == []
+    assert assert_exact() == 26
 
 
 def test_fold_limit_is_discarded_after_a_failover() -> None:
     append(15)
-    with another() as late:
-        late.execute(INSERT, [[7]])
-        limit = folding.find_fold_limit()
-        earlier = limit._replace(server_started_at=limit.server_started_at.replace(year=2001))
+    limit = replace(folding.find_fold_limit(), log_identity="of another server")
 
-        assert not folding.is_settled(limit)
-        with pytest.raises(folding.LogReplaced):
-            folding.is_settled(earlier)
+    assert folding.fold_to(limit, 10) == 0
+    assert Watermark.objects.count() == 0
+    assert fold_scheduler.scheduler.step() == 1
 
 
-def test_fold_limit_of_a_distributed_log_is_discarded_if_it_was_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "is_distributed", lambda: True)
-    append(*range(10))
-    limit = folding.find_fold_limit()
-
-    assert folding.is_settled(limit)
+def test_slow_folds_get_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new number takes 5 ms, so 1,000 of them take longer than a statement may."""
+    monkeypatch.setattr(fold_scheduler, "SLOW_FOLD_SECONDS", 0.1)
+    append(*range(200))
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
-    append(15)
-    with pytest.raises(folding.LogReplaced):
-        folding.is_settled(limit)
+        cursor.execute("""
+            SET statement_timeout = '250ms';
+            CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(0.005); RETURN NEW; END $$;
+            CREATE TRIGGER slow BEFORE INSERT ON fizzbuzz_numbercount FOR EACH ROW EXECUTE FUNCTION slow()
+        """)
+        try:
+            folded = [fold_scheduler.scheduler.step()]
+            while sum(folded) < 200 and len(folded) < 500:
+                folded.append(fold_scheduler.scheduler.step())
+        finally:
+            cursor.execute("RESET statement_timeout; DROP TRIGGER slow ON fizzbuzz_numbercount; DROP FUNCTION slow()")
+
+    assert folded[0] == 0
+    assert sum(folded) == 200
+    assert verify.verify() == []
+
+
+def test_tail_is_measured_without_reading_uncommitted_rows() -> None:
+    with another() as bulk:
+        bulk.execute(INSERT, [[7] * 10_000])
+        append(15)
+        with transaction.atomic(), connection.cursor() as cursor:
+            rows = folding.tail_rows(cursor)
+            cursor.execute("SELECT pg_stat_get_xact_tuples_returned('fizzbuzz_submission_pkey'::regclass)")
+            (read,) = cursor.fetchone()
+        bulk.commit()
+
+        assert rows < 100
+        assert read <= folding.MAX_SAMPLED_IDS
+        assert 9_900 < (folding.measure_tail() or 0) < 10_100
 
 
 @contextmanager
@@ -155,7 +208,7 @@ def test_tail_stays_bounded_while_commits_are_slow() -> None:
         try:
             for _ in range(100):  # far more steps than needed
                 if len(tails) < 5 and fold_scheduler.scheduler.step():
-                    tails.append(folding.tail_length())
+                    tails.append(folding.measure_tail())
                 ended.wait(fold_scheduler.scheduler.pause_seconds if len(tails) < 5 else 0)
         finally:
             ended.set()
@@ -176,6 +229,8 @@ def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypat
     known = client.get("/api/most_common")
     with another() as folder:
         folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
+        fold_scheduler.scheduler.step()
+        folder.execute("LOCK TABLE fizzbuzz_watermark")  # the tail can't be measured
         fold_scheduler.scheduler.step()
         rejected = [client.get(path) for path in reads]
     fold_scheduler.scheduler.step()

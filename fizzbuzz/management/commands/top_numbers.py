@@ -86,7 +86,7 @@ class Command(BaseCommand):
             self.stdout.write(text, ending="")
 
     def _verify(self) -> None:
-        differences = verify.verify(self._progress)
+        differences = verify.verify()
         for what, counted, rolled_up in differences:
             self.stdout.write(f"{what}: the log has {counted}, the stored count is {rolled_up}")
         if differences:
@@ -94,11 +94,10 @@ class Command(BaseCommand):
         self.stdout.write("All counts match the log.")
 
     def _rebuild(self) -> None:
-        repaired = verify.rebuild(self._progress)
+        try:
+            repaired = verify.rebuild()
+        except (verify.WritersActive, folding.LogReplaced) as error:
+            raise CommandError(str(error)) from error
         while folding.fold() == folding.MAX_ROWS_PER_FOLD:
             pass  # fold the rows recorded during the rebuild
         self.stdout.write(f"{repaired} counts repaired.")
-
-    def _progress(self, share: float) -> None:
-        if self.stderr.isatty():
-            self.stderr.write(f"\r{share:4.0%}", ending="\n" if share == 1 else "")
