@@ -158,7 +158,7 @@ class NumberCount(models.Model):
 
 
 class MinuteCount(models.Model):
-    """The rollup by time: how often each kind occurs per minute (UTC), up to the watermark of the minutes.
+    """The rollup by time: how often each kind occurs per minute (UTC), up to the watermark.
 
     Written only by fizzbuzz/counts. The column `number` counts the kind `Number`.
     """
@@ -174,13 +174,13 @@ class MinuteCount(models.Model):
 
 
 class Watermark(models.Model):
-    """The ids up to which the rollups cover the log; rows above are the tail. One row, created by the first fold."""
+    """The id up to which the rollups cover the log; rows above are the tail. One row, created by the first fold."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     through = models.BigIntegerField()
-    # The watermark of MinuteCount. Lower than `through` only after folds by a release without MinuteCount.
-    minutes_through = models.BigIntegerField(db_default=0)
     folded_at = models.DateTimeField()
+    # Equal to `through`. Written for the releases 0.1.0 and 0.2.0, which read both and may serve beside this one.
+    minutes_through = models.BigIntegerField(db_default=0)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(id=1), name="watermark_one_row")]

@@ -1,3 +1,5 @@
+"""Shared calls: how current a result is, and what its concurrent callers get."""
+
 from __future__ import annotations
 
 import threading
@@ -11,24 +13,35 @@ from django.test import Client
 from fizzbuzz import shared_calls
 from fizzbuzz.shared_calls import SharedCalls
 from fizzbuzz_site.http import metrics_endpoint, probes
-from tests.fresh import a_second_later
+from tests.fresh import a_second_later, later
 from tests.service import eventually
 
 
+class Key(str):  # noqa: SLOT000 - it has an attribute
+    """Notes the threads that look it up, which they do once they have arrived."""
+
+    seen: set[int]
+
+    def __hash__(self) -> int:
+        self.seen.add(threading.get_ident())
+        return super().__hash__()
+
+
 class Log:
-    """Function under test: returns `rows` when the test calls `end`. Raises if `rows` is -1."""
+    """Function under test: returns `rows`, or raises `error`, when the test calls `end`."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.counts = 0
+        self.error: BaseException | None = None
         self._end = threading.Semaphore(0)
 
     def count(self, key: str) -> int:
-        rows = self.rows  # the snapshot
+        rows, error = self.rows, self.error  # the snapshot
         self.counts += 1
         self._end.acquire()
-        if rows < 0:
-            raise OperationalError("unavailable", key)
+        if error:
+            raise error
         return rows
 
     def end(self, times: int = 1) -> None:
@@ -41,17 +54,14 @@ class Crowd:
         self._log = log
         self._pool = ThreadPoolExecutor(20)
 
-    def arrive(self, times: int = 1, key: str = "a") -> list[Future[int]]:
+    def arrive(self, times: int = 1, name: str = "a") -> list[Future[int]]:
         """Call from new threads; return when all of them run or wait."""
-        before = self._users(key)
+        key = Key(name)
+        key.seen = set()
         futures = [self._pool.submit(self.calls, key) for _ in range(times)]
-        assert eventually(lambda: self._users(key) == before + times)
+        assert eventually(lambda: len(key.seen) == times)
         assert eventually(lambda: self._log.counts > 0)
         return futures
-
-    def _users(self, key: str) -> int:
-        slot = self.calls._slots.get(key)
-        return slot.users if slot else 0
 
 
 @pytest.fixture
@@ -70,18 +80,18 @@ def test_caller_never_gets_the_result_of_a_call_that_began_before_it(log: Log) -
 
     first = crowd.arrive()
     log.rows = 1  # committed and acknowledged while the first read runs
-    later = crowd.arrive(10)
+    others = crowd.arrive(10)
     log.end(2)
 
     assert results(first) == [0]
-    assert results(later) == [1] * 10
+    assert results(others) == [1] * 10
     assert log.counts == 2
 
 
 def test_keys_do_not_share_calls(log: Log) -> None:
     crowd = Crowd(log)
 
-    one, other = crowd.arrive(key="a"), crowd.arrive(key="b")
+    one, other = crowd.arrive(name="a"), crowd.arrive(name="b")
     assert eventually(lambda: log.counts == 2)
     log.end(2)
 
@@ -95,7 +105,7 @@ def test_no_key_is_kept_without_a_maximum_age(log: Log) -> None:
     for number in range(1_000):
         calls(str(number))
 
-    assert calls._slots == {}
+    assert len(calls._slots) == 0
 
 
 def test_result_is_returned_until_max_age(log: Log) -> None:
@@ -103,58 +113,55 @@ def test_result_is_returned_until_max_age(log: Log) -> None:
     log.end(2)
 
     first, log.rows = calls("a"), 1
+    later(59)
     again = calls("a")
-    made_earlier(calls, 60)
-    later = calls("a")
+    later(1)
 
-    assert (first, again, later) == (0, 0, 1)
+    assert (first, again, calls("a")) == (0, 0, 1)
     assert log.counts == 2
 
 
-def test_first_call_is_shared_by_all_waiting_callers(log: Log) -> None:
+def test_age_counts_from_the_begin_of_the_call(log: Log) -> None:
     crowd = Crowd(log, max_age=60)
 
-    futures = crowd.arrive(10)
+    slow = crowd.arrive()
+    log.rows = 1
+    later(60)
+    log.end()
+    assert results(slow) == [0]
     log.end()
 
-    assert results(futures) == [0] * 10
-    assert log.counts == 1
+    assert crowd.calls("a") == 1
 
 
-def test_last_result_is_returned_during_the_next_call(log: Log) -> None:
+def test_call_is_shared_by_all_waiting_callers(log: Log) -> None:
     crowd = Crowd(log, max_age=60)
     log.end()
     crowd.calls("a")
-    log.rows = 1
+    later(60)
 
-    made_earlier(crowd.calls, 60)
-    maker = crowd.arrive()
-    assert eventually(lambda: log.counts == 2)
-    during_call = crowd.calls("a")
-    made_earlier(crowd.calls, 60)
-    waiting = crowd.arrive(3)
+    log.rows = 1
+    futures = crowd.arrive(10)
     log.end()
 
-    assert (during_call, results(maker), results(waiting)) == (0, [1], [1] * 3)
+    assert results(futures) == [1] * 10
     assert log.counts == 2
 
 
 @pytest.mark.parametrize("max_age", [0, 60])
-def test_error_is_raised_to_each_waiting_caller_as_a_copy(log: Log, max_age: float) -> None:
+@pytest.mark.parametrize("error", [OperationalError("unavailable"), SystemExit()])
+def test_next_caller_calls_after_one_failed_or_was_killed(log: Log, max_age: float, error: BaseException) -> None:
     crowd = Crowd(log, max_age)
-    log.rows = -1
+    log.error = error
 
-    futures = crowd.arrive() + crowd.arrive(9)
+    failing = crowd.arrive()
+    log.error, log.rows = None, 7
+    others = crowd.arrive(9)
     log.end(2)
-    errors = [future.exception() for future in futures]
-    counts = log.counts
-    log.rows = 7
-    log.end()
 
-    assert {(type(error), str(error)) for error in errors} == {(OperationalError, "('unavailable', 'a')")}
-    assert len({id(error) for error in errors}) == 10
-    assert counts == (1 if max_age else 2)  # without max_age, the later callers call again
-    assert crowd.calls("a") == 7
+    assert failing[0].exception() is error
+    assert results(others) == [7] * 9
+    assert log.counts == 2
 
 
 def test_wait_for_a_hung_call_times_out(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,46 +176,18 @@ def test_wait_for_a_hung_call_times_out(log: Log, monkeypatch: pytest.MonkeyPatc
     assert hanging.result() == 0
 
 
-def test_next_caller_calls_after_the_first_was_killed(log: Log) -> None:
-    killed, go_on = threading.Event(), threading.Event()
-
-    def count(key: str) -> int:
-        if killed.is_set():
-            return 5
-        killed.set()
-        go_on.wait()
-        raise SystemExit
-
-    calls = SharedCalls(count, max_age=60)
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(calls, "a")
-        killed.wait()
-        second = pool.submit(calls, "a")
-        assert eventually(lambda: calls._slots["a"].users == 2)
-        go_on.set()
-
-        assert isinstance(first.exception(), SystemExit)
-        assert second.result() == 5
-
-
-def made_earlier(calls: SharedCalls[str, int], seconds: float) -> None:
-    slot = calls._slots["a"]
-    assert slot.last
-    slot.last = slot.last._replace(time=slot.last.time - seconds)
-
-
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("calls", "path"), [(probes.checks, "/health"), (metrics_endpoint.gauges, "/metrics")], ids=["readiness", "gauges"]
 )
 def test_public_endpoints_read_the_database_once_per_second(
-    client: Client, monkeypatch: pytest.MonkeyPatch, calls: SharedCalls[None, object], path: str
+    client: Client, monkeypatch: pytest.MonkeyPatch, calls: SharedCalls[object], path: str
 ) -> None:
     reads: list[object] = []
     read = calls._function
 
-    def note(key: None) -> object:
-        reads.append(read(key))
+    def note() -> object:
+        reads.append(read())
         return reads[-1]
 
     monkeypatch.setattr(calls, "_function", note)

@@ -52,7 +52,7 @@ _LOCK_WATERMARK = "SELECT through FROM fizzbuzz_watermark FOR UPDATE "
 
 # A fold need not wait for a synchronous standby: the standby gets it after the rows that it counts, if at all.
 _COMMIT_LOCALLY = "SET LOCAL synchronous_commit = local"
-# One batch of rows for both rollups. Release 0.1.0, which may serve the same database, also reads minutes_through.
+# One batch of rows for both rollups. Older releases beside this one also read minutes_through.
 _FOLD = """
     WITH batch AS (
         SELECT id, number, created_at FROM fizzbuzz_submission

@@ -41,7 +41,7 @@ class _FirstPage(NamedTuple):
     live_html: SafeString
 
 
-def _render_first_page(_: None) -> _FirstPage:
+def _render_first_page() -> _FirstPage:
     data = {
         "top": ranking.top(TOP_ROWS),
         "latest": activity.latest(LATEST_ROWS),
@@ -60,7 +60,7 @@ first_page = SharedCalls(_render_first_page, MAX_AGE_SECONDS)
 @require_http_methods(["GET", "HEAD", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
     """The first page, which is the same for everyone; a POST submits a number."""
-    return submit(request) if request.method == "POST" else first_page(None).page.response(request)
+    return submit(request) if request.method == "POST" else first_page().page.response(request)
 
 
 @never_cache
@@ -71,7 +71,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     template = "answer.html" if by_htmx else "home.html"
     form = SubmissionForm(request.POST)
     if not form.is_valid():
-        return render(request, template, {"form": form, "live": first_page(None).live_html}, status=422)
+        return render(request, template, {"form": form, "live": first_page().live_html}, status=422)
     number, key = form.cleaned_data["number"], form.cleaned_data["key"]
     if key:
         # The number is part of the key: the form with another number is another submission.
@@ -85,7 +85,7 @@ def submit(request: HttpRequest) -> HttpResponse:
         "host": request.get_host(),
     }
     try:
-        context |= {"number": reads.facts(number), "live": first_page(None).live_html}
+        context |= {"number": reads.facts(number), "live": first_page().live_html}
     except Exception:  # the number is recorded, so the response must not be an error
         log.exception("Cannot read the counts of a recorded number")
         context["number"] = NumberFacts(number, 0, None, None, None)
@@ -95,7 +95,7 @@ def submit(request: HttpRequest) -> HttpResponse:
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
     """Live data of the first page, as an HTML fragment."""
-    return first_page(None).live.response(request)
+    return first_page().live.response(request)
 
 
 @require_safe

@@ -18,7 +18,7 @@ WORKER_STARTED_AT = timezone.now()
 MAX_VERSION_AGE_SECONDS = 60  # it only changes when the database server restarts
 
 
-def _read_server_version(_: None) -> str:
+def _read_server_version() -> str:
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         return str(cursor.fetchone()[0])
@@ -39,7 +39,7 @@ def info(request: HttpRequest) -> JsonResponse:
             "revision": settings.REVISION,
             "python": platform.python_version(),
             "django": django.get_version(),
-            "database": f"PostgreSQL {server_version(None)}",
+            "database": f"PostgreSQL {server_version()}",
             "started_at": WORKER_STARTED_AT.isoformat(),
         }
     )

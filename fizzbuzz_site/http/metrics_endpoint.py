@@ -37,7 +37,7 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(metrics, CONTENT_TYPE_LATEST)
 
 
-def _read_gauges(_: None) -> list[GaugeMetricFamily]:
+def _read_gauges() -> list[GaugeMetricFamily]:
     """Return gauges read from the database. Empty while it is unavailable."""
     try:
         with connect_with_deadline(READ_TIMEOUT_SECONDS) as database, database.cursor() as cursor:
@@ -69,4 +69,4 @@ class _Gauges(Collector):
             yield GaugeMetricFamily("fizzbuzz_start_time_seconds", "Unix time at which the service started.", started)
         yield GaugeMetricFamily("fizzbuzz_workers", "Configured number of worker processes.", settings.WEB_CONCURRENCY)
         with suppress(OperationalError):  # another request has been reading for too long
-            yield from gauges(None)
+            yield from gauges()

@@ -53,14 +53,14 @@ def live() -> JsonResponse:
 def ready() -> JsonResponse:
     """Return 200 if requests should be sent to this process, else 503, with the result of each check."""
     try:
-        found = checks(None)
+        found = checks()
     except OperationalError:  # the check of another request takes too long
         found = _unreachable()
     ok = all(outcome == "ok" for outcome in found.values())
     return JsonResponse({"status": "ok" if ok else "unavailable", "checks": found}, status=200 if ok else 503)
 
 
-def _check(_: None) -> dict[str, str]:
+def _check() -> dict[str, str]:
     try:
         with connect_with_deadline(QUERY_TIMEOUT_SECONDS) as database:
             if missing := missing_migrations(database):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import DatabaseError, OperationalError, connection, connections
+from django.db import OperationalError, connection, connections
 
 from fizzbuzz.counts import folding, ranking, verify
-from fizzbuzz.models import NumberCount, Watermark
+from fizzbuzz.models import NumberCount
 from fizzbuzz_site.embedded.server import DATABASE, USER, Server
-from tests.log import INSERT, OLD_FOLD, another, append, assert_exact
+from tests.log import another, append, assert_exact
 from tests.marks import commits
 from tests.service import eventually, processes
 
@@ -107,98 +106,7 @@ def test_counts_survive_dump_and_restore_into_a_new_cluster(data_dir: Path) -> N
         assert ranking.top(2) == [(15, 203), (7, 3)]
 
 
-def test_migration_counts_a_log_during_concurrent_writes() -> None:
-    call_command("migrate", "fizzbuzz", "0001", verbosity=0)
-    append(15, 15, 7)
-
-    with another() as late, ThreadPoolExecutor(1) as pool:
-        late.execute(INSERT, [[7]])
-        append(15)
-        migration = pool.submit(migrate)
-        assert eventually(lambda: is_waiting("pg_sleep") or migration.done())
-        append(9)
-        late.commit()
-        migration.result()
-
-    through = Watermark.objects.get().through
-    assert NumberCount.objects.get(number=15).count == 3
-    assert NumberCount.objects.get(number=7).count == 2
-    assert verify.verify() == []
-    assert assert_exact() == 6
-    assert folding.fold() == 1
-    assert Watermark.objects.get().through == through + 1
-    assert verify.verify() == []
-
-
-def test_migration_counts_minutes_while_the_previous_release_folds() -> None:
-    call_command("migrate", "fizzbuzz", "0005", verbosity=0)
-    append(15, 7)
-    fold_as_before()
-    append(3)
-    call_command("migrate", "fizzbuzz", "0006", verbosity=0)
-    fold_as_before()
-    append(5)
-    call_command("migrate", verbosity=0)
-    migrated = Watermark.objects.values_list("through", "minutes_through").get()
-    fold_as_before()
-    append(15)
-
-    assert migrated[0] == migrated[1] > 0
-    assert verify.verify() == []
-    assert assert_exact() == 5
-    assert folding.fold() == 2
-    assert verify.verify() == []
-    assert assert_exact() == 5
-
-
-def test_migration_fails_if_the_new_release_has_already_folded() -> None:
-    call_command("migrate", "fizzbuzz", "0006", verbosity=0)
-    append(15, 7)
-    fold_as_before()
-    through = Watermark.objects.get().through
-
-    with another() as folder, ThreadPoolExecutor(1) as pool:
-        folder.execute(folding._FOLD, {"through": through, "minutes_through": 0, "newest": through, "max_rows": 2_000})
-        migration = pool.submit(migrate)
-        assert eventually(lambda: is_waiting("transactionid") or migration.done())
-        folder.commit()
-        with pytest.raises(DatabaseError, match="Nothing was changed: run migrate again"):
-            migration.result()
-
-    assert verify.verify() == []
-    call_command("migrate", verbosity=0)
-    assert verify.verify() == []
-    assert assert_exact() == 2
-
-
-def test_migration_of_an_empty_log_leaves_the_watermark_to_the_first_fold() -> None:
-    call_command("migrate", "fizzbuzz", "0001", verbosity=0)
-    call_command("migrate", verbosity=0)
-
-    assert Watermark.objects.count() == 0
-    assert ranking.top(3) == []
-
-
 def test_planner_settings_are_stored_in_the_database() -> None:
     with another() as database:
         assert database.execute("SHOW max_parallel_workers_per_gather").fetchone() == ("0",)
         assert database.execute("SHOW jit").fetchone() == ("off",)
-
-
-def fold_as_before() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(OLD_FOLD)
-
-
-def migrate() -> None:
-    try:
-        call_command("migrate", verbosity=0)
-    finally:
-        connection.close()
-
-
-def is_waiting(event: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE lower(wait_event) = %s", [event.replace("_", "")])
-        (count,) = cursor.fetchone()
-    return bool(count)

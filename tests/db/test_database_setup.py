@@ -4,17 +4,16 @@ import logging
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib import import_module
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.test import Client
 
 from fizzbuzz import database_setup
 from fizzbuzz.counts import folding, ranking, verify
-from fizzbuzz.models import Submission, Watermark
+from fizzbuzz.models import Submission
 from tests.fresh import a_second_later
 from tests.log import INSERT, another, append, assert_exact
 from tests.service import ROOT, eventually
@@ -149,28 +148,12 @@ def test_sequence_out_of_order_raises_command_error(client: Client, option: str)
     assert ready(client) == (503, "out of order: run migrate")
 
 
-def test_migration_error_names_the_blocking_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    rollups = import_module("fizzbuzz.migrations.0002_rollup").Migration.operations[2]
-    monkeypatch.setattr(rollups, "sql", rollups.sql.replace("interval '60 s'", "interval '0.1 s'"))
-    call_command("migrate", "fizzbuzz", "0001", verbosity=0)
-    append(15)
-
-    with another() as idle:
-        idle.execute(INSERT, [[7]])
-        with pytest.raises(DatabaseError, match=rf"End it \(pid {idle.info.backend_pid}\), and run migrate again"):
-            migrate()
-
-    migrate()
-    assert Watermark.objects.count() == 1
-    assert verify.verify() == []
-
-
 def test_migrations_import_no_other_module() -> None:
     """Migrations import no live code, and live code imports no migration."""
     migrations = sorted((ROOT / "fizzbuzz/migrations").glob("0*.py"))
     code = [path for path in (ROOT / "fizzbuzz").rglob("*.py") if path not in migrations]
 
-    assert len(migrations) >= 7
+    assert migrations
     importing = re.compile(r"^\s*(from|import) fizzbuzz", re.MULTILINE)
     assert [path.name for path in migrations if importing.search(path.read_text())] == []
     assert [path.name for path in code if "migrations.0" in path.read_text()] == []
