@@ -59,6 +59,9 @@ class Pool(ConnectionPool[DeadlineConnection]):
         else:
             super().putconn(conn)
 
+    def __del__(self) -> None:
+        """Do not wait for the pool's threads at the exit of the process, when gevent can't."""
+
     def _close_answered(self) -> None:
         for each in list(self._waiting_for_response):
             if not each.is_waiting:
