@@ -4,10 +4,13 @@
 import os
 import sys
 
+import psycopg
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import DatabaseError
 
+from fizzbuzz.db.faults import foreseeable
 from fizzbuzz_site.embedded.server import EmbeddedError
 
 
@@ -22,6 +25,10 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except EmbeddedError as error:
         sys.exit(f"error: {error}")
+    except (DatabaseError, psycopg.Error) as error:
+        if not (message := foreseeable(error)):
+            raise
+        sys.exit(f"error: The database failed: {message}")
 
 
 def _open_standard_streams() -> None:

@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.utils.functional import cached_property
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from fizzbuzz import exporting, rules
 from fizzbuzz.models import Submission, SubmissionQuerySet
@@ -104,7 +104,7 @@ class SubmissionAdmin(admin.ModelAdmin):
             return redirect("admin:index")
 
     def get_urls(self) -> list[URLPattern]:
-        download = self.admin_site.admin_view(require_GET(self.download))
+        download = self.admin_site.admin_view(require_safe(self.download))
         return [path("download/", download, name="fizzbuzz_submission_download"), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:

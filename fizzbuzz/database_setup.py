@@ -1,4 +1,4 @@
-"""Database settings applied after every migrate, and the check of the log's id sequence (also for readiness)."""
+"""Checks of the database at `migrate`, and repair of the log's id sequence, whose check is also for readiness."""
 
 from __future__ import annotations
 
@@ -11,34 +11,30 @@ from django.core.management import CommandError
 from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz.db.locks import LockTimeout, lock_timeout
+from fizzbuzz.db.faults import LockTimeout, lock_timeout
 
 SEQUENCE = "fizzbuzz_submission_id_seq"
 LOCK_TIMEOUT_SECONDS = 5.0
 
-# The planner overestimates the tail as a third of the log, and would use parallel workers and JIT for a few rows.
-# Stored on the role, because a connection pooler may ignore startup parameters.
-_SET_PLANNER = """
-    DO $$
-    DECLARE
-        role text := format('ALTER ROLE CURRENT_USER IN DATABASE %I ', current_database());
-    BEGIN
-        EXECUTE role || 'SET max_parallel_workers_per_gather = 0';
-        EXECUTE role || 'SET jit = off';
-    EXCEPTION WHEN insufficient_privilege THEN
-        RAISE WARNING 'could not change the planner settings of this role: %', SQLERRM;
-    END $$
-"""
-
+# Bounded: max(id) would read all rows of a bulk load that is not committed yet.
 _SEQUENCE = f"""
     SELECT
-        CASE WHEN is_called THEN last_value + seqincrement ELSE last_value END,
-        GREATEST(
-            (SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission),
-            (SELECT COALESCE(max(through), 0) FROM fizzbuzz_watermark)
-        ),
-        seqcache = 1 AND seqincrement > 0 AND NOT seqcycle
-    FROM {SEQUENCE}, pg_sequence WHERE seqrelid = '{SEQUENCE}'::regclass
+        next_id,
+        EXISTS (SELECT FROM fizzbuzz_submission WHERE id >= next_id)
+        OR EXISTS (SELECT FROM fizzbuzz_watermark WHERE through >= next_id),
+        in_order
+    FROM (
+        SELECT
+            CASE WHEN is_called THEN last_value + seqincrement ELSE last_value END AS next_id,
+            seqcache = 1 AND seqincrement > 0 AND NOT seqcycle AS in_order
+        FROM {SEQUENCE}, pg_sequence WHERE seqrelid = '{SEQUENCE}'::regclass
+    ) AS sequence
+"""  # noqa: S608 - a constant
+_RAISE = f"""
+    SELECT setval('{SEQUENCE}', GREATEST(
+        (SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission),
+        (SELECT COALESCE(max(through), 0) FROM fizzbuzz_watermark)
+    ))
 """  # noqa: S608 - a constant
 
 log = logging.getLogger(__name__)
@@ -46,12 +42,8 @@ log = logging.getLogger(__name__)
 
 class _Sequence(NamedTuple):
     next_id: int
-    highest_id: int  # the maximum of the log's ids and of the watermark
+    behind: bool  # the log or the watermark has its next id, or a higher one
     in_order: bool  # without a cache, each nextval() returns a higher id than all calls before
-
-    @property
-    def behind(self) -> bool:
-        return self.next_id <= self.highest_id
 
 
 def before_migrate(**more: Any) -> None:
@@ -64,13 +56,8 @@ def before_migrate(**more: Any) -> None:
 
 
 def after_migrate(using: str, **more: Any) -> None:
-    """Apply the role settings and repair the sequence. Raise CommandError if that fails.
-
-    This runs after every migrate and not as a migration, because pg_dump does not include ALTER ROLE ... SET, and a
-    partial restore may leave the sequence behind the log.
-    """
+    """Raise the sequence if it is behind, as after a partial restore. Raise CommandError if that fails."""
     with connections[using].cursor() as cursor:
-        cursor.execute(_SET_PLANNER)
         cursor.execute("SELECT to_regclass('fizzbuzz_watermark') IS NULL")
         if cursor.fetchone()[0]:  # migrated back to before the table existed
             return
@@ -93,7 +80,6 @@ def sequence_status(database: psycopg.Connection[tuple[Any, ...]]) -> str:
 
 
 def _raise_sequence(using: str) -> None:
-    """Raise the sequence above the log and the watermark; a partial restore leaves it behind."""
     try:
         with (
             transaction.atomic(using),
@@ -103,8 +89,10 @@ def _raise_sequence(using: str) -> None:
             # Block inserts until this commits, or setval could move the sequence back.
             cursor.execute("LOCK TABLE fizzbuzz_submission IN SHARE ROW EXCLUSIVE MODE")
             sequence = _read(cursor)
-            if sequence.behind:
-                cursor.execute(f"SELECT setval('{SEQUENCE}', %s)", [sequence.highest_id])
+            if not sequence.behind:
+                return
+            cursor.execute(_RAISE)
+            (highest_id,) = cursor.fetchone()
     except LockTimeout as error:
         raise CommandError(
             f"The sequence {SEQUENCE} is behind the log, and could not be raised within {LOCK_TIMEOUT_SECONDS:g} s: "
@@ -116,7 +104,7 @@ def _raise_sequence(using: str) -> None:
         "in between may not be counted: run top_numbers --verify, and --rebuild if counts differ.",
         SEQUENCE,
         sequence.next_id,
-        sequence.highest_id,
+        highest_id,
     )
 
 

@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import get_resolver
 
 from fizzbuzz.counts import fold_scheduler, ranking
+from fizzbuzz.db import outage
 from fizzbuzz.submissions import record
 from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER
 from tests import template
@@ -66,6 +67,7 @@ def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     a_second_later()
+    outage.outage._failing.clear()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from fizzbuzz.counts import minutes
-from fizzbuzz.db.locks import LockTimeout, lock_timeout
+from fizzbuzz.db.faults import LockTimeout, lock_timeout
 
 SETTLE_TIMEOUT_SECONDS = 0.03  # maximum wait for concurrent writers
 FOLD_LOCK_TIMEOUT_SECONDS = 0.03  # maximum wait for each lock

@@ -11,12 +11,14 @@ from django_prometheus.db.backends.postgresql import base
 from fizzbuzz.db import pool
 from fizzbuzz.db.deadline import DeadlineConnection
 
-# What the code relies on, whatever is set for the role, the database or the server.
-_SESSION = {
+# What the code relies on, whatever is set for the role, the database or the server. PgBouncer accepts none of these
+# from a client: it sets them itself (deploy/pgbouncer/pgbouncer.ini).
+SESSION = {
     "default_transaction_isolation": r"read\ committed",
     "statement_timeout": "0",  # of commands; DeadlineConnection sets another
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
     "client_min_messages": "warning",  # for DeadlineConnection
     "standard_conforming_strings": "on",
     # The planner overestimates the tail as a third of the log, and would use parallel workers and JIT for a few rows.
@@ -40,7 +42,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         if server := settings.EMBEDDED:
             params["host"] = server.host if settings.IN_WEB_WORKER else server.acquire()
         if not settings.TRANSACTION_POOLING:
-            ours = [f"-c {name}={value}" for name, value in _SESSION.items()]
+            ours = [f"-c {name}={value}" for name, value in SESSION.items()]
             params["options"] = " ".join([params.get("options", ""), *ours])
         return params
 

@@ -1,11 +1,19 @@
-"""Classify database errors: those that pass by themselves, and faults of the service or of its settings."""
+"""Database errors: those that pass by themselves, and faults of the service or of its settings. Waits for locks."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 import psycopg
 from django.db import InterfaceError, OperationalError
+from django.db.backends.utils import CursorWrapper
+
+
+class LockTimeout(Exception):
+    """A lock could not be acquired in time."""
 
 
 class Fault(Enum):
@@ -19,6 +27,7 @@ class Fault(Enum):
 
 # By the beginning of the SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_SQLSTATE = {
+    "08P01": Fault.UNAVAILABLE,  # PgBouncer's own errors
     "57P": Fault.UNAVAILABLE,  # shutdown, starting up
     "53300": Fault.UNAVAILABLE,  # too many connections
     "25006": Fault.UNAVAILABLE,  # read-only, such as a standby after a failover
@@ -28,6 +37,8 @@ _BY_SQLSTATE = {
     "53": Fault.EXHAUSTED,  # disk full, out of memory
     "58030": Fault.EXHAUSTED,  # I/O error
 }
+
+_RIGHTS_AND_TABLES = {"42501", "42P01", "3F000"}  # rights are missing, or a table or schema
 
 
 def fault_of(exception: BaseException | None) -> Fault:
@@ -49,5 +60,25 @@ def is_worker_unreachable(exception: BaseException) -> bool:
     cause = exception if isinstance(exception, psycopg.Error) else exception.__cause__
     if not isinstance(cause, psycopg.Error):
         return False
-    # Citus gives the second one no SQLSTATE of its own.
-    return (cause.sqlstate or "").startswith("08") or "connection marked as essential" in str(cause)
+    # Citus' messages are not translated. It gives the second one no SQLSTATE of its own; a pooler's errors are 08P01.
+    lost = (cause.sqlstate or "").startswith("08") and re.search("remote node|while executing command on", str(cause))
+    return bool(lost) or "connection marked as essential" in str(cause)
+
+
+def foreseeable(exception: BaseException) -> str | None:
+    """Return the message of a database error that an operator can cause and repair. None for faults of the code."""
+    cause = exception if isinstance(exception, psycopg.Error) else exception.__cause__
+    ours = fault_of(exception) is Fault.OURS and getattr(cause, "sqlstate", None) not in _RIGHTS_AND_TABLES
+    return None if ours else " ".join(str(exception).split())
+
+
+@contextmanager
+def lock_timeout(cursor: CursorWrapper, seconds: float) -> Iterator[None]:
+    """Wait at most so long for each lock, until the transaction ends. Raise LockTimeout."""
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds * 1000:.0f}ms"])
+    try:
+        yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            raise LockTimeout from error
+        raise

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connections
 
 from fizzbuzz.db import pool
+from fizzbuzz.db.outage import outage
 
 
 def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -20,11 +21,12 @@ def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[
     if not settings.IN_WEB_WORKER:
         with wrapper.cursor() as cursor:
             cursor.execute(statement, parameters)
-            found: list[tuple[Any, ...]] = cursor.fetchall()
-            return found
+            return cursor.fetchall()  # type: ignore[no-any-return]  # Django has no types for cursors
     with wrapper.wrap_database_errors:
         taken = pool.reads().getconn()
         try:
-            return taken.prepared.execute(statement, parameters).fetchall()
+            found = taken.prepared.execute(statement, parameters).fetchall()
         finally:
             pool.reads().putconn(taken)
+    outage.end("reads")
+    return found

@@ -9,7 +9,7 @@ from django.db import connection
 
 from fizzbuzz import metrics
 from fizzbuzz.counts import folding
-from fizzbuzz.db.locks import LockTimeout, lock_timeout
+from fizzbuzz.db.faults import LockTimeout, lock_timeout
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz.submissions import record
 from fizzbuzz.submissions.outcomes import Rejected, write_transaction

@@ -16,11 +16,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.request import split_domain_port
 from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.template.loader import render_to_string
+from django.urls import is_valid_path
 
 from fizzbuzz.api.problems import problem_response
 from fizzbuzz.bulkhead import RETRY_AFTER_SECONDS, Busy
 from fizzbuzz.counts.ranking import CatchingUp
 from fizzbuzz.db.faults import Fault, fault_of
+from fizzbuzz.db.outage import Kind, outage
 from fizzbuzz.pages.same_origin import CrossOrigin
 from fizzbuzz.request_id import request_id
 from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReused
@@ -49,6 +51,8 @@ log = logging.getLogger(__name__)
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Return the response to an exception that the client caused."""
+    if isinstance(exception, DisallowedHost) and not is_valid_path(request.path_info):
+        return not_found(request, exception)  # as a balancer's probe by IP address expects
     # Django does not document this function; a name is valid or not by the same rule as in get_host.
     if isinstance(exception, DisallowedHost) and not split_domain_port(request.META.get("HTTP_HOST", ""))[0]:
         return _error(request, 400, INVALID_HOST)
@@ -129,7 +133,11 @@ def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse 
     fault = fault_of(exception)
     if fault is Fault.OURS and not isinstance(exception, NotRecorded | OutcomeUnknown):
         return None  # Django logs it and returns 500
-    log.error("Database error (%s): %s", fault.name.lower(), exception, exc_info=fault is not Fault.UNAVAILABLE)
+    if fault is Fault.OURS:
+        log.error("Database error: %s", exception, exc_info=exception)
+    else:
+        kind: Kind = "writes" if isinstance(exception, NotRecorded | OutcomeUnknown) else "reads"
+        outage.begin(kind, exception, traceback=fault is not Fault.UNAVAILABLE)
     if isinstance(exception, OutcomeUnknown):
         return _error(request, 503, "The database gave no confirmation.", RETRY)
     if not isinstance(exception, NotRecorded):

@@ -13,15 +13,17 @@ from django.urls import resolve
 
 from fizzbuzz import database_setup
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
+from fizzbuzz.db.outage import outage
 from fizzbuzz.shared_calls import SharedCalls
 
 QUERY_TIMEOUT_SECONDS = 0.8  # with libpq's two seconds to connect, a probe gets its response within three
 MAX_CHECK_AGE_SECONDS = 1
 METRICS_PATH = "/metrics"  # its view checks METRICS_TOKEN
+METHODS = ["GET", "HEAD", "OPTIONS"]
 
 
 class ProbesMiddleware:
-    """Middleware that handles the probes and /metrics before any other middleware does.
+    """Middleware that handles the probes and /metrics before any other middleware but the request log's does.
 
     They accept any Host and plain http, because Prometheus and orchestrators address an instance by its IP address.
     They are not counted in the request metrics.
@@ -38,9 +40,9 @@ class ProbesMiddleware:
         probe = PROBES.get(request.path_info)
         if probe is None:
             return self.get_response(request)
-        if request.method not in {"GET", "HEAD"}:
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        answer = probe()
+        if request.method not in METHODS:
+            return HttpResponseNotAllowed(METHODS)
+        answer = HttpResponse(headers={"Allow": ", ".join(METHODS)}) if request.method == "OPTIONS" else probe()
         answer["Cache-Control"] = "no-store"
         return answer
 
@@ -55,28 +57,32 @@ def ready() -> JsonResponse:
     try:
         found = checks()
     except OperationalError:  # the check of another request takes too long
-        found = _unreachable()
-    ok = all(outcome == "ok" for outcome in found.values())
+        found = _failed("unreachable")
+    ok = {*found.values()} <= {"ok", "read-only"}
     return JsonResponse({"status": "ok" if ok else "unavailable", "checks": found}, status=200 if ok else 503)
 
 
 def _check() -> dict[str, str]:
     try:
         with connect_with_deadline(QUERY_TIMEOUT_SECONDS) as database:
+            (read_only,) = database.execute("SHOW transaction_read_only").fetchone() or ("off",)
+            status = "read-only" if read_only == "on" else "ok"  # reads work
             if missing := missing_migrations(database):
-                return _unreachable() | {"database": "ok", "migrations": f"{missing} not applied"}
+                return _failed(status) | {"migrations": f"{missing} not applied"}
             sequence = database_setup.sequence_status(database)
-    except psycopg.Error:
-        return _unreachable()
-    return {"database": "ok", "migrations": "ok", "sequence": sequence}
+    except psycopg.Error as error:
+        outage.begin("reads", error)
+        return _failed(error.diag.message_primary or "unreachable")
+    outage.end("reads")
+    return {"database": status, "migrations": "ok", "sequence": sequence}
 
 
 # Anyone can call the probes, so a process opens one connection at a time, and at most one per second.
 checks = SharedCalls(_check, MAX_CHECK_AGE_SECONDS)
 
 
-def _unreachable() -> dict[str, str]:
-    return {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"}
+def _failed(database: str) -> dict[str, str]:
+    return {"database": database, "migrations": "unknown", "sequence": "unknown"}
 
 
 def missing_migrations(database: DeadlineConnection) -> int:

@@ -6,6 +6,7 @@ gunicorn's master imports this module too, so nothing here may import Django or 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from datetime import UTC, datetime
@@ -43,15 +44,22 @@ def configuration(level: str, *, readable: bool) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
+        "filters": {"traceback": {"()": _WithTraceback}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": stderr}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "django": {"handlers": [], "propagate": True},
-            # Its warnings about 4xx responses repeat the request's line.
-            "django.request": {"level": "ERROR"},
+            # Without a traceback, its lines repeat the request's.
+            "django.request": {"level": "ERROR", "filters": ["traceback"]},
+            "psycopg": {"level": "ERROR"},  # its pools warn of each attempt to connect
             "gunicorn.error": {"handlers": ["stderr"], "propagate": False},
         },
     }
+
+
+class _WithTraceback(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is not None
 
 
 def _from_logging(logger: Any, level: str, event: EventDict) -> EventDict:

@@ -17,7 +17,7 @@ from django.db import OperationalError, connection, connections
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.models import NumberCount
 from fizzbuzz_site.embedded.server import DATABASE, USER, Server
-from tests.log import another, append, assert_exact
+from tests.log import append, assert_exact
 from tests.marks import commits
 from tests.service import eventually, processes
 
@@ -104,9 +104,3 @@ def test_counts_survive_dump_and_restore_into_a_new_cluster(data_dir: Path) -> N
         assert folding.fold() == 5
         assert verify.verify() == []
         assert ranking.top(2) == [(15, 203), (7, 3)]
-
-
-def test_planner_settings_are_stored_in_the_database() -> None:
-    with another() as database:
-        assert database.execute("SHOW max_parallel_workers_per_gather").fetchone() == ("0",)
-        assert database.execute("SHOW jit").fetchone() == ("off",)

@@ -105,7 +105,7 @@ def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: 
     assert problem["type"] == f"/docs/problems#{'not-recorded' if status == 503 else 'internal-error'}"
     assert response.get("Retry-After") == ("5" if status == 503 else None)
     assert not Submission.objects.exists()
-    (logged,) = [each for each in caplog.records if each.name == "fizzbuzz_site.http.errors"]
+    (logged,) = [each for each in caplog.records if each.name in {"fizzbuzz_site.http.errors", "fizzbuzz.db.outage"}]
     assert bool(logged.exc_info) == (Fault.UNAVAILABLE.value not in detail)
 
 

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from tests.clients import submitting
+from tests.db.test_session import PROVIDERS_SETTINGS
 from tests.proxy import free_port
 from tests.replication import DATABASE, USER, Node, single
 from tests.service import ROOT, SECRET_KEY, eventually, manage, serving
@@ -37,13 +38,13 @@ def pooling(node: Node) -> Iterator[str]:
     (folder / "users").write_text(f'"{USER}" ""\n')
     shipped = (ROOT / "deploy/pgbouncer/pgbouncer.ini").read_text()
     ours = {
-        "fizzbuzz": f"host=127.0.0.1 port={node.port}",
         "listen_addr": "127.0.0.1",
         "listen_port": str(port),
         "auth_type": "trust",
         "auth_file": str(folder / "users"),
         "default_pool_size": str(SERVER_CONNECTIONS),
     }
+    shipped = shipped.replace("host=db port=5432", f"host=127.0.0.1 port={node.port}")
     for name, value in ours.items():
         shipped, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", shipped, flags=re.MULTILINE)
         assert count == 1, name
@@ -80,7 +81,10 @@ def test_service_works_through_pgbouncer(data_dir: Path) -> None:
         pooled = {"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, "TRANSACTION_POOLING": "1", "METRICS_PUBLIC": "1"}
         rejected = manage("migrate", **pooled).communicate()
         assert manage("migrate", "--verbosity", "0", **direct).communicate() == ("", "")
-        with serving(**pooled) as service, node.connect() as database:
+        database = node.connect()
+        for name, value in PROVIDERS_SETTINGS.items():
+            database.execute(f"ALTER ROLE {USER} SET {name} = '{value}'")
+        with serving(**pooled) as service, database:
             with submitting(lambda: service.address, "pooled", CLIENTS) as ledger:
                 assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
             assert {*ledger.outcomes} <= {"201", "303", "page 200"}  # no request failed

@@ -4,13 +4,17 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from fizzbuzz_site.embedded.server import Server
 from fizzbuzz_site.http import probes
+from tests.fresh import a_second_later
+from tests.marks import commits
 from tests.service import Service, eventually, processes, serving
 
 READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
@@ -103,3 +107,45 @@ def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.M
         503,
         {"status": "unavailable", "checks": {"database": "ok", "migrations": "1 not applied", "sequence": "unknown"}},
     )
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 404), ("/api/healthz", 404), ("/", 400)])
+def test_unknown_path_by_ip_address_is_404(client: Client, path: str, status: int) -> None:
+    assert client.get(path, headers={"host": "10.0.0.7:8080"}).status_code == status
+
+
+@pytest.mark.django_db
+def test_readiness_names_a_read_only_database_and_stays_200(client: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT format('ALTER DATABASE %I SET default_transaction_read_only = ', current_database())")
+        (alter,) = cursor.fetchone()
+    with closing(connection.copy()) as other, other.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = off")
+        cursor.execute(alter + "on")
+        response = client.get("/health")
+        cursor.execute(alter + "off")
+
+    assert (response.status_code, response.json()) == (
+        200,
+        {**READY, "checks": {**READY["checks"], "database": "read-only"}},
+    )
+
+
+@commits
+def test_readiness_names_missing_rights_and_logs_them_once(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("REVOKE SELECT ON fizzbuzz_watermark FROM CURRENT_USER")
+    responses = []
+    for _ in range(2):
+        a_second_later()
+        responses.append(client.get("/health"))
+    with connection.cursor() as cursor:
+        cursor.execute("GRANT SELECT ON fizzbuzz_watermark TO CURRENT_USER")
+    a_second_later()
+    recovered = client.get("/health")
+
+    denied = "permission denied for table fizzbuzz_watermark"
+    assert [(each.status_code, each.json()["checks"]["database"]) for each in responses] == [(503, denied)] * 2
+    assert recovered.json() == READY
+    logged = [each.getMessage() for each in caplog.records if each.name == "fizzbuzz.db.outage"]
+    assert logged == [f"The database fails: {denied}", "The database works again, after 0 s"]

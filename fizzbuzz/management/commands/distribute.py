@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz.db.locks import LockTimeout, lock_timeout
+from fizzbuzz.db.faults import LockTimeout, lock_timeout
 
 LOG = "fizzbuzz_submission"
 DEFAULT_SHARDS = 8  # a batch insert costs one statement per shard; see docs/scaling.md

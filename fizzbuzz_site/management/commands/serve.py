@@ -16,8 +16,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connection
+from django.db import connection
 
+from fizzbuzz import database_setup
 from fizzbuzz_site.http import probes
 
 OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("fizzbuzz", "fizzbuzz_site"))
@@ -40,16 +41,13 @@ class Command(BaseCommand):
     def handle(self, *, migrate: bool, **options: Any) -> None:
         self._load_application()
         listener = self._listen()
-        try:
-            if migrate or settings.EMBEDDED:
-                self._migrate()
-            else:
-                connection.ensure_connection()
-                if missing := probes.missing_migrations(connection.connection):
-                    self._warn(f"{missing} migrations are not applied: run manage.py migrate")
-            self._warn_of_lost_durability()
-        except OperationalError as error:
-            raise CommandError(f"The database can't be reached: {error}".strip()) from error
+        if migrate or settings.EMBEDDED:
+            self._migrate()
+        else:
+            connection.ensure_connection()
+            if missing := probes.missing_migrations(connection.connection):
+                self._warn(f"{missing} migrations are not applied: run manage.py migrate")
+        self._warn_of_lost_durability()
         self._become_gunicorn(listener)
 
     def _load_application(self) -> None:
@@ -83,6 +81,7 @@ class Command(BaseCommand):
             ) from error
 
     def _migrate(self) -> None:
+        database_setup.before_migrate()  # before the lock, which PgBouncer would keep
         with connection.cursor() as cursor:  # the lock is for instances that start concurrently
             # Poll: a session that waits in the server holds a snapshot, which would block CREATE INDEX CONCURRENTLY.
             try_lock = "SELECT pg_try_advisory_lock(%s)"
