@@ -36,19 +36,27 @@ class IsoTime(models.Func):
     output_field = models.TextField()
 
 
-class NumberWithCount(NamedTuple):
-    """A number and how often it was submitted."""
+class WithKind:
+    """Kind and result of a row that has a number."""
 
     number: int
-    count: int  # type: ignore[assignment]  # hides tuple.count, which has no use here
+
+    @property
+    def kind(self) -> rules.Kind:
+        return rules.classify(self.number)
 
     @property
     def result(self) -> str:
         return rules.result(self.number)
 
-    @property
-    def kind(self) -> rules.Kind:
-        return rules.classify(self.number)
+
+class _NumberAndCount(NamedTuple):
+    number: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which has no use here
+
+
+class NumberWithCount(_NumberAndCount, WithKind):
+    """A number and how often it was submitted."""
 
 
 class LogRow(NamedTuple):
@@ -109,7 +117,7 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         return [NumberWithCount(*row) for row in self.counted()[:limit]]
 
 
-class Submission(models.Model):
+class Submission(WithKind, models.Model):
     """A submitted number. The log is append-only: rows are never updated or deleted."""
 
     id = models.BigAutoField(primary_key=True)
@@ -128,14 +136,6 @@ class Submission(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number} is {self.result}"
-
-    @property
-    def kind(self) -> rules.Kind:
-        return rules.classify(self.number)
-
-    @property
-    def result(self) -> str:
-        return rules.result(self.number)
 
     @property
     def created_at_text(self) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from fizzbuzz import rules
 from fizzbuzz.counts.ranking import MAX_RANK, require_short_tail
 from fizzbuzz.db import reader
+from fizzbuzz.models import WithKind
 
 # One statement, so one snapshot. The rank is 1 + the number of numbers that rank higher: by their rolled-up count alone
 # (`rolled_up`), or only with their rows in the tail (`risen`). The former are read from the index; the latter are not
@@ -54,20 +54,16 @@ _FACTS = """
 """
 
 
-class NumberFacts(NamedTuple):
+class _Facts(NamedTuple):
     number: int
     count: int  # type: ignore[assignment]  # hides tuple.count, which has no use here
     rank: int | None  # 1 to MAX_RANK; None for less common numbers
     first: datetime | None  # None if it was never submitted, or its rows were deleted by SQL
     last: datetime | None
 
-    @property
-    def result(self) -> str:
-        return rules.result(self.number)
 
-    @property
-    def kind(self) -> rules.Kind:
-        return rules.classify(self.number)
+class NumberFacts(_Facts, WithKind):
+    """Facts about one number, submitted or not."""
 
 
 def facts_of(number: int) -> NumberFacts:
