@@ -6,6 +6,12 @@ VENV = $(VENV_DIR)/bin/python
 
 .DEFAULT_GOAL := help
 
+# Make an environment again that was interrupted, for bin/activate is its last file, or whose Python is gone.
+$(shell test -x $(VENV) && test -e $(VENV_DIR)/bin/activate || rm -rf $(VENV_DIR))
+# Someone's settings for pip would install into other folders, which the environment's Python does not see.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
+
 $(VENV_DIR):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed; name yours with make PYTHON=…"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: Python's venv module is missing; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
@@ -65,12 +71,12 @@ lock: $(VENV_DIR)/dev ## pin the requirements; UPGRADE=--upgrade takes the newes
 	$(COMPILE) --extra embedded --output-file requirements-embedded.txt
 	$(COMPILE) --extra embedded --extra dev --output-file requirements-dev.txt
 
-.venv-bench: benchmarks/requirements.txt | $(VENV_DIR)
-	$(PYTHON) -m venv $@
-	$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt
+.venv-bench/made: benchmarks/requirements.txt | $(VENV_DIR)
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt
 	@touch $@
 
-bench: staticfiles/staticfiles.json .venv-bench ## compare the speed with peers; BENCH=--quick for a short run
+bench: staticfiles/staticfiles.json .venv-bench/made ## compare the speed with peers; BENCH=--quick for a short run
 	$(VENV) -m benchmarks $(BENCH)
 
 screenshots: $(VENV_DIR)/dev ## update the README's screenshots, with Debian's chromium

@@ -38,7 +38,7 @@ def _require_tools() -> None:
     if not shutil.which("wrk"):
         sys.exit("error: wrk, the load generator, is not installed; on Debian or Ubuntu: apt install wrk")
     if not Path(PEERS_PYTHON).exists():
-        sys.exit(f"error: the peers are not installed: {PEERS_PYTHON} does not exist; run make .venv-bench")
+        sys.exit(f"error: the peers are not installed: {PEERS_PYTHON} does not exist; run make .venv-bench/made")
 
 
 def _measure(part: str, plan: Plan) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 import yaml
 
+from fizzbuzz_site import environment
 from fizzbuzz_site.embedded.server import SUPERUSER, Server
 from tests.service import ROOT, SECRET_KEY, Service, url_of
 from tests.test_configuration import declared
@@ -89,6 +91,23 @@ def test_secrets_are_created_by_the_script_or_the_operator(tmp_path: Path) -> No
     assert re.fullmatch(r"[A-Za-z0-9_-]{64}", made["database_password"])
     assert made["database_url"] == f"postgresql://fizzbuzz:{made['database_password']}@db/fizzbuzz"
     assert len({made[name] for name in ("secret_key", "database_password", "postgres_password", "metrics_token")}) == 4
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_password_of_ones_own_is_encoded(tmp_path: Path, ending: bytes) -> None:
+    password = """ p/a#s%s"w\\o@r:d?'$(x) é"""
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "secrets").mkdir()
+    own = tmp_path / "secrets/database_password"
+    own.write_bytes(b"\xef\xbb\xbf" + password.encode() + ending)
+
+    subprocess.run(["sh", shutil.copy(ROOT / "deploy/make-secrets.sh", tmp_path / "deploy")], check=True)
+
+    assert own.read_text() == password
+    for name in ("database_url", "pgbouncer_url", "citus_url"):
+        assert environment.database((tmp_path / "secrets" / name).read_text())["PASSWORD"] == password
+    doubled = password.replace('"', '""')
+    assert (tmp_path / "secrets/pgbouncer_users").read_text() == f'"fizzbuzz" "{doubled}"\n'
 
 
 def test_mounted_files_exist_and_variables_are_settings() -> None:

@@ -46,7 +46,10 @@ def tcp_socket() -> tuple[int, int]:
 
 
 def terminal() -> tuple[int, int]:
-    reader, writer = pty.openpty()
+    try:
+        reader, writer = pty.openpty()
+    except OSError as error:
+        pytest.skip(f"needs a pseudo-terminal: {error}")
     tty.setraw(writer)
     return reader, writer
 
