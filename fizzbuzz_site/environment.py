@@ -28,20 +28,37 @@ MIN_SECRET_KEY_CHARS = 32
 HOST_NAME = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
+EXPECTED = {
+    "DATABASE_URL": "postgresql://user:password@host:5432/name, with each of @ / % : and blank in a name or password "
+    "percent-encoded, such as @ as %40, and no other parameters than libpq's",
+    "SECRET_KEY": f"a random text of at least {MIN_SECRET_KEY_CHARS} characters, such as the output of: "
+    "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'",
+    "ALLOWED_HOSTS": "host names or IP addresses separated by commas, without scheme, port and quotes, such as "
+    "example.org, or .example.org for all of its subdomains too, or * for all names",
+    "TRUSTED_PROXIES": "IP addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8",
+    "RATE_LIMIT": "a number of requests and a period of at most a year, such as 600/minute or 50/10 seconds",
+    "REDIS_URL": "redis://:password@host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, with each of @ / ? # "
+    "in a password percent-encoded, such as @ as %40",
+    "CORS_ORIGINS": "origins separated by commas, such as https://example.org,http://localhost:3000, or only * for all",
+    "METRICS_TOKEN": "a token of printable ASCII characters",
+    "LOG_LEVEL": "one of info, warning, error",
+    "FEEDBACK_URL": "a URL such as https://example.org/issues or mailto:team@example.org",
+}
 declared: dict[str, Any] = {}  # the default of each setting
 
 
 def read(name: str, default: Any, parse: Callable[[str], T], expected: str = "") -> T:
-    """Return the parsed value of a setting, or the default if it is unset or empty.
-
-    `parse` raises ValueError if the value is invalid; `expected` says what to write instead.
-    """
+    """Return the parsed value of a setting, or the default if it is unset or empty. `parse` may raise ValueError."""
     declared[name] = default
     value = _value(name)
     try:
         return parse(value) if value else default
     except ValueError:
-        raise ImproperlyConfigured(f"{name} is invalid: write {expected}.") from None
+        raise error(name, "is invalid", expected) from None
+
+
+def error(name: str, problem: str, expected: str = "") -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{name} {problem}: write {expected or EXPECTED[name]}.")
 
 
 def text(name: str, default: str = "") -> str:

@@ -34,60 +34,16 @@ DEBUG = environment.boolean("DEBUG")
 METRICS_PUBLIC = environment.boolean("METRICS_PUBLIC")
 DATA_DIR = Path(environment.text("DATA_DIR") or BASE_DIR / "var").absolute()
 REVISION = environment.text("REVISION", "unknown")
-# Not a setting of Django, whose debug page would show it.
-database = environment.read(
-    "DATABASE_URL",
-    {},
-    environment.database,
-    "postgresql://user:password@host:5432/name, with each of @ / % : and blank in a name or password percent-encoded, "
-    "such as @ as %40, and no other parameters than libpq's",
-)
-SECRET_KEY = environment.read(
-    "SECRET_KEY",
-    "",
-    environment.secret_key,
-    f"a random text of at least {environment.MIN_SECRET_KEY_CHARS} characters, such as the output of: "
-    "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'",
-)
-ALLOWED_HOSTS = environment.read(
-    "ALLOWED_HOSTS",
-    [],
-    environment.allowed_hosts,
-    "host names or IP addresses separated by commas, without scheme, port and quotes, such as example.org, or "
-    ".example.org for all of its subdomains too, or * for all names",
-)
-TRUSTED_PROXIES = environment.read(
-    "TRUSTED_PROXIES",
-    [],
-    environment.networks,
-    "IP addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8",
-)
-RATE_LIMIT = environment.read(
-    "RATE_LIMIT",
-    None,
-    environment.rate,
-    "a number of requests and a period of at most a year, such as 600/minute, 1000/hour or 50/10 seconds",
-)
-REDIS_URL = environment.read(
-    "REDIS_URL",
-    "",
-    environment.redis_url,
-    "redis://:password@host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, with each of @ / ? # in a password "
-    "percent-encoded, such as @ as %40",
-)
-CORS_ORIGINS = environment.read(
-    "CORS_ORIGINS",
-    [],
-    environment.cors_origins,
-    "origins separated by commas, such as https://example.org,http://localhost:3000, or only * for all",
-)
-METRICS_TOKEN = environment.read(
-    "METRICS_TOKEN", "", environment.metrics_token, "a token of printable ASCII characters"
-)
-LOG_LEVEL = environment.read("LOG_LEVEL", "info", environment.log_level, "one of info, warning, error")
-FEEDBACK_URL = environment.read(
-    "FEEDBACK_URL", "", environment.feedback_url, "a URL such as https://example.org/issues or mailto:team@example.org"
-)
+LOG_LEVEL = environment.read("LOG_LEVEL", "info", environment.log_level)
+SECRET_KEY = environment.read("SECRET_KEY", "", environment.secret_key)
+ALLOWED_HOSTS = environment.read("ALLOWED_HOSTS", [], environment.allowed_hosts)
+TRUSTED_PROXIES = environment.read("TRUSTED_PROXIES", [], environment.networks)
+RATE_LIMIT = environment.read("RATE_LIMIT", None, environment.rate)
+REDIS_URL = environment.read("REDIS_URL", "", environment.redis_url)
+CORS_ORIGINS = environment.read("CORS_ORIGINS", [], environment.cors_origins)
+METRICS_TOKEN = environment.read("METRICS_TOKEN", "", environment.metrics_token)
+FEEDBACK_URL = environment.read("FEEDBACK_URL", "", environment.feedback_url)
+database = environment.read("DATABASE_URL", {}, environment.database)  # in lower case: Django's debug page hides it
 
 # True in the processes that `serve` starts: gunicorn and its workers, and no management command.
 IN_WEB_WORKER = "FIZZBUZZ_SERVED_AT" in os.environ
@@ -105,16 +61,9 @@ if EMBEDDED and not SECRET_KEY:
             "set DATA_DIR to another, or DATABASE_URL to a server of your own."
         ) from None
 if not SECRET_KEY:
-    raise ImproperlyConfigured(
-        "SECRET_KEY is not set, but required with DATABASE_URL: set it (or SECRET_KEY_FILE) to a long random text, "
-        "the same for all instances, such as the output of: "
-        "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
-    )
+    raise environment.error("SECRET_KEY", "is required with DATABASE_URL, and the same for all instances")
 if RATE_LIMIT and not REDIS_URL:
-    raise ImproperlyConfigured(
-        "RATE_LIMIT requires REDIS_URL, a Redis or Valkey for the counters of all processes: set it to "
-        "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or unset RATE_LIMIT."
-    )
+    raise environment.error("REDIS_URL", "is required with RATE_LIMIT, to count for all processes")
 if not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
     if EMBEDDED and HOST in {"0.0.0.0", "::", "[::]"}:  # noqa: S104 - compared

@@ -23,12 +23,13 @@ from tests.service import ROOT, SECRET_KEY
 
 SERVER = {"DATABASE_URL": "postgresql://nobody@localhost/nowhere", "SECRET_KEY": SECRET_KEY}
 NO_SECRET_KEY = (
-    "SECRET_KEY is not set, but required with DATABASE_URL: set it (or SECRET_KEY_FILE) to a long random text, the "
-    "same for all instances, such as the output of: python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+    "SECRET_KEY is required with DATABASE_URL, and the same for all instances: write a random text of at least 32 "
+    "characters, such as the output of: python3 -c 'import secrets; print(secrets.token_urlsafe(50))'."
 )
 NO_REDIS_URL = (
-    "RATE_LIMIT requires REDIS_URL, a Redis or Valkey for the counters of all processes: set it to "
-    "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, or unset RATE_LIMIT."
+    "REDIS_URL is required with RATE_LIMIT, to count for all processes: write redis://:password@host:6379/0, "
+    "rediss://host:6379/0 or unix:///path/to/socket, with each of @ / ? # in a password percent-encoded, such as @ "
+    "as %40."
 )
 UNUSABLE_FOLDER = (
     "The data folder /proc/nowhere can't be used (No such file or directory): "
