@@ -83,8 +83,5 @@ def test_invalid_host_raises_command_error(data_dir: Path, host: str) -> None:
     served = manage("serve", PORT="0", DATA_DIR=str(data_dir), HOST=host)
 
     out, err = served.communicate(timeout=60)
-    message = (
-        f"CommandError: HOST: {host!r} is not a valid IP address or host name: set it to an IP address of this "
-        "machine, 0.0.0.0 for all of IPv4, or :: for all.\n"
-    )
-    assert (out, err) == ("", message)
+    expected = "write an IP address of this machine, 0.0.0.0 for all of IPv4, or :: for all."
+    assert (out, err) == ("", f"CommandError: HOST is invalid: {expected}\n")

@@ -53,8 +53,7 @@ class RequestLogMiddleware:
             return response
         seconds = perf_counter() - start
         match = request.resolver_match
-        _log.info(
-            "request",
+        _log(
             method=request.method if request.method in HTTPMethod.__members__ else "unknown",
             route=match.view_name if match else "unmatched",
             status=response.status_code,

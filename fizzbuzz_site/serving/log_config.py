@@ -9,112 +9,92 @@ import json
 import logging
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from select import PIPE_BUF
-from typing import Any, TextIO, cast
-
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor
+from typing import Any
 
 from fizzbuzz.request_id import request_id
 from fizzbuzz_site.serving.stderr import NonBlockingStderr
 
-stderr = cast("TextIO", NonBlockingStderr())
+stderr = NonBlockingStderr()
 
 _encode = json.JSONEncoder(default=str).encode
 # gunicorn's messages about an invalid request quote it, including any secret in it.
 _QUOTES = re.compile(r"(Invalid request from ip=\S*(?=:)|Error handling request).*", re.DOTALL)
+_COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m"} if os.isatty(2) and not os.environ.get("NO_COLOR") else {}
+_NO_COLOR = "\x1b[0m" if _COLORS else ""
 
 
-def request_logger(level: str, *, readable: bool) -> FilteringBoundLogger:
-    """Return a logger for the line of each request. The standard library's logging takes twice the time per line."""
-    wrapper = structlog.make_filtering_bound_logger(level)
-    processors = [_order, *_renderers(readable=readable)]
-    logger = structlog.wrap_logger(structlog.WriteLogger(stderr), processors, wrapper_class=wrapper)
-    return cast("FilteringBoundLogger", logger.bind())
+def request_logger(level: str, *, readable: bool) -> Callable[..., None]:
+    """Return a function that logs a request with these fields. The standard library's logging takes twice the time."""
+
+    def log(**fields: Any) -> None:
+        if level == "info":
+            stderr.write(_line("info", "request", fields, readable=readable) + "\n")
+
+    return log
 
 
 def configuration(level: str, *, readable: bool) -> dict[str, Any]:
     """Return the configuration of the standard library's logging, for `dictConfig`."""
-    formatter = {
-        "()": structlog.stdlib.ProcessorFormatter,
-        "processors": [_from_logging, _order, structlog.processors.format_exc_info, *_renderers(readable=readable)],
-    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": formatter},
-        "filters": {"traceback": {"()": _WithTraceback}},
+        "formatters": {"line": {"()": _Formatter, "readable": readable}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": stderr}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "django": {"handlers": [], "propagate": True},
-            # Without a traceback, its lines repeat the request's.
-            "django.request": {"level": "ERROR", "filters": ["traceback"]},
-            "psycopg": {"level": "ERROR"},  # its pools warn of each attempt to connect
+            # Its warnings about 4xx responses repeat the request's line.
+            "django.request": {"level": "ERROR"},
             "gunicorn.error": {"handlers": ["stderr"], "propagate": False},
         },
     }
 
 
-class _WithTraceback(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.exc_info is not None
+class _Formatter(logging.Formatter):
+    def __init__(self, *, readable: bool) -> None:
+        super().__init__()
+        self._readable = readable
+
+    def format(self, record: logging.LogRecord) -> str:
+        event, fields = record.getMessage(), {"logger": record.name}
+        if record.name == "gunicorn.error":
+            event = _QUOTES.sub(r"\1", event)
+        # django.security reports a rejected request, which any client can cause: no traceback.
+        if record.exc_info and not record.name.startswith("django.security"):
+            fields["exception"] = self.formatException(record.exc_info)
+        return _line(record.levelname.lower(), event, fields, readable=self._readable)
 
 
-def _from_logging(logger: Any, level: str, event: EventDict) -> EventDict:
-    name = event.pop("_record").name
-    del event["_from_structlog"]
-    event["logger"] = name
-    if name == "gunicorn.error":
-        event["event"] = _QUOTES.sub(r"\1", event["event"])
-    elif name.startswith("django.security"):  # a rejected request, which any client can cause: no traceback
-        event.pop("exc_info", None)
-    return event
-
-
-def _order(logger: Any, level: str, event: EventDict) -> EventDict:
-    """Put the fields that every line has first."""
-    line: EventDict = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "level": level,
-        "event": event.pop("event"),
-    }
+def _line(level: str, event: str, fields: dict[str, Any], *, readable: bool) -> str:
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
     if current := request_id.get():
         line["request_id"] = current
-    return {**line, **event}
+    return _for_people(line | fields) if readable else _as_json(line | fields)
 
 
-def _renderers(*, readable: bool) -> list[Processor]:
-    if not readable:
-        return [_as_json]
-    console = structlog.dev.ConsoleRenderer(
-        colors=os.isatty(2),
-        exception_formatter=structlog.dev.plain_traceback,
-        pad_level=False,
-        sort_keys=False,
-        timestamp_key="time",
-    )
-    return [_shorten_and_escape, console]
-
-
-def _as_json(logger: Any, level: str, event: EventDict) -> str:
-    line = _encode(event)
+def _as_json(fields: dict[str, Any]) -> str:
+    line = _encode(fields)
     # Longer writes to a pipe are not atomic. Keep the end of a field, where a traceback has its error.
     while len(line) >= PIPE_BUF:
-        longest = max(event, key=lambda name: len(str(event[name])))
-        event[longest] = str(event[longest])[len(str(event[longest])) // 4 + 1 :]
-        line = _encode(event)
+        longest = max(fields, key=lambda name: len(str(fields[name])))
+        fields[longest] = str(fields[longest])[len(str(fields[longest])) // 4 + 1 :]
+        line = _encode(fields)
     return line
 
 
-def _shorten_and_escape(logger: Any, level: str, event: EventDict) -> EventDict:
-    """Shorten a line for people, and escape control characters, which could move the cursor or hide other text."""
-    event["time"] = f"{datetime.fromisoformat(event['time']).astimezone():%H:%M:%S}"
-    if event["event"] == "request":
-        event["event"] = f"{event.pop('method')} {event.pop('route')} {event.pop('status')}"
-    for name, value in event.items():
-        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
-            lines = value.split("\n") if name == "exception" else [value]
-            event[name] = "\n".join(line.encode("unicode_escape").decode() for line in lines)
-    return event
+def _for_people(fields: dict[str, Any]) -> str:
+    """Return a shorter line. Control characters, which could move the cursor or hide other text, are escaped."""
+    time = f"{datetime.fromisoformat(fields.pop('time')).astimezone():%H:%M:%S}"
+    level, event, exception = fields.pop("level"), fields.pop("event"), fields.pop("exception", "")
+    if event == "request":
+        event = f"{fields.pop('method')} {fields.pop('route')} {fields.pop('status')}"
+    rest = " ".join(f"{name}={value}" for name, value in fields.items())
+    first, *lines = map(_escape, (f"{event:30} {rest}", *exception.splitlines()))
+    return "\n".join([f"{time} {_COLORS.get(level, '')}[{level}]{_NO_COLOR} {first}", *lines])
+
+
+def _escape(text: str) -> str:
+    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode()

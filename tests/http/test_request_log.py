@@ -218,7 +218,7 @@ def test_stalled_log_reader_blocks_no_request(data_dir: Path) -> None:
 def test_line_is_shorter_than_pipe_buf() -> None:
     event = {"event": "broke", "exception": "\n\u202e" * 10_000 + "ValueError: why", "more": "x"}
 
-    line = log_config._as_json(None, "error", event)
+    line = log_config._as_json(event)
 
     assert len(line) < 4096
     assert json.loads(line)["exception"].endswith("ValueError: why")
@@ -230,7 +230,7 @@ import logging, logging.config
 from fizzbuzz_site.serving import log_config
 logging.config.dictConfig(log_config.configuration("info", readable=True))
 requests = log_config.request_logger("info", readable=True)
-requests.info("request", method="POST", route="home", status=303, ms=1.5, client="::1")
+requests(method="POST", route="home", status=303, ms=1.5, client="::1")
 try:
     raise ValueError("\\x1b[2J\\u202e")
 except ValueError:
@@ -243,5 +243,5 @@ def test_terminal_gets_human_readable_lines() -> None:
 
     first, second, *more = run.stderr.splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d \[info\] POST home 303 +ms=1.5 client=::1", first)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d \[error\] \\x1b\[2J\\n\\u202e +\[some\]", second)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[error\] \\x1b\[2J\\n\\u202e +logger=some", second)
     assert more[-1] == r"ValueError: \x1b[2J\u202e"

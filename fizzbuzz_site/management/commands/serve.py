@@ -21,7 +21,7 @@ from django.db import connection
 from fizzbuzz import database_setup
 from fizzbuzz_site.http import probes
 
-OUR_CODE = tuple(f"{settings.BASE_DIR}/{package}" for package in ("fizzbuzz", "fizzbuzz_site"))
+LAST_FRAMES = -5  # of a traceback, where the fault is
 # They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
 GUNICORN_VARIABLES = ["GUNICORN_FD", "GUNICORN_PID", "LISTEN_FDS", "LISTEN_PID"]
 MIGRATION_LOCK = 0x46495A5A  # key of the advisory lock: "FIZZ"
@@ -55,10 +55,8 @@ class Command(BaseCommand):
         try:
             import_module("fizzbuzz_site.wsgi")
         except Exception as error:
-            ours = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith(OUR_CODE)]
-            place = f"{ours[-1].filename}:{ours[-1].lineno}"
-            message = "".join(traceback.format_exception_only(error)).strip()
-            raise CommandError(f"The application can't be loaded ({place}).\n{message}") from error
+            lines = traceback.format_exception(error, limit=LAST_FRAMES)
+            raise CommandError(f"The application can't be loaded.\n{''.join(lines).strip()}") from error
         self.check()
 
     def _listen(self) -> socket.socket:
@@ -66,19 +64,16 @@ class Command(BaseCommand):
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except (socket.gaierror, UnicodeError) as error:
-            raise CommandError(
-                f"HOST: {settings.HOST!r} is not a valid IP address or host name: set it to an IP address of this "
-                "machine, 0.0.0.0 for all of IPv4, or :: for all."
-            ) from error
+            expected = "an IP address of this machine, 0.0.0.0 for all of IPv4, or :: for all"
+            raise CommandError(f"HOST is invalid: write {expected}.") from error
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         dual_stack = address[0] == "::" and socket.has_dualstack_ipv6()
         try:
             return socket.create_server(address, family=family, backlog=1024, dualstack_ipv6=dual_stack)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
-            raise CommandError(
-                f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another value."
-            ) from error
+            message = f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another value."
+            raise CommandError(message) from error
 
     def _migrate(self) -> None:
         database_setup.before_migrate()  # before the lock, which PgBouncer would keep
