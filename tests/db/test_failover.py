@@ -1,27 +1,72 @@
-"""Failover under load: the primary is killed, the standby promoted, and the service reconnects."""
+"""A synchronous standby: what is acknowledged is on it, also while it is stopped, and nothing else becomes visible."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tests.clients import submitting
-from tests.replication import DATABASE, USER, replicated
-from tests.service import SECRET_KEY, Service, eventually, manage
+from tests.replication import DATABASE, USER, Node, replicated
+from tests.service import SECRET_KEY, Answer, Service, eventually, manage
 
 CLIENTS = 6
 MIN_ACKNOWLEDGED = 150  # submissions before and after the failover
+POOL = 6  # the worker's connections, half of them for writes
+WAITING = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'client backend'"
+RECORDED = "SELECT number, count(*) FROM fizzbuzz_submission GROUP BY 1 ORDER BY 1"
+SUBMISSIONS: dict[str, tuple[str, Any, dict[str, str]]] = {
+    "single": ("/api/fizzbuzz", {"number": 1}, {}),
+    "batch": ("/api/fizzbuzz/batch", {"numbers": [2, 2]}, {}),
+    "keyed single": ("/api/fizzbuzz", {"number": 3}, {"Idempotency-Key": "three"}),
+}
 
 
-def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
-    with replicated(data_dir) as (primary, standby), ExitStack() as at_the_end:  # of a test that fails too
+class Replicated(NamedTuple):
+    """A service with one worker, the primary that it uses, and the standby that each commit waits for."""
+
+    primary: Node
+    standby: Node
+    service: Service
+    environment: dict[str, str]
+
+    def submit(self, *names: str) -> dict[str, str]:
+        """Send these submissions at once, and return the status, or the outcome, of each."""
+        with ThreadPoolExecutor() as pool:
+            sent = {
+                name: pool.submit(self.service.request, *SUBMISSIONS[name][:2], **SUBMISSIONS[name][2])
+                for name in names
+            }
+            return {name: _outcome(future.result()) for name, future in sent.items()}
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.primary.connect() as database:
+            return database.execute(statement).fetchall()
+
+
+@contextmanager
+def replicated_service(data_dir: Path) -> Iterator[Replicated]:
+    with replicated(data_dir) as (primary, standby):
         hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
         environment = {
             "DATABASE_URL": f"postgresql://{USER}@{hosts}/{DATABASE}?target_session_attrs=read-write",
             "SECRET_KEY": SECRET_KEY,
         }
-        service = Service("--migrate", **environment)
-        at_the_end.callback(service.process.terminate)
+        service = Service("--migrate", **environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE=str(POOL))
+        try:
+            yield Replicated(primary, standby, service, environment)
+        finally:
+            service.stop()
+
+
+def _outcome(answer: Answer) -> str:
+    return answer.json()["outcome"] if answer.status == 503 else str(answer.status)
+
+
+def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
+    with replicated_service(data_dir) as (primary, standby, service, environment):
         with submitting(lambda: service.address, "failover", CLIENTS) as ledger:
             assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
 
@@ -32,9 +77,53 @@ def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
             assert eventually(lambda: ledger.acknowledged >= lost_at + MIN_ACKNOWLEDGED)
             assert service.request("/health").json()["status"] == "ok"
         verified = manage("top_numbers", "--verify", **environment).communicate()
-        assert verified == ("All counts match the log.\n", "")
         with standby.connect() as database:
             assert ledger.compare(database) == []
-        code, _ = service.stop()
-        assert code == 0
         print(f"{ledger.acknowledged} acknowledged, {ledger.retries} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
+
+    assert verified == ("All counts match the log.\n", "")
+
+
+def test_commits_that_wait_for_a_standby_are_bounded_and_reads_go_on(data_dir: Path) -> None:
+    with replicated_service(data_dir) as site:
+        site.standby.kill()
+
+        first = site.submit(*SUBMISSIONS)
+        again = [site.submit(*SUBMISSIONS) for _ in range(2)]
+        reads = {path: site.service.request(path).status for path in ("/api/fizzbuzz", "/api/most_common", "/health")}
+        waiting = site.query(f"SELECT count(*) {WAITING}")
+        visible = site.query("SELECT count(*) FROM fizzbuzz_submission")
+        site.standby.start()
+        assert eventually(lambda: site.query(f"SELECT count(*) {WAITING}") == [(0,)])
+        recovered = [site.submit("keyed single"), site.submit("single")]
+        recorded = site.query(RECORDED)
+        site.primary.kill()
+        site.standby.promote()
+        promoted = site._replace(primary=site.standby).query(RECORDED)
+
+    assert first == dict.fromkeys(SUBMISSIONS, "outcome-unknown")
+    assert {outcome for outcomes in again for outcome in outcomes.values()} <= {
+        "not-recorded",
+        "outcome-unknown",
+        "409",
+    }
+    assert all(outcomes["single"] == "not-recorded" for outcomes in again)  # at once: its connection waits
+    assert reads == dict.fromkeys(reads, 200)
+    assert len(SUBMISSIONS) <= waiting[0][0] <= 1 + POOL // 2
+    assert visible == [(0,)]
+    assert recovered == [{"keyed single": "201"}, {"single": "201"}]
+    assert recorded[0] == (1, 2)
+    assert recorded[-1] == (3, 1)
+    assert promoted == recorded
+
+
+def test_wait_that_is_canceled_has_an_unknown_outcome(data_dir: Path) -> None:
+    with replicated_service(data_dir) as site, ThreadPoolExecutor() as pool:
+        site.standby.kill()
+        submitted = pool.submit(site.submit, *SUBMISSIONS)
+        assert eventually(lambda: site.query(f"SELECT count(*) {WAITING}") == [(len(SUBMISSIONS),)])
+
+        site.query(f"SELECT pg_cancel_backend(pid) {WAITING}")
+
+        assert submitted.result() == dict.fromkeys(SUBMISSIONS, "outcome-unknown")
+        site.standby.start()
