@@ -19,7 +19,7 @@ def main() -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = os.environ.get("DJANGO_SETTINGS_MODULE") or "fizzbuzz_site.settings"
     try:
         settings.DEBUG  # noqa: B018 - loads the settings, to report an invalid one in one line
-    except ImproperlyConfigured as error:
+    except (ImproperlyConfigured, ValueError) as error:
         sys.exit(f"error: {error}")
     try:
         execute_from_command_line(sys.argv)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
+import re
 import shutil
 import signal
 import sys
@@ -24,7 +25,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import IO
 
 from fizzbuzz_site.embedded.programs import MAJOR_VERSION, EmbeddedError, Programs, sync, world_traversable
@@ -35,7 +35,10 @@ __all__ = ["DATABASE", "SUPERUSER", "USER", "EmbeddedError", "Server"]
 USER = DATABASE = "fizzbuzz"  # an ordinary role, and the database that it owns
 SUPERUSER = "postgres"  # for this module and the operator
 START_STOP_TIMEOUT_SECONDS = 60  # crash recovery can take long
-MAX_SHOWN_LINES = 4  # of a program's output, for the reason of a failure
+MAX_LOG_BYTES = 65_536  # read from the end of a log, for the reason of a failure
+ERROR_LINE = (
+    r"\b(error|hint|detail|FATAL|PANIC|ERROR|HINT|DETAIL):|LOG: .*(could not|cannot|invalid|syntax error|unrecognized)"
+)
 
 # Where root's database is stored if PostgreSQL's user can't enter the data folder.
 STATE_DIR = Path("/var/lib")
@@ -155,11 +158,13 @@ class Server:
         self.programs.chown(unfinished)
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         initdb = self.programs.run("initdb", "-D", ".", "-U", SUPERUSER, "--auth=trust", *locale, cwd=unfinished)
-        _check(initdb, f"initdb failed in {unfinished}")
+        if initdb.returncode:
+            raise EmbeddedError(f"initdb failed in {unfinished}: {_last_errors(initdb.stderr)}")
         options = ("--single", "-D", ".", "-c", "exit_on_error=on", "postgres")
         statements = f"CREATE ROLE {USER} LOGIN;\nCREATE DATABASE {DATABASE} OWNER {USER};\n"
         created = self.programs.run("postgres", *options, cwd=unfinished, stdin=statements)
-        _check(created, f"The database can't be created in {unfinished}")
+        if created.returncode:
+            raise EmbeddedError(f"The database can't be created in {unfinished}: {_last_errors(created.stderr)}")
         unfinished.rename(self.programs.cluster)
         for folder in (self.programs.cluster.parent, self.home.parent):
             sync(folder)  # otherwise, a power failure could undo the rename
@@ -179,8 +184,8 @@ class Server:
         options = " ".join(f"--{name}={value}" for name, value in OPTIONS.items())
         start = ("start", "-D", ".", "-t", str(START_STOP_TIMEOUT_SECONDS), "-l", "server.log", "-o", options)
         done = self.programs.run("pg_ctl", *start, cwd=self.programs.cluster, pass_fds=[lock.fileno()])
-        log = self._newest_log()
-        _check(done, f"The embedded PostgreSQL did not start (see {log})", log.read_text(errors="backslashreplace"))
+        if done.returncode:
+            raise EmbeddedError(f"The embedded PostgreSQL did not start: {self._reason(done.stderr)}")
         self.socket.keep_spare()
         self._secure()
 
@@ -188,7 +193,9 @@ class Server:
         """Make the service's role an ordinary one in a cluster that an earlier version created."""
         options = ("-X", "-q", "-h", self.host, "-U", USER, "-d", "postgres")
         statements = Path(__file__).with_name("demote.sql").read_text()
-        _check(self.programs.run("psql", *options, stdin=statements), "The embedded PostgreSQL rejects connections")
+        done = self.programs.run("psql", *options, stdin=statements)
+        if done.returncode:
+            raise EmbeddedError(f"The embedded PostgreSQL rejects connections: {_last_errors(done.stderr)}")
 
     def _ready(self) -> bool:
         # With an existing role and database, because others would write an error to the log each time.
@@ -229,16 +236,19 @@ class Server:
             if lock:
                 lock.close()
 
-    def _newest_log(self) -> Path:
+    def _reason(self, output: str) -> str:
+        """Return the last error messages of the server, or else of pg_ctl, and the path of the server's log."""
         logs = [self.programs.cluster / "server.log", *(self.programs.cluster / "log").glob("*.log")]
-        return max(logs, key=lambda each: each.stat().st_mtime_ns)
+        log = max((each for each in logs if each.exists()), key=lambda each: each.stat().st_mtime_ns)
+        text = log.read_bytes()[-MAX_LOG_BYTES:].decode(errors="backslashreplace").rpartition("starting PostgreSQL")[2]
+        return f"{_last_errors(text + output)} (see {log})"
 
 
-def _check(done: CompletedProcess[str], failure: str, log: str = "") -> None:
-    """Raise EmbeddedError if a program failed, with the last lines of the server's log or else of its own output."""
-    if done.returncode:
-        last = " ".join((log or done.stderr).splitlines()[-MAX_SHOWN_LINES:])
-        raise EmbeddedError(f"{failure}: {last}")
+def _last_errors(output: str) -> str:
+    """Return the last error lines of a program's output, or its last lines if no line is an error, joined into one."""
+    lines = [re.sub(r"^[-\d]+ [:.\d]+ \w+ \[\d+\] ", "", line.strip()) for line in output.splitlines()]
+    errors = [line for line in lines if re.search(ERROR_LINE, line)]
+    return " ".join((errors or lines)[-4:])
 
 
 def _exit_on_sigterm() -> None:

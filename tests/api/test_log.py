@@ -149,4 +149,5 @@ def test_number_filter_rejects_invalid_values(client: Client, text: str) -> None
 def test_kind_filter_rejects_invalid_values(client: Client, kind: str) -> None:
     response = client.get("/api/fizzbuzz", {"kind": kind})
 
-    assert_errors(response, ("kind", "Enter one of Fizz, Buzz, FizzBuzz, Number."))
+    detail = f'"{kind}" is not a valid choice.'
+    assert_errors(response, ("kind", detail))
