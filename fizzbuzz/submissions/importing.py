@@ -5,13 +5,13 @@ from __future__ import annotations
 import codecs
 import csv
 import hashlib
+import io
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from fizzbuzz import rules
 from fizzbuzz.counts import folding
@@ -20,18 +20,34 @@ from fizzbuzz.submissions import record
 
 MAX_ROWS_PER_TRANSACTION = 50_000
 FOLD_TIMEOUT_SECONDS = 5.0  # maximum wait for concurrent writers
-MAX_LINE_BYTES = 1 << 20  # also the size of a read
+MAX_LINE_CHARS = 1 << 20
+READ_BYTES = 1 << 16
 MAX_SHOWN_CHARS = 40  # of an invalid line, in the error message
 
+# What a file begins with that is not text.
+_FORMATS = {
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ\x00": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"PK\x03\x04": "a ZIP archive or a workbook, such as .xlsx",
+    b"\xd0\xcf\x11\xe0": "a workbook, such as .xls",
+}
+# A line number, and the text that should be a number, or None for a blank line.
+_Cells = Iterable[tuple[int, str | None]]
 _WIDTH = array("q").itemsize
 
 
-class BadLine(ValueError):
-    """Invalid line in the input. The message is short and ASCII, whatever the line contains."""
+class BadFile(ValueError):
+    """The input is not what can be imported. The message is short and ASCII, whatever the file contains."""
 
-    def __init__(self, line: int, found: str | bytes, problem: str = rules.EXPECTED) -> None:
-        shown = ascii(found[:MAX_SHOWN_CHARS]) + ("..." if len(found) > MAX_SHOWN_CHARS else "")
-        super().__init__(f"line {line}: {shown}: {problem}")
+
+def _bad_line(line: int, found: str, problem: str) -> BadFile:
+    if "\N{REPLACEMENT CHARACTER}" in found:
+        problem = "This line is not valid text in UTF-8, or in UTF-16 with a byte order mark."
+    shown = ascii(found[:MAX_SHOWN_CHARS]) + ("..." if len(found) > MAX_SHOWN_CHARS else "")
+    return BadFile(f"line {line}: {shown}: {problem}")
 
 
 class ValidatedFile(NamedTuple):
@@ -46,51 +62,60 @@ class ValidatedFile(NamedTuple):
         return array("q", self.spool.read(MAX_ROWS_PER_TRANSACTION * _WIDTH))
 
 
+class _Source(io.RawIOBase):
+    """The bytes of a file, hashed as they are read."""
+
+    def __init__(self, file: IO[bytes], progress: Callable[[int], object]) -> None:
+        self.digest = hashlib.sha256()
+        self._file, self._progress = file, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._file.read(len(buffer))
+        buffer[: len(block)] = block
+        self.digest.update(block)
+        self._progress(len(block))
+        return len(block)
+
+
 def validate(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Callable[[int], object]) -> ValidatedFile:
-    """Parse one number per line, or a column of a CSV. Call `progress` with the bytes of each read. Raise BadLine."""
-    digest = hashlib.sha256()
-
-    def blocks() -> Iterator[bytes]:
-        while block := file.read(MAX_LINE_BYTES):
-            digest.update(block)
-            progress(len(block))
-            yield block
-
-    lines = _decode_lines(blocks())
-    numbers = _parse_numbers(_plain_cells(lines) if column is None else _csv_cells(lines, column))
+    """Parse one number per line, or a column of a CSV. Call `progress` with the bytes of each read. Raise BadFile."""
+    source = _Source(file, progress)
+    lines = _lines(io.BufferedReader(source, READ_BYTES))
+    cells: _Cells = ((line, text or None) for line, text in enumerate(lines, 1))
+    if column is not None:
+        column, cells = _csv(lines, column)
+    numbers = _numbers(cells)
     rows = 0
     while chunk := array("q", islice(numbers, MAX_ROWS_PER_TRANSACTION)):
         chunk.tofile(spool)
         rows += len(chunk)
+    if not rows:
+        raise BadFile("The file contains no numbers.")
     if column is not None:  # another column of the same file is another import
-        digest.update(b"\0" + column.encode(errors="surrogateescape"))
-    return ValidatedFile(digest.hexdigest(), rows, spool)
+        source.digest.update(b"\0" + column.encode())
+    return ValidatedFile(source.digest.hexdigest(), rows, spool)
+
+
+def find_earlier(validated: ValidatedFile) -> Import | None:
+    """Return the progress of an earlier import of this file.
+
+    The lock makes this transaction wait for synchronous standbys, which may lack the rows of an interrupted import.
+    """
+    with transaction.atomic(durable=True):
+        return Import.objects.select_for_update().filter(digest=validated.digest).first()
 
 
 def load(validated: ValidatedFile) -> Iterator[int]:
-    """Record the numbers that are not recorded yet; after each chunk, yield how many of the file are recorded.
-
-    A chunk is folded while the next one is loaded. Its fold limit is taken before, as the next chunk is a writer, too.
-    """
+    """Record the numbers that are not recorded yet; after each chunk, yield how many of the file are recorded."""
     done = 0
-    fold: Future[None] | None = None
-    with ThreadPoolExecutor(1) as executor:
-        while done < validated.rows:
-            done = _load_chunk(validated)
-            if fold:
-                fold.result()
-            fold = executor.submit(_fold, folding.find_fold_limit())
-            yield done
-        if fold:
-            fold.result()
-
-
-def _fold(limit: folding.FoldLimit) -> None:
-    try:
-        while folding.fold(limit, FOLD_TIMEOUT_SECONDS) == folding.MAX_ROWS_PER_FOLD:
+    while done < validated.rows:
+        done = _load_chunk(validated)
+        while folding.fold(timeout_seconds=FOLD_TIMEOUT_SECONDS) == folding.MAX_ROWS_PER_FOLD:
             pass  # the tail may be longer than a chunk
-    finally:
-        connection.close()  # belongs to this thread
+        yield done
 
 
 def _load_chunk(validated: ValidatedFile) -> int:
@@ -104,72 +129,64 @@ def _load_chunk(validated: ValidatedFile) -> int:
     return progress.rows
 
 
-def _decode_lines(blocks: Iterator[bytes]) -> Iterator[str]:
-    """Yield the lines without their line ends: of UTF-8, or of UTF-16 with a byte order mark, as spreadsheets write it.
-
-    No block may be longer than MAX_LINE_BYTES.
-    """
-    start = next(blocks, b"")
+def _lines(file: io.BufferedReader) -> Iterator[str]:
+    """Yield the lines of text in UTF-8, or in UTF-16 with a byte order mark. They may end as on any system."""
+    start = file.peek(8)
+    if found := next((name for magic, name in _FORMATS.items() if start.startswith(magic)), None):
+        raise BadFile(f"The file is {found}: import it as text, such as CSV.")
     utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    # surrogateescape keeps invalid bytes until their line is known; the decoder of UTF-16 does not support it.
-    encoding, errors = ("utf-16", "strict") if utf16 else ("utf-8-sig", "surrogateescape")
-    first, rest = 1, ""  # the first line that was not yielded yet: its number, and what was read of it
-    try:
-        for block in codecs.iterdecode(chain([start], blocks), encoding, errors):
-            text = rest + block
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                before, after = text[: error.start].split("\n"), text[error.start :].split("\n", 1)
-                line = (before[-1] + after[0]).encode(errors=errors)
-                raise BadLine(first + len(before) - 1, line, "This line is not valid UTF-8.") from None
-            lines = text.replace("\r\n", "\n").split("\n")
-            if len(lines[0]) > MAX_LINE_BYTES:  # the others are parts of one block
-                raise BadLine(first, lines[0], f"The line is longer than {MAX_LINE_BYTES} bytes.")
-            rest = lines.pop()
-            yield from lines
-            first += len(lines)
-    except UnicodeDecodeError:
-        raise BadLine(first, rest, "This line or a later one is not valid UTF-16.") from None
-    if rest:
-        yield rest
+    text = io.TextIOWrapper(file, "utf-16" if utf16 else "utf-8-sig", errors="replace")
+    for number, line in enumerate(iter(lambda: text.readline(MAX_LINE_CHARS + 1), ""), 1):
+        if len(line) > MAX_LINE_CHARS:
+            raise _bad_line(number, line, f"The line is longer than {MAX_LINE_CHARS} characters.")
+        yield line.rstrip("\n")
 
 
-# A line number, and the text that should be a number, or None for a blank line.
-_Cells = Iterable[tuple[int, str | None]]
-
-
-def _plain_cells(lines: Iterable[str]) -> _Cells:
-    return ((line, text or None) for line, text in enumerate(lines, 1))
-
-
-def _csv_cells(lines: Iterator[str], column: str) -> _Cells:
+def _csv(lines: Iterator[str], column: str) -> tuple[str, _Cells]:
+    """Return the name of the column as the header has it, and the cells."""
     first = next(lines, "")
+    # Spreadsheets use one of these delimiters: take the one that yields the wanted column.
+    found = (each for each in ",;\t" if _indices(next(csv.reader([first], delimiter=each), []), column))
+    text = (line + "\n" for line in chain([first], lines))
+    rows = _rows(csv.reader(text, strict=True, delimiter=next(found, ",")))
+    _, header = next(rows, (1, []))
+    indices = _indices(header, column)
+    if len(indices) != 1:
+        raise _bad_line(1, ",".join(header), f"The header must contain the column {column!a} once.")
+    # Spreadsheets append rows of delimiters.
+    cells = (
+        (line, [*row, ""][min(indices[0], len(row))].strip() if any(map(str.strip, row)) else None)
+        for line, row in rows
+    )
+    return header[indices[0]], cells
+
+
+def _indices(header: list[str], column: str) -> list[int]:
+    """Return the positions of the column, without regard to case and blanks if its exact name is missing."""
+    exact = [index for index, name in enumerate(header) if name == column]
+    wanted = column.strip().casefold()
+    return exact or [index for index, name in enumerate(header) if name.strip().casefold() == wanted]
+
+
+def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of the last line of each row, and its cells."""
     try:
-        # Spreadsheets use one of these delimiters: take the one that yields the wanted column.
-        found = (each for each in ",;\t" if column in next(csv.reader([first], delimiter=each), []))
-        rows = csv.reader((line + "\n" for line in chain([first], lines)), strict=True, delimiter=next(found, ","))
-        header = next(rows, [])
-        if header.count(column) != 1:
-            raise BadLine(1, ",".join(header), f"The header must contain the column {column!a} once.")
-        index = header.index(column)
-        for row in rows:
-            text = row[index] if index < len(row) else ""
-            yield rows.line_num, text if any(map(str.strip, row)) else None  # spreadsheets append rows of delimiters
+        for row in reader:
+            yield reader.line_num, row
     except csv.Error as error:
-        raise BadLine(rows.line_num, "", f"Invalid CSV: {error}.") from None
+        raise _bad_line(reader.line_num, "", f"Invalid CSV: {error}.") from None
 
 
-def _parse_numbers(cells: _Cells) -> Iterator[int]:
-    """Yield the numbers. Blank lines are allowed only at the end. Raise BadLine."""
+def _numbers(cells: _Cells) -> Iterator[int]:
+    """Yield the numbers. Blank lines are allowed only at the end."""
     blank = 0
     for line, text in cells:
         if text is None:
             blank = blank or line
         elif blank:
-            raise BadLine(blank, "")
+            raise _bad_line(blank, "", "This line is blank, and numbers follow.")
         else:
             try:
                 yield rules.parse_number(text)
-            except rules.InvalidNumber:
-                raise BadLine(line, text) from None
+            except rules.InvalidNumber as error:
+                raise _bad_line(line, text, str(error)) from None

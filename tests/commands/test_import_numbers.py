@@ -1,21 +1,27 @@
+"""Imports: files of all systems are recorded exactly once, or not at all, with the line that is invalid."""
+
 from __future__ import annotations
 
+import bz2
 import codecs
+import gzip
 import io
+import lzma
 import os
 import signal
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from fizzbuzz import rules
-from fizzbuzz.counts import fold_scheduler, folding, verify
+from fizzbuzz.counts import folding, verify
 from fizzbuzz.models import Import, NumberCount, Submission
 from fizzbuzz.submissions import importing, record
 from tests.inputs import REJECTED_AS_TEXT
@@ -44,8 +50,8 @@ def rejected(file: Path, content: bytes, *options: str) -> str:
         call_command("import_numbers", str(file), *options)
     assert log() == []
     assert not Import.objects.exists()
-    problem, nothing = str(error.value).split("\n")
-    assert nothing == "Nothing was recorded."
+    problem, nothing = str(error.value).split(" Nothing was recorded")
+    assert nothing == "."
     return problem
 
 
@@ -53,6 +59,7 @@ def rejected(file: Path, content: bytes, *options: str) -> str:
     "content",
     [
         b"15\n-3\n7\n15\n", b"15\n-3\n7\n15", b"15\r\n-3\r\n7\r\n15\r\n", b"15\n-3\n7\n15\n\n\r\n\n",
+        b"15\r-3\r7\r15\r", b"15\n-3\r7\r\n15",
         b"\xef\xbb\xbf15\n-3\n7\n15\n", b"+15\n-03\n0007\n015\n",
         "15\r\n-3\r\n7\r\n15\r\n".encode("utf-16"), codecs.BOM_UTF16_BE + "15\n-3\n7\n15".encode("utf-16-be"),
     ],
@@ -74,6 +81,10 @@ def test_lines_are_recorded_in_order(file: Path, content: bytes, capsys: pytest.
         b"at,number\n1,15\n2,-3\n3,7\n4,15\n",
         b'\xef\xbb\xbf"number","of, what"\r\n15,a\r\n"-3","b\r\nb"\r\n7\r\n15,\r\n\r\n',
         b"at,number\n1,15\n2,-3\n3,7\n4,15\n,\n,\r\n , \n",
+        b"at,number\r1,15\r2,-3\r3,7\r4,15\r",
+        b"at, Number \n1, 15\n2, -3 \n3,7\n4,15\n",
+        b"NUMBER,number\n1,15\n2,-3\n3,7\n4,15\n",
+        b"M\xfcnze;number\nF\xfcnfer;15\n2;-3\n3;7\n4;15\n",
         b'"at, or when";number\r\n1;15\r\n"2,5";-3\r\n3;7\r\n4;15\r\n;\r\n',
         "at\tnumber\r\n1\t15\r\n2\t-3\r\n3\t7\r\n4\t15\r\n\t\r\n".encode("utf-16"),
         codecs.BOM_UTF16_BE + "ä;number\n𝟙;15\n2;-3\n3;7\n4;15".encode("utf-16-be"),
@@ -97,35 +108,49 @@ def test_extremes_are_recorded(file: Path) -> None:
 
 @pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
 def test_error_names_the_invalid_line(file: Path, text: str) -> None:
-    shown = ascii(text[:40]) + ("..." if len(text) > 40 else "")
+    with pytest.raises(rules.InvalidNumber) as error:
+        rules.parse_number(text)
 
-    assert rejected(file, f"15\n{text}\n7\n".encode()) == f"line 2: {shown}: {rules.EXPECTED}"
+    assert rejected(file, f"15\n{text}\n7\n".encode()) == f"line 2: {text!a}: {error.value}"
+
+
+NOT_TEXT = "This line is not valid text in UTF-8, or in UTF-16 with a byte order mark."
+LONG = f"line 2: {'0' * 40!r}...: The line is longer than 1048576 characters."
+MANY = 1 << 20
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"15\n7\n\xff\xfe\n", r"line 3: b'\xff\xfe': This line is not valid UTF-8."),
-        (
-            b"1\n" * (importing.MAX_LINE_BYTES // 2 - 1) + b"15\xff7\n8\n",  # the bytes 15 end a block
-            r"line 524288: b'15\xff7': This line is not valid UTF-8.",
-        ),
-        (
-            b"1\n" + b"0" * 3 * importing.MAX_LINE_BYTES,
-            f"line 2: {'0' * 40!r}...: The line is longer than 1048576 bytes.",
-        ),
-        (b"1\n" * importing.MAX_LINE_BYTES + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
-        ("1\n".encode("utf-16") * importing.MAX_LINE_BYTES, f"line 2: '\\ufeff1': {rules.EXPECTED}"),
-        (("1\n" * importing.MAX_LINE_BYTES + "x\n").encode("utf-16"), f"line 1048577: 'x': {rules.EXPECTED}"),
-        ("1\n2\n".encode("utf-16")[:-1], "line 2: '2': This line or a later one is not valid UTF-16."),
-        (
-            ("1\n" + "0" * 3 * importing.MAX_LINE_BYTES).encode("utf-16"),
-            f"line 2: {'0' * 40!r}...: The line is longer than 1048576 bytes.",
-        ),
+        (b"15\n7\n\xff\xfe\n", rf"line 3: '\ufffd\ufffd': {NOT_TEXT}"),
+        (b"1\n" + b"0" * 3 * MANY, LONG),
+        (("1\n" + "0" * 3 * MANY).encode("utf-16"), LONG),
+        (b"1\n" * MANY + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
+        (("1\n" * MANY + "x\n").encode("utf-16"), f"line 1048577: 'x': {rules.EXPECTED}"),
+        ("1\n2\n".encode("utf-16")[:-1], rf"line 2: '2\ufffd': {NOT_TEXT}"),
+        (b"1\n\n2\n", "line 2: '': This line is blank, and numbers follow."),
+        (b"", "The file contains no numbers."),
+        (b"\xef\xbb\xbf\r\n\n", "The file contains no numbers."),
+        (gzip.compress(b"1\n"), "The file is compressed by gzip: import it as text, such as CSV."),
+        (bz2.compress(b"1\n"), "The file is compressed by bzip2: import it as text, such as CSV."),
+        (lzma.compress(b"1\n"), "The file is compressed by xz: import it as text, such as CSV."),
     ],
-    ids=["bytes", "bytes in two blocks", "long", "far", "mark", "far in UTF-16", "half a character", "long in UTF-16"],
+    ids=[
+        *(
+            "bytes",
+            "long",
+            "long in UTF-16",
+            "far",
+            "far in UTF-16",
+            "half a character",
+            "blank",
+            "empty",
+            "only blanks",
+        ),
+        *("gzip", "bzip2", "xz"),
+    ],
 )
-def test_error_names_the_line_that_cannot_be_decoded(file: Path, content: bytes, problem: str) -> None:
+def test_error_describes_what_cannot_be_read(file: Path, content: bytes, problem: str) -> None:
     assert rejected(file, content) == problem
 
 
@@ -135,7 +160,9 @@ def test_error_names_the_line_that_cannot_be_decoded(file: Path, content: bytes,
         (b"", "line 1: '': The header must contain the column 'n' once."),
         (b"a,b\n1,2\n", "line 1: 'a,b': The header must contain the column 'n' once."),
         (b"n,n\n1,2\n", "line 1: 'n,n': The header must contain the column 'n' once."),
-        (b"a,n\n1,2\n1\n", f"line 3: '': {rules.EXPECTED}"),
+        (b"N, n\n1,2\n", "line 1: 'N, n': The header must contain the column 'n' once."),
+        (b"a,n\n", "The file contains no numbers."),
+        (b"a,n\n1,2\n1\n", f"line 3: '': The number is missing. {rules.EXPECTED}"),
         (b'a,n\n"1\n2",x\n', f"line 3: 'x': {rules.EXPECTED}"),
         (b'a,n\n"1,2\n', "line 2: '': Invalid CSV: unexpected end of data."),
     ],
@@ -144,18 +171,18 @@ def test_error_describes_the_invalid_csv(file: Path, content: bytes, problem: st
     assert rejected(file, content, "--column=n") == problem
 
 
+def test_workbook_is_named_as_such(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as workbook:
+        workbook.writestr("xl/workbook.xml", "")
+
+    assert rejected(file, file.read_bytes(), "--column=n") == (
+        "The file is a ZIP archive or a workbook, such as .xlsx: import it as text, such as CSV."
+    )
+
+
 def test_missing_file_raises_command_error(file: Path) -> None:
     with pytest.raises(CommandError, match=r"numbers: No such file or directory$"):
         call_command("import_numbers", str(file))
-
-
-def test_empty_file_records_nothing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.touch()
-
-    call_command("import_numbers", str(file))
-
-    assert capsys.readouterr().out == "0 numbers recorded.\n"
-    assert not Import.objects.exists()
 
 
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +218,23 @@ def test_another_column_is_another_import(file: Path) -> None:
     call_command("import_numbers", str(file), "--column=b")
 
     assert log() == [1, 2]
+    call_command("import_numbers", str(file), "--column= A")  # the same column by another name
+    assert log() == [1, 2]
+
+
+def test_repeated_import_writes_so_that_its_commit_waits_for_standbys(file: Path) -> None:
+    def locked_by() -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT xmax::text FROM fizzbuzz_import")
+            return cursor.fetchone()
+
+    file.write_text("15\n7\n")
+    call_command("import_numbers", str(file))
+    before = locked_by()
+
+    call_command("import_numbers", str(file))
+
+    assert locked_by() != before
 
 
 def test_interrupted_import_resumes(
@@ -209,7 +253,7 @@ def test_interrupted_import_resumes(
     monkeypatch.setattr(record, "load", load)
     with pytest.raises(CommandError) as error:
         call_command("import_numbers", str(file))
-    assert str(error.value) == "The database failed: connection lost\nRun the same command again to resume."
+    assert str(error.value) == "The database failed: connection lost. Run the same command again to resume."
     monkeypatch.setattr(record, "load", usual)
 
     call_command("import_numbers", str(file))
@@ -241,7 +285,7 @@ def test_two_processes_can_import_the_same_file(file: Path, monkeypatch: pytest.
 def test_open_transaction_delays_only_the_folds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("15\n-3\n7\n15\n")
     monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 2)
-    monkeypatch.setattr(fold_scheduler, "IMPORT_FOLD_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(importing, "FOLD_TIMEOUT_SECONDS", 0.05)
 
     with another() as late:
         late.execute(INSERT, [[7]])
@@ -255,7 +299,6 @@ def test_open_transaction_delays_only_the_folds(file: Path, monkeypatch: pytest.
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "MAX_LINE_BYTES", 10_000)
     monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 1_000)
 
     def peak(lines: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from argparse import ArgumentParser
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 from tqdm import tqdm
 
-from fizzbuzz.models import Import
+from fizzbuzz.db.faults import foreseeable
 from fizzbuzz.submissions import importing
 
 RESUME = "Run the same command again to resume."
@@ -38,24 +39,25 @@ class Command(BaseCommand):
     def handle(self, *, file: str, column: str | None, **options: Any) -> None:
         try:
             with opened(file) as source, tempfile.TemporaryFile() as spool:
-                self._load(self._validate(source, column, spool))
-        except importing.BadLine as error:
-            raise CommandError(f"{error}\nNothing was recorded.") from error
+                size = Path(file).stat().st_size if file != "-" else None
+                with progress(desc="checking", total=size, unit="B") as bar:
+                    validated = importing.validate(source, column, spool, bar.update)
+                self._load(validated)
+        except importing.BadFile as error:
+            raise CommandError(f"{error} Nothing was recorded.") from error
         except OSError as error:
-            raise CommandError(f"{error.filename or file}: {error.strerror}") from error
-        except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database failed: {error}\n{RESUME}") from error
+            if not error.filename:  # it is the output's
+                raise
+            raise CommandError(f"{error.filename}: {error.strerror}") from error
+        except Error as error:
+            if not (message := foreseeable(error)):
+                raise
+            raise CommandError(f"The database failed: {message}. {RESUME}") from error
         except KeyboardInterrupt as error:
             raise CommandError(f"Interrupted. {RESUME}") from error
 
-    def _validate(self, source: IO[bytes], column: str | None, spool: IO[bytes]) -> importing.ValidatedFile:
-        size = Path(source.name).stat().st_size if source is not sys.stdin.buffer else None
-        # disable=None shows the bar only on a terminal
-        with tqdm(desc="checking", total=size, unit="B", unit_scale=True, disable=None) as bar:
-            return importing.validate(source, column, spool, bar.update)
-
     def _load(self, validated: importing.ValidatedFile) -> None:
-        earlier = Import.objects.filter(digest=validated.digest).first()
+        earlier = importing.find_earlier(validated)
         done = earlier.rows if earlier else 0
         if earlier and done == validated.rows:
             self.stdout.write(
@@ -65,12 +67,16 @@ class Command(BaseCommand):
             return
         if earlier:
             self.stdout.write(f"{done:,} of {validated.rows:,} numbers were already recorded; resuming from there.")
-        with tqdm(desc="recording", total=validated.rows, initial=done, unit_scale=True, disable=None) as bar:
+        with progress(desc="recording", total=validated.rows, initial=done) as bar:
             for recorded in importing.load(validated):
-                bar.update(recorded - done)
-                done = recorded
+                bar.update(recorded - bar.n)
         self.stdout.write(f"{validated.rows:,} numbers recorded.")
 
 
 def opened(file: str) -> AbstractContextManager[IO[bytes]]:
     return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
+
+
+def progress(**options: Any) -> Any:
+    """Return a progress bar, which is shown only on a terminal that can redraw a line."""
+    return tqdm(unit_scale=True, disable=True if os.environ.get("TERM") == "dumb" else None, **options)
