@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line."""
+"""Django's command line. Foreseeable failures of all commands end with one line and exit code 1."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import psycopg
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
-from django.db import DatabaseError
+from django.db import Error
 
 from fizzbuzz.db.faults import foreseeable
 from fizzbuzz_site.embedded.server import EmbeddedError
@@ -16,19 +16,43 @@ from fizzbuzz_site.embedded.server import EmbeddedError
 
 def main() -> None:
     _open_standard_streams()
+    _set_terminal_conventions()
     os.environ["DJANGO_SETTINGS_MODULE"] = os.environ.get("DJANGO_SETTINGS_MODULE") or "fizzbuzz_site.settings"
     try:
         settings.DEBUG  # noqa: B018 - loads the settings, to report an invalid one in one line
-    except (ImproperlyConfigured, ValueError) as error:
+    except ImproperlyConfigured as error:
         sys.exit(f"error: {error}")
     try:
         execute_from_command_line(sys.argv)
-    except EmbeddedError as error:
-        sys.exit(f"error: {error}")
-    except (DatabaseError, psycopg.Error) as error:
-        if not (message := foreseeable(error)):
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted")
+    except Exception as error:
+        explained = _explain(error)
+        if "--traceback" in sys.argv or not explained:
             raise
-        sys.exit(f"error: The database failed: {message}")
+        sys.exit(f"error: {explained}")
+
+
+def _explain(error: Exception) -> str | None:
+    """Return one line about an error that an operator can repair."""
+    if isinstance(error, EmbeddedError):
+        return str(error)
+    if isinstance(error, OSError):
+        if not error.filename:  # Python flushes the output again at exit, which must not fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return f"{error.filename or 'output'}: {error.strerror}"
+    if isinstance(error, Error | psycopg.Error) and (message := foreseeable(error)):
+        return f"The database failed: {message}"
+    return None
+
+
+def _set_terminal_conventions() -> None:
+    """Let NO_COLOR, TERM=dumb and --no-color hold for Django's lines, ours and the log."""
+    if os.environ.get("TERM") == "dumb" or "--no-color" in sys.argv:
+        os.environ["NO_COLOR"] = "1"
+    if os.environ.get("NO_COLOR") and "--force-color" not in sys.argv:
+        os.environ["DJANGO_COLORS"] = "nocolor"
 
 
 def _open_standard_streams() -> None:

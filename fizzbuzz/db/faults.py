@@ -66,10 +66,12 @@ def is_worker_unreachable(exception: BaseException) -> bool:
 
 
 def foreseeable(exception: BaseException) -> str | None:
-    """Return the message of a database error that an operator can cause and repair. None for faults of the code."""
+    """Return one line about a database error that an operator can cause and repair. None for faults of the code."""
     cause = exception if isinstance(exception, psycopg.Error) else exception.__cause__
     ours = fault_of(exception) is Fault.OURS and getattr(cause, "sqlstate", None) not in _RIGHTS_AND_TABLES
-    return None if ours else " ".join(str(exception).split())
+    primary = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    hintless = (line for line in str(exception).splitlines() if not line.startswith("\t"))
+    return None if ours else primary or " ".join(hintless)
 
 
 @contextmanager

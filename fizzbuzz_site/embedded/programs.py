@@ -43,13 +43,7 @@ class Programs:
             owner = self.cluster.stat()
             if owner.st_uid:
                 return owner.st_uid, owner.st_gid
-        try:
-            user = pwd.getpwnam(UNPRIVILEGED_USER)
-        except KeyError as error:
-            raise EmbeddedError(
-                f"PostgreSQL rejects root, and there is no user {UNPRIVILEGED_USER} to run it as: "
-                "start the service as an ordinary user, or set DATABASE_URL to a server of your own."
-            ) from error
+        user = pwd.getpwnam(UNPRIVILEGED_USER)
         return user.pw_uid, user.pw_gid
 
     def chown(self, folder: Path) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
-import re
 import shutil
 import signal
 import sys
@@ -25,6 +24,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import IO
 
 from fizzbuzz_site.embedded.programs import MAJOR_VERSION, EmbeddedError, Programs, sync, world_traversable
@@ -35,10 +35,7 @@ __all__ = ["DATABASE", "SUPERUSER", "USER", "EmbeddedError", "Server"]
 USER = DATABASE = "fizzbuzz"  # an ordinary role, and the database that it owns
 SUPERUSER = "postgres"  # for this module and the operator
 START_STOP_TIMEOUT_SECONDS = 60  # crash recovery can take long
-MAX_LOG_BYTES = 65_536  # read from the end of a log, for the reason of a failure
-ERROR_LINE = (
-    r"\b(error|hint|detail|FATAL|PANIC|ERROR|HINT|DETAIL):|LOG: .*(could not|cannot|invalid|syntax error|unrecognized)"
-)
+MAX_SHOWN_LINES = 4  # of a program's output, for the reason of a failure
 
 # Where root's database is stored if PostgreSQL's user can't enter the data folder.
 STATE_DIR = Path("/var/lib")
@@ -158,13 +155,11 @@ class Server:
         self.programs.chown(unfinished)
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         initdb = self.programs.run("initdb", "-D", ".", "-U", SUPERUSER, "--auth=trust", *locale, cwd=unfinished)
-        if initdb.returncode:
-            raise EmbeddedError(f"initdb failed in {unfinished}: {_last_errors(initdb.stderr)}")
+        _check(initdb, f"initdb failed in {unfinished}")
         options = ("--single", "-D", ".", "-c", "exit_on_error=on", "postgres")
         statements = f"CREATE ROLE {USER} LOGIN;\nCREATE DATABASE {DATABASE} OWNER {USER};\n"
         created = self.programs.run("postgres", *options, cwd=unfinished, stdin=statements)
-        if created.returncode:
-            raise EmbeddedError(f"The database can't be created in {unfinished}: {_last_errors(created.stderr)}")
+        _check(created, f"The database can't be created in {unfinished}")
         unfinished.rename(self.programs.cluster)
         for folder in (self.programs.cluster.parent, self.home.parent):
             sync(folder)  # otherwise, a power failure could undo the rename
@@ -184,8 +179,8 @@ class Server:
         options = " ".join(f"--{name}={value}" for name, value in OPTIONS.items())
         start = ("start", "-D", ".", "-t", str(START_STOP_TIMEOUT_SECONDS), "-l", "server.log", "-o", options)
         done = self.programs.run("pg_ctl", *start, cwd=self.programs.cluster, pass_fds=[lock.fileno()])
-        if done.returncode:
-            raise EmbeddedError(f"The embedded PostgreSQL did not start: {self._reason(done.stderr)}")
+        log = self._newest_log()
+        _check(done, f"The embedded PostgreSQL did not start (see {log})", log.read_text(errors="backslashreplace"))
         self.socket.keep_spare()
         self._secure()
 
@@ -193,9 +188,7 @@ class Server:
         """Make the service's role an ordinary one in a cluster that an earlier version created."""
         options = ("-X", "-q", "-h", self.host, "-U", USER, "-d", "postgres")
         statements = Path(__file__).with_name("demote.sql").read_text()
-        done = self.programs.run("psql", *options, stdin=statements)
-        if done.returncode:
-            raise EmbeddedError(f"The embedded PostgreSQL rejects connections: {_last_errors(done.stderr)}")
+        _check(self.programs.run("psql", *options, stdin=statements), "The embedded PostgreSQL rejects connections")
 
     def _ready(self) -> bool:
         # With an existing role and database, because others would write an error to the log each time.
@@ -236,19 +229,16 @@ class Server:
             if lock:
                 lock.close()
 
-    def _reason(self, output: str) -> str:
-        """Return the last error messages of the server, or else of pg_ctl, and the path of the server's log."""
+    def _newest_log(self) -> Path:
         logs = [self.programs.cluster / "server.log", *(self.programs.cluster / "log").glob("*.log")]
-        log = max((each for each in logs if each.exists()), key=lambda each: each.stat().st_mtime_ns)
-        text = log.read_bytes()[-MAX_LOG_BYTES:].decode(errors="backslashreplace").rpartition("starting PostgreSQL")[2]
-        return f"{_last_errors(text + output)} (see {log})"
+        return max(logs, key=lambda each: each.stat().st_mtime_ns)
 
 
-def _last_errors(output: str) -> str:
-    """Return the last error lines of a program's output, or its last lines if no line is an error, joined into one."""
-    lines = [re.sub(r"^[-\d]+ [:.\d]+ \w+ \[\d+\] ", "", line.strip()) for line in output.splitlines()]
-    errors = [line for line in lines if re.search(ERROR_LINE, line)]
-    return " ".join((errors or lines)[-4:])
+def _check(done: CompletedProcess[str], failure: str, log: str = "") -> None:
+    """Raise EmbeddedError if a program failed, with the last lines of the server's log or else of its own output."""
+    if done.returncode:
+        last = " ".join((log or done.stderr).splitlines()[-MAX_SHOWN_LINES:])
+        raise EmbeddedError(f"{failure}: {last}")
 
 
 def _exit_on_sigterm() -> None:

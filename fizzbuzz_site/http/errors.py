@@ -123,9 +123,7 @@ class ErrorMiddleware:
         if type(exception) in RESPONSES:
             return bad_request(request, exception)
         if isinstance(exception, CatchingUp):
-            nothing = {"outcome": "not-recorded"} if _is_submission(request) else {}
-            detail = f"{exception} {'This request recorded nothing. ' if nothing else ''}Try again in a moment."
-            return _error(request, 503, detail, RETRY, **nothing)
+            return _error(request, 503, f"{exception} Try again in a moment.", RETRY)
         if isinstance(exception, DatabaseError | InterfaceError | psycopg.Error):
             return _database_error(request, exception)
         return None

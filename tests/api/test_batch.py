@@ -7,11 +7,10 @@ import pytest
 from django.test import Client
 
 from fizzbuzz import rules
-from fizzbuzz.counts import ranking
 from fizzbuzz.models import Submission
 from tests.inputs import REJECTED_IN_JSON
 from tests.marks import commits
-from tests.problems import assert_errors, assert_problem
+from tests.problems import assert_errors
 
 pytestmark = commits
 
@@ -93,15 +92,3 @@ def test_batch_rejects_invalid_numbers(client: Client, value: object) -> None:
 
     assert response.status_code == 400
     assert not Submission.objects.exists()
-
-
-def test_batches_wait_before_reads_do(client: Client) -> None:
-    ranking.note_tail(ranking.MAX_TAIL_ROWS // 2 + 1)
-
-    rejected = client.post("/api/fizzbuzz/batch", {"numbers": [15]}, "application/json")
-
-    detail = "The counts are catching up with the log: 100,001 rows remain. This request recorded nothing."
-    assert_problem(rejected, "not-recorded", f"{detail} Try again in a moment.", outcome="not-recorded")
-    assert rejected["Retry-After"] == "5"
-    assert client.post("/api/fizzbuzz", {"number": 15}, "application/json").status_code == 201
-    assert client.get("/api/most_common").status_code == 200

@@ -13,7 +13,6 @@ from fizzbuzz import exporting, rules
 from fizzbuzz.models import Submission
 from tests.log import append
 from tests.marks import commits
-from tests.service import manage
 
 pytestmark = pytest.mark.django_db
 
@@ -123,19 +122,3 @@ def test_export_can_be_imported(tmp_path: Path) -> None:
 
     numbers = Submission.objects.order_by("id").values_list("number", flat=True)
     assert sorted(numbers) == sorted(2 * [number for _, number in ROWS])
-
-
-def test_broken_pipe_exits_without_an_error(data_dir: Path) -> None:
-    for command in (["migrate", "--verbosity=0"], ["shell", "-v0", "-c", FILL]):
-        assert manage(*command, DATA_DIR=str(data_dir)).communicate() == ("", "")
-
-    with manage("export_submissions", DATA_DIR=str(data_dir)) as export:
-        assert export.stdout
-        assert export.stderr
-        assert export.stdout.readline() == "id,number,result,kind,created_at\n"
-        export.stdout.close()
-
-        assert (export.wait(), export.stderr.read()) == (0, "")
-
-
-FILL = "from fizzbuzz.submissions import record; record.load(range(50_000))"

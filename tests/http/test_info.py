@@ -1,3 +1,5 @@
+"""/info returns versions, and reads the database's once a minute."""
+
 from __future__ import annotations
 
 import platform
@@ -44,17 +46,3 @@ def test_info_reads_the_database_once_a_minute(client: Client, django_assert_num
         second = client.get("/info")
 
     assert second.json() == first.json()
-
-
-def test_probes_answer(client: Client) -> None:
-    ready, live = client.get("/health"), client.get("/health/live")
-
-    assert (ready.status_code, ready["Cache-Control"]) == (200, "no-store")
-    assert ready.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
-    assert (live.status_code, live["Cache-Control"]) == (200, "no-store")
-    assert live.json() == {"status": "ok"}
-
-
-@pytest.mark.parametrize("path", ["/info", "/health", "/health/live"])
-def test_head_has_no_body(client: Client, path: str) -> None:
-    assert client.head(path).content == b""

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from contextlib import closing
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from fizzbuzz import exporting, rules
+from fizzbuzz.management import options
 from fizzbuzz.models import Submission
-
-
-def number(text: str) -> int:
-    try:
-        return rules.parse_number(text)
-    except rules.InvalidNumber as error:
-        raise ArgumentTypeError(str(error)) from None
 
 
 class Command(BaseCommand):
@@ -26,7 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--format", choices=exporting.CONTENT_TYPES, default="csv", help="default: csv")
-        parser.add_argument("--number", type=number, metavar="N", help="only submissions of this number")
+        parser.add_argument("--number", type=options.number, metavar="N", help="only submissions of this number")
         parser.add_argument("--kind", choices=[kind.value for kind in rules.Kind], help="only those of this kind")
 
     def handle(
@@ -35,18 +27,13 @@ class Command(BaseCommand):
         format: exporting.Format,  # noqa: A002 - the option's name
         number: int | None,
         kind: str | None,
-        **options: Any,
+        **others: Any,
     ) -> None:
         submissions = Submission.objects.all()
         if number is not None:
             submissions = submissions.filter(number=number)
         if kind is not None:
             submissions = submissions.of_kind(rules.Kind(kind))
-        try:
-            with closing(exporting.export_submissions(submissions, format)) as blocks:
-                for block in blocks:
-                    self.stdout.write(block.decode(), ending="")
-                self.stdout.flush()
-        except BrokenPipeError:
-            # The reader closed the pipe. Python flushes stdout again at exit, which must not fail.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with closing(exporting.export_submissions(submissions, format)) as blocks:
+            for block in blocks:
+                self.stdout.write(block.decode(), ending="")

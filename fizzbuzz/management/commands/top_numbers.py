@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
-from datetime import UTC, datetime
+from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any, Literal
 
 from django.core.management.base import BaseCommand, CommandError
 
-from fizzbuzz import rules
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.exporting import export_rows
+from fizzbuzz.management import options
 from fizzbuzz.models import Submission
 
 COLUMNS = ("number", "result", "count")
-
-
-def limit(text: str) -> int:
-    """Parse a whole number >= 1."""
-    try:
-        value = rules.parse_number(text)
-    except rules.InvalidNumber:
-        value = 0
-    if value < 1:
-        raise ArgumentTypeError(f"give a whole number from 1, not {text!r}")
-    return value
-
-
-def moment(text: str) -> datetime:
-    """Parse a time in ISO 8601; without an offset it is UTC."""
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        raise ArgumentTypeError(f"give a time such as 2026-01-31 or 2026-01-31T12:00:00Z, not {text!r}") from None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def as_table(rows: list[tuple[int, str, int]]) -> str:
@@ -48,10 +28,12 @@ class Command(BaseCommand):
     help = "Prints the most common numbers, most common first; on a tie the smaller number comes first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--limit", type=limit, default=3, metavar="N", help="how many numbers (default: 3)")
+        parser.add_argument("--limit", type=options.limit, default=3, metavar="N", help="how many numbers (default: 3)")
         parser.add_argument("--format", choices=["table", "json", "csv"], default="table", help="default: table")
         for name, which in (("--since", "from this time on"), ("--until", "before this time")):
-            parser.add_argument(name, type=moment, metavar="TIME", help=f"only submissions {which} (ISO 8601, UTC)")
+            parser.add_argument(
+                name, type=options.moment, metavar="TIME", help=f"only submissions {which} (ISO 8601, UTC)"
+            )
         checks = parser.add_mutually_exclusive_group()
         checks.add_argument(
             "--verify", action="store_true", help="compare the stored counts with the log; exit code 1 if any differ"
@@ -71,7 +53,7 @@ class Command(BaseCommand):
         until: datetime | None,
         verify: bool,
         rebuild: bool,
-        **options: Any,
+        **others: Any,
     ) -> None:
         if verify:
             self._verify()
