@@ -25,6 +25,8 @@ from fizzbuzz.models import Submission, SubmissionQuerySet
 MAX_LISTED_ROWS = 10_000  # rows reachable by paging; search and filters find older ones
 LIST_TIMEOUT_SECONDS = 5  # statement timeout of a list
 
+admin.site.site_header = admin.site.site_title = "FizzBuzz administration"
+
 
 class BoundedPaginator(Paginator):
     """Paginator of the first MAX_LISTED_ROWS rows, so that counting is bounded, too."""
@@ -80,10 +82,10 @@ class SubmissionAdmin(admin.ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Submission], search_term: str
     ) -> tuple[QuerySet[Submission], bool]:
-        if not search_term:
+        if not (text := rules.without_invisible_ends(search_term)):
             return queryset, False
         try:
-            return queryset.filter(number=rules.parse_number(search_term)), False
+            return queryset.filter(number=rules.parse_number(text)), False
         except rules.InvalidNumber as error:
             messages.error(request, str(error))
             return queryset.none(), False
@@ -92,7 +94,7 @@ class SubmissionAdmin(admin.ModelAdmin):
         try:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{LIST_TIMEOUT_SECONDS}s"])
-                response = super().changelist_view(request, extra_context)
+                response = super().changelist_view(request, {"max_rows": MAX_LISTED_ROWS, **(extra_context or {})})
                 return response.render() if hasattr(response, "render") else response
         except OperationalError as error:
             if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):

@@ -139,6 +139,7 @@ DATABASE_POOL_TIMEOUT_SECONDS = 5  # maximum wait of a request for a connection;
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_ROOT = BASE_DIR / "static/root"  # served as /robots.txt, /favicon.ico and so on
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

@@ -38,7 +38,7 @@ for path in (settings.BASE_DIR / "templates").rglob("[!.]*.html"):
     except TemplateSyntaxError as error:
         error.add_note(f"in {path}")
         raise
-for path in (settings.BASE_DIR / "static").glob("[!.]*[!~]"):
+for path in (settings.BASE_DIR / "static").glob("[!.]*.*[!~]"):
     try:
         staticfiles_storage.url(path.name)
     except ValueError as error:

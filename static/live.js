@@ -1,36 +1,39 @@
-// The first page: live data that refreshes itself, and a form whose answer appears in place.
+// The first page: live data that refreshes itself, and a form whose answer appears in place. It uses what browsers of
+// 2020 know, as htmx does; where it does not run, home.css shows a note.
 
 // Milliseconds.
-const REFRESH_INTERVAL = 10_000;
-const MAX_REFRESH_INTERVAL = 120_000;
-const REFRESH_AFTER_ANSWER = 1_200; // the live data, which is rendered once a second, contains the submission by then
-const SLOW_RESPONSE = 2_000;
-
-const FAILURES = ["htmx:sendError", "htmx:timeout"];
+const REFRESH_INTERVAL = 10000;
+const MAX_REFRESH_INTERVAL = 120000;
+const MAX_COPY_AGE = 5000; // of live data: the service keeps it for one second, a cache in front of it for up to three
+const SLOW_RESPONSE = 2000;
+const NOTE_DELAY = 500; // until a note says that a number is on its way
 
 const live = document.getElementById("live");
 const form = document.querySelector("form");
 const field = () => form.elements.number; // each answer replaces it
 const show = (id, visible) => (document.getElementById(id).hidden = !visible);
+const setText = (id, text) => (document.getElementById(id).textContent = text);
 
-// Refreshes back off while the service is slow or unreachable, and stop while the page is hidden.
+document.getElementById("stale").className = "";
+show("stale", !window.htmx);
+
+// Refreshes back off while the service is slow or unreachable, and stop while the page is hidden or a number is on its
+// way. A copy that may be older than an answer does not replace it.
 let interval = REFRESH_INTERVAL;
 let timer;
 let requestedAt;
 let shown;
+let sent = null; // the number on its way
+let answeredAt = -MAX_COPY_AGE;
 
 const refresh = () => htmx.trigger(live, "refresh");
 
 const schedule = (milliseconds = interval) => {
   clearTimeout(timer);
-  if (!document.hidden) timer = setTimeout(refresh, milliseconds);
-};
-
-const refreshed = (ok) => {
-  const fast = performance.now() - requestedAt < SLOW_RESPONSE;
-  interval = ok && fast ? REFRESH_INTERVAL : Math.min(2 * interval, MAX_REFRESH_INTERVAL);
-  show("stale", !ok);
-  schedule();
+  if (document.hidden || sent !== null) return;
+  const delay = Math.max(milliseconds, answeredAt + MAX_COPY_AGE - performance.now());
+  if (delay > 0) timer = setTimeout(refresh, delay);
+  else refresh();
 };
 
 live.addEventListener("htmx:beforeRequest", () => (requestedAt = performance.now()));
@@ -38,43 +41,74 @@ live.addEventListener("htmx:beforeSwap", ({ detail }) => {
   detail.shouldSwap = detail.xhr.status === 200 && detail.xhr.response !== shown;
   if (detail.shouldSwap) shown = detail.xhr.response;
 });
-live.addEventListener("htmx:afterOnLoad", ({ detail }) => refreshed(detail.xhr.status === 200));
-for (const failure of FAILURES) live.addEventListener(failure, () => refreshed(false));
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refresh()));
+live.addEventListener("htmx:afterRequest", ({ detail: { xhr } }) => {
+  if (sent !== null) return; // aborted below
+  const fast = performance.now() - requestedAt < SLOW_RESPONSE;
+  interval = xhr.status === 200 && fast ? REFRESH_INTERVAL : Math.min(2 * interval, MAX_REFRESH_INTERVAL);
+  show("stale", xhr.status !== 200);
+  schedule();
+});
+document.addEventListener("visibilitychange", () => schedule(0));
 // After Back, the browser shows an old state of the page, from one of its caches.
-if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") refresh();
-else schedule();
+schedule(performance.getEntriesByType("navigation")[0]?.type === "back_forward" ? 0 : interval);
 
 // A double click is one submission, and so is holding Enter down.
 form.addEventListener("click", (event) => event.detail > 1 && event.target.matches("button") && event.preventDefault());
 form.addEventListener("keydown", (event) => event.repeat && event.key === "Enter" && event.preventDefault());
 
-// Each submission has an idempotency key. A retry uses the same key until the page knows whether the submission was
-// recorded. (crypto.randomUUID does not exist on pages served over plain http.)
-let key;
-form.addEventListener("htmx:configRequest", ({ detail }) => {
-  key ??= Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  detail.parameters.key = key;
+// One number is sent at a time. Another one entered in the meantime stays in the field until it is sent.
+let isNext = false;
+let noteTimer;
+form.addEventListener("htmx:confirm", (event) => {
+  if (sent === null) return;
+  event.preventDefault();
+  if (field().value === sent) return;
+  clearTimeout(noteTimer);
+  setText("waiting", `Sending ${sent}. ${field().value} is next.`);
+  isNext = field().readOnly = true;
 });
 
-let sent;
+// Each number has an idempotency key until it is answered, so that a retry is counted once. An error does not end that:
+// it says what became of its own request, not of an earlier one whose response was lost.
+// (crypto.randomUUID does not exist on pages served over plain http.)
+const keys = new Map();
+const canonical = (text) => text.replace(/[\s\p{Cf}+]/gu, "").replace(/^(-?)0+(?=\d)/, "$1");
+const hex = (byte) => byte.toString(16).padStart(2, "0");
+form.addEventListener("htmx:configRequest", ({ detail }) => {
+  const number = canonical(field().value);
+  if (!keys.has(number)) keys.set(number, Array.from(crypto.getRandomValues(new Uint8Array(16)), hex).join(""));
+  detail.parameters.key = keys.get(number);
+});
+
 form.addEventListener("htmx:beforeRequest", () => {
   sent = field().value;
-  htmx.trigger(live, "htmx:abort"); // its response would be older than the answer
+  noteTimer = setTimeout(setText, NOTE_DELAY, "waiting", `Sending ${sent} …`);
+  htmx.trigger(live, "htmx:abort"); // its response could be older than the answer
   schedule();
 });
 form.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
-  detail.shouldSwap = field().value === sent; // otherwise the user is typing the next number
+  if (detail.target.id === "field") detail.shouldSwap = field().value === sent; // else it has the next number
 });
-form.addEventListener("htmx:afterOnLoad", ({ detail: { xhr } }) => {
-  if (xhr.status < 500 && xhr.status !== 409) key = null;
-  shown = null;
-  show("unreachable", false);
+form.addEventListener("htmx:afterRequest", ({ detail: { xhr } }) => {
+  const ok = xhr.status === 200;
+  const isOther = field().value !== sent;
+  clearTimeout(noteTimer);
+  setText("waiting", isOther && !ok ? `No result for ${sent}. ${field().value} is not sent yet.` : "");
+  show("unreachable", !xhr.status);
+  if (xhr.status && !ok) setText("share", "");
+  if (ok) {
+    keys.delete(canonical(sent));
+    answeredAt = performance.now();
+    shown = null;
+  }
+  sent = null;
+  field().readOnly = false;
   field().focus();
-  if (field().value === sent) field().select();
-  schedule(REFRESH_AFTER_ANSWER);
+  if (!isOther) field().select();
+  if (ok && isNext) htmx.trigger(form, "submit");
+  isNext = false;
+  schedule(ok ? 0 : interval);
 });
-for (const failure of FAILURES) form.addEventListener(failure, () => show("unreachable", true));
 
 // Rows whose rank changes move there in an animation.
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");

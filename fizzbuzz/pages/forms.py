@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 
 from fizzbuzz import rules
 
 
+class NumberField(forms.Field):
+    """A number as a person types or pastes it."""
+
+    def to_python(self, value: Any) -> int:
+        try:
+            return rules.parse_number(rules.without_invisible_ends(value or ""))
+        except rules.InvalidNumber as error:
+            raise forms.ValidationError(str(error)) from error
+
+
 class SubmissionForm(forms.Form):
-    number = forms.CharField(
-        error_messages=dict.fromkeys(["required", "null_characters_not_allowed"], rules.EXPECTED),
+    number = NumberField(
         widget=forms.TextInput(
             attrs={"autofocus": True, "autocomplete": "off", "spellcheck": "false", "enterkeyhint": "go"}
         ),
@@ -19,10 +30,3 @@ class SubmissionForm(forms.Form):
         required=False,
         error_messages={"invalid": "This form is no longer valid. Reload the page and try again."},
     )
-
-    def clean_number(self) -> int:
-        """Return the number. Django has removed the spaces around its text."""
-        try:
-            return rules.parse_number(self.cleaned_data["number"])
-        except rules.InvalidNumber as error:
-            raise forms.ValidationError(str(error), "invalid") from error

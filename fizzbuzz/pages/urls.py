@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.urls import path, re_path
-from django.views.generic import TemplateView
 
 from fizzbuzz.pages import stats, views
 
@@ -16,5 +15,5 @@ urlpatterns = [
         re_path(rf"^stats/{what}\.(?P<format_>csv|jsonl)$", stats.download, {"what": what}, name=f"stats-{what}")
         for what in stats.DOWNLOADS
     ),
-    path("robots.txt", TemplateView.as_view(template_name="robots.txt", content_type="text/plain"), name="robots"),
+    path(".well-known/security.txt", views.security_txt, name="security-txt"),
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -29,8 +31,8 @@ TOP_ROWS = 3
 LATEST_ROWS = 7
 MAX_AGE_SECONDS = 1
 
-# Placeholders in the page of a number, as the template escapes them, and the templates that replace them.
-CHANGING_PARTS = {"&lt;submitted&gt;": "_number_submitted.html", "&lt;facts&gt;": "_number_facts.html"}
+# Placeholders in number.html for what changes with each submission, and the templates that replace them.
+CHANGING_PARTS = {"[[submitted]]": "_number_submitted.html", "[[facts]]": "_number_facts.html"}
 
 log = logging.getLogger(__name__)
 
@@ -68,28 +70,28 @@ def submit(request: HttpRequest) -> HttpResponse:
     """Record the submitted number. Render the answer for htmx; redirect other clients to the number's page."""
     require_same_origin(request)
     by_htmx = "HX-Request" in request.headers
-    template = "answer.html" if by_htmx else "home.html"
     form = SubmissionForm(request.POST)
     if not form.is_valid():
-        return render(request, template, {"form": form, "live": first_page().live_html}, status=422)
+        if by_htmx:
+            return render(request, "answer.html", {"form": form}, status=422)
+        return render(request, "home.html", {"form": form, "live": first_page().live_html}, status=422)
     number, key = form.cleaned_data["number"], form.cleaned_data["key"]
     if key:
         # The number is part of the key: the form with another number is another submission.
-        idempotency.record_once([number], "form", f"{key}:{number}")
+        (submission,), is_replay = idempotency.record_once([number], "form", f"{key}:{number}")
     else:
-        record.record_one(number, "form")
+        submission, is_replay = record.record_one(number, "form"), False
     if not by_htmx:
         return HttpResponse(status=303, headers={"Location": reverse("number", args=[number])})
-    context: dict[str, Any] = {
-        "form": SubmissionForm(initial={"number": form["number"].value()}),
-        "host": request.get_host(),
-    }
     try:
-        context |= {"number": reads.facts(number), "live": first_page().live_html}
+        facts = reads.facts(number)
     except Exception:  # the number is recorded, so the response must not be an error
         log.exception("Cannot read the counts of a recorded number")
-        context["number"] = NumberFacts(number, 0, None, None, None)
-    return render(request, template, context)
+        facts = NumberFacts(number, 0, None, None, None)
+    # Live data come from caches that may be older than this submission, so its row comes with the answer.
+    row = None if is_replay else submission
+    context = {"form": form, "facts": facts, "host": request.get_host(), "submission": row}
+    return render(request, "answer.html", context)
 
 
 @require_safe
@@ -111,31 +113,39 @@ def number(request: HttpRequest, text: str) -> HttpResponse:
     return page.response(request)
 
 
+@require_safe
+def security_txt(request: HttpRequest) -> HttpResponse:
+    """How to report a vulnerability (RFC 9116): at the operator's FEEDBACK_URL."""
+    if not settings.FEEDBACK_URL:
+        raise Http404
+    expires = datetime.now(UTC) + timedelta(days=30)
+    text = f"Contact: {settings.FEEDBACK_URL}\nExpires: {expires:%Y-%m-%dT%H:%M:%SZ}\n"
+    return HttpResponse(text, "text/plain; charset=utf-8")
+
+
 @lru_cache(64)  # for numbers that are viewed more often than they are submitted
 def _render_number(facts: NumberFacts, scheme: str, host: str) -> Rendered:
-    page = _render_frame(NumberFacts(facts.number, min(facts.count, 1), None, None, None), scheme, host)
+    page = _render_frame(facts.number, facts.count > 0, scheme, host)
     if facts.count:
         for part, template in CHANGING_PARTS.items():
-            page = page.replace(part, render_to_string(template, {"number": facts}).strip())
+            page = page.replace(part, render_to_string(template, {"facts": facts}).strip())
     # Caches must revalidate: without JavaScript, this page is the answer to a submission.
     return Rendered(page.encode(), headers={"Cache-Control": "no-cache"})
 
 
 @lru_cache(64)
-def _render_frame(facts: NumberFacts, scheme: str, host: str) -> str:
-    """Return the page of a number with placeholders for the parts that change with each submission.
-
-    This part takes three quarters of the CPU time of the page, so it is cached.
-    """
-    value = facts.number
+def _render_frame(number: int, submitted: bool, scheme: str, host: str) -> str:  # noqa: FBT001 - called once
+    """Return the page of a number without its CHANGING_PARTS. This part takes three quarters of the page's CPU time."""
+    kind, result = rules.kind_and_result(number)
     context = {
-        "number": facts,
-        "submitted": "<submitted>",
-        "facts": "<facts>",
-        "title": f"{value} is {rules.result(value)}",
-        "why": rules.divisibility(value),
-        "previous": value - 1 if value > rules.SMALLEST else None,
-        "next": value + 1 if value < rules.LARGEST else None,
+        "number": number,
+        "kind": kind,
+        "result": result,
+        "why": rules.divisibility(number),
+        "submitted": submitted,
+        "title": f"{number} is {result}",
+        "previous": number - 1 if number > rules.SMALLEST else None,
+        "next": number + 1 if number < rules.LARGEST else None,
         "scheme": scheme,
         "host": host,
     }

@@ -1,28 +1,34 @@
-"""Template filters that format numbers and times."""
+"""Template filters that format counts and times. Django's own take several times the CPU time."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from django import template
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 register = template.Library()
 
 
 @register.filter
-def grouped(number: int) -> SafeString | str:
-    """Group the digits by three; only CSS adds the gaps, so copying, searching and screen readers see none."""
-    if abs(number) < 10_000:  # noqa: PLR2004 - readable without groups
-        return str(number)
-    groups = ((group,) for group in f"{number:,}".split(","))
-    spans = format_html_join(mark_safe("<wbr>"), "<span>{}</span>", groups)
-    return format_html('<data class="grouped" value="{}">{}</data>', number, spans)
+def grouped(count: int) -> str:
+    """Group the digits by three: 12,345."""
+    return f"{count:,}"
 
 
 @register.filter
 def moment(at: datetime) -> SafeString:
-    """Format a time to the minute, in UTC. Django's `date` filter takes four times the CPU time."""
+    """Format a time to the minute, in UTC."""
+    return _time(at.astimezone(UTC), "%-d %b %Y, %H:%M UTC")
+
+
+@register.filter
+def time_or_date(at: datetime) -> SafeString:
+    """Format a time of today to the second, and any other time as its date, in UTC."""
     utc = at.astimezone(UTC)
-    return format_html('<time datetime="{}">{}</time>', utc.isoformat(), f"{utc.day} {utc:%b %Y, %H:%M} UTC")
+    return _time(utc, "%H:%M:%S" if utc.date() == datetime.now(UTC).date() else "%-d %b %Y")
+
+
+def _time(utc: datetime, format_: str) -> SafeString:
+    return format_html('<time datetime="{}">{}</time>', utc.isoformat(), f"{utc:{format_}}")

@@ -10,6 +10,10 @@ from fizzbuzz.pages.views import MAX_AGE_SECONDS
 from tests.service import Service
 
 UNREACHABLE = "The service is unreachable. Submit the number again in a moment; it will be counted once."
+SET_HIDDEN = """hidden => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 def field(page: Page) -> Locator:
@@ -43,3 +47,10 @@ def stop_clock(page: Page) -> None:
     """Stop the page's clock, so that timers run only when the test advances it."""
     page.clock.install(time=0)
     page.clock.pause_at(1)
+
+
+def xhr_urls(page: Page) -> list[str]:
+    """Return a list that collects the URLs of the page's XHR requests from now on."""
+    urls: list[str] = []
+    page.on("request", lambda each: urls.extend([each.url] if each.resource_type == "xhr" else []))
+    return urls

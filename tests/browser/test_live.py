@@ -6,15 +6,22 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.first_page import UNREACHABLE, answer, count, field, let_pass, newest, stop_clock, submit
+from tests.browser.first_page import (
+    SET_HIDDEN,
+    UNREACHABLE,
+    answer,
+    count,
+    field,
+    let_pass,
+    newest,
+    stop_clock,
+    submit,
+    xhr_urls,
+)
 from tests.service import SHORT_SHUTDOWN, Service, serving
 
 SECOND = 1_000  # milliseconds
-STALE = "Live data is out of date: the service is unreachable. It updates automatically when the service is back."
-SET_HIDDEN = """hidden => {
-    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-    document.dispatchEvent(new Event("visibilitychange"));
-}"""
+STALE = "Live data is out of date. It updates automatically when the service is back; if it does not, reload the page."
 REFRESH = "document.getElementById('live').dispatchEvent(new Event('refresh'))"
 # Records the id of each element that is animated.
 RECORD_ANIMATIONS = """
@@ -25,13 +32,6 @@ RECORD_ANIMATIONS = """
         return animate.apply(this, way);
     };
 """
-
-
-def xhr_urls(page: Page) -> list[str]:
-    """Return a list that collects the URLs of the page's XHR requests from now on."""
-    urls: list[str] = []
-    page.on("request", lambda each: urls.extend([each.url] if each.resource_type == "xhr" else []))
-    return urls
 
 
 def test_submissions_of_others_appear(visit: Visit, service: Service) -> None:

@@ -24,7 +24,6 @@ ALLOWED = {
     "/stats/submissions.csv": "GET, HEAD",
     "/docs": "GET, HEAD, OPTIONS",
     "/docs/problems": "GET, HEAD, OPTIONS",
-    "/robots.txt": "GET, HEAD, OPTIONS",
     "/info": "GET, HEAD",
     "/health": "GET, HEAD, OPTIONS",
     "/health/live": "GET, HEAD, OPTIONS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,11 @@ CONFIGURATION = Path(__file__).with_name("htmlvalidate.mjs")
 DOCUMENT = '<!DOCTYPE html>\n<html lang="en"><head><title>Fragment</title></head><body>\n{}</body></html>\n'
 
 
-class Failing:
-    """Stand-in for a function that raises."""
+def raising(error: type[Exception]) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
 
-    def __init__(self, error: type[Exception]) -> None:
-        self.error = error
-
-    def __call__(self, *args: Any) -> None:
-        raise self.error
+    return fail
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def pages(client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any) -> dic
     ]
     for error in (ValueError, OperationalError):
         with monkeypatch.context() as patch:
-            patch.setattr(reads, "facts", Failing(error))
+            patch.setattr(reads, "facts", raising(error))
             errors.append(client.get("/numbers/15"))
     assert [each.status_code for each in errors] == [400, 403, 404, 405, 500, 503]
     responses = {**empty, **full, **{str(each.status_code): each for each in errors}}
@@ -81,7 +79,7 @@ def fragments(client: Client, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
         "invalid number in place": client.post("/", {"number": "15.5"}, headers=HTMX),
     }
     with monkeypatch.context() as patch:
-        patch.setattr(reads, "facts", Failing(OperationalError))
+        patch.setattr(reads, "facts", raising(OperationalError))
         responses["answer without counts"] = client.post("/", {"number": "15"}, headers=HTMX)
     return {name: DOCUMENT.format(response.text) for name, response in responses.items()}
 

@@ -1,3 +1,5 @@
+"""The page of a number."""
+
 from __future__ import annotations
 
 import re
@@ -10,6 +12,7 @@ from django.test import Client
 from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
+from fizzbuzz.counts import folding
 from fizzbuzz.models import Submission
 from tests.inputs import REJECTED_AS_TEXT
 from tests.log import append
@@ -42,7 +45,7 @@ def test_number_page_shows_all_facts(client: Client) -> None:
     response = client.get("/numbers/15")
 
     expected = """
-        <h1 class="answer" data-kind="FizzBuzz">FizzBuzz </h1>
+        <h1 class="answer" data-kind="FizzBuzz">FizzBuzz</h1>
         <p>15 is divisible by 3 and 5.</p>
         <dl class="facts">
           <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>3 times</dd></div>
@@ -60,12 +63,27 @@ def test_number_page_shows_all_facts(client: Client) -> None:
     assert main_of(response.text).split() == expected.split()
 
 
-def test_shared_link_has_the_result_in_its_preview(client: Client) -> None:
-    append(15)
+def test_number_whose_rows_were_deleted_has_a_count_and_no_times(client: Client) -> None:
+    append(15, 15)
+    assert folding.fold()
+    Submission.objects.all().delete()
 
     response = client.get("/numbers/15")
 
-    description = "15 is divisible by 3 and 5. Submitted 1 time so far."
+    facts = response.text.partition('<dl class="facts">')[2].partition("</dl>")[0]
+    assert re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", facts) == [
+        ("Number", "15"),
+        ("Submitted", "2 times"),
+        ("Rank", "1"),
+    ]
+
+
+def test_shared_link_has_the_result_in_its_preview(client: Client) -> None:
+    append(*[15] * 1_000)
+
+    response = client.get("/numbers/15")
+
+    description = "15 is divisible by 3 and 5. Submitted 1,000 times so far."
     for tag in (
         "<title>15 is FizzBuzz</title>",
         '<link rel="canonical" href="http://testserver/numbers/15">',
@@ -79,10 +97,12 @@ def test_shared_link_has_the_result_in_its_preview(client: Client) -> None:
     assert not response.cookies
 
 
-def test_number_never_submitted_has_a_page(client: Client) -> None:
+def test_number_never_submitted_has_a_page_that_is_not_indexed(client: Client) -> None:
     response = client.get("/numbers/9")
 
     assertInHTML("<p>9 is divisible by 3, not by 5. Nobody has submitted it yet.</p>", response.text)
+    assert '<meta name="robots" content="noindex">' in response.text
+    assert neighbours_on(response) == []
     assert not Submission.objects.exists()
 
 
@@ -94,43 +114,26 @@ def test_number_never_submitted_has_a_page(client: Client) -> None:
         (rules.LARGEST, [str(rules.LARGEST - 1)]),
     ],
 )
-def test_number_page_links_to_its_neighbours(client: Client, number: int, neighbours: list[str]) -> None:
+def test_number_submitted_is_indexed_and_links_to_its_neighbours(
+    client: Client, number: int, neighbours: list[str]
+) -> None:
     append(number)
 
-    assert neighbours_on(client.get(f"/numbers/{number}")) == neighbours
+    response = client.get(f"/numbers/{number}")
 
-
-def test_only_submitted_numbers_are_indexed_and_have_links(client: Client) -> None:
-    append(15)
-
-    pages = [client.get(f"/numbers/{number}") for number in (15, 16)]
-
-    assert [neighbours_on(page) for page in pages] == [["14", "16"], []]
-    assert ['<meta name="robots" content="noindex">' in page.text for page in pages] == [False, True]
+    assert neighbours_on(response) == neighbours
+    assert "noindex" not in response.text
 
 
 def neighbours_on(page: Any) -> list[str]:
     return re.findall(r'href="/numbers/(-?\d+)" rel="(?:prev|next)"', page.text)
 
 
-@pytest.mark.parametrize(
-    ("number", "groups"),
-    [
-        (-9998, None),
-        (10_001, ["10", "001"]),
-        (rules.SMALLEST + 1, ["-9", "223", "372", "036", "854", "775", "807"]),
-        (rules.LARGEST, ["9", "223", "372", "036", "854", "775", "807"]),
-    ],
-)
-def test_long_numbers_are_grouped_and_exact(client: Client, number: int, groups: list[str] | None) -> None:
-    answer = str(number)
-    if groups:
-        spans = "<wbr>".join(f"<span>{group}</span>" for group in groups)
-        answer = f'<data class="grouped" value="{number}">{spans}</data>'
-
+@pytest.mark.parametrize(("number", "classes"), [(10_001, "answer"), (rules.SMALLEST + 1, "answer long")])
+def test_number_is_one_text(client: Client, number: int, classes: str) -> None:
     response = client.get(f"/numbers/{number}")
 
-    assertInHTML(f'<h1 class="answer" data-kind="{rules.classify(number)}">{answer}</h1>', response.text)
+    assertInHTML(f'<h1 class="{classes}" data-kind="{rules.classify(number)}">{number}</h1>', response.text)
 
 
 @pytest.mark.parametrize(

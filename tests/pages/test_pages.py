@@ -1,7 +1,9 @@
+"""The first page: its form, the answers and the live data; and the error pages of all pages."""
+
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,33 +14,31 @@ from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.inputs import REJECTED_BY_FORM
+from tests.log import append
 from tests.marks import commits
 
 pytestmark = commits
 
 HTML = "text/html; charset=utf-8"
-BACK = '<p><a href="/">Back to the first page</a></p>'
-
-
-def main_of(html: str) -> str:
-    return html.partition("<main>")[2].partition("</main>")[0]
+HTMX = {"hx-request": "true"}
+FORM = "application/x-www-form-urlencoded"
 
 
 def assert_error(response: Any, status: int, detail: str) -> None:
     assert (response.status_code, response["Content-Type"]) == (status, HTML)
     assertInHTML(
-        f'<div id="problem"><h1 class="answer">{status}</h1><p>{escape(detail)}</p>{BACK}'
+        f'<div id="problem"><h1 class="answer">{status}</h1><p>{escape(detail)}</p>'
+        '<p><a href="/">Back to the first page</a></p>'
         f"<p>Request ID: <code>{response['X-Request-ID']}</code></p></div>",
         response.text,
     )
 
 
-def submit(*numbers: int) -> None:
-    Submission.objects.bulk_create(Submission(number=number) for number in numbers)
+def recorded() -> list[int]:
+    return list(Submission.objects.order_by("id").values_list("number", flat=True))
 
 
-def test_home_has_the_form_and_a_link_to_the_docs(client: Client) -> None:
+def test_home_has_the_form(client: Client) -> None:
     response = client.get("/")
 
     assert (response.status_code, response["Content-Type"]) == (200, HTML)
@@ -48,111 +48,134 @@ def test_home_has_the_form_and_a_link_to_the_docs(client: Client) -> None:
         response.text,
     )
     assertInHTML('<label for="id_number">Which number?</label>', response.text)
-    assertInHTML('<a href="/docs">API docs</a>', response.text)
     assertInHTML("<p>Nothing yet. Be the first.</p>", response.text)
 
 
 def test_home_lists_the_three_most_common(client: Client) -> None:
-    submit(7, 15, 15, -3, -3, 5, 5, 5)
+    append(7, 15, 15, -3, -3, *[5] * 10_000)
 
     response = client.get("/")
 
-    assertInHTML(
-        """
-        <ol class="top">
-          <li id="top5"><a id="link5" href="/numbers/5">5</a> <span class="kind" data-kind="Buzz">Buzz</span>
-            <span class="count">3&times;</span>
-            <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true" data-kind="Buzz"><rect
-              id="bar5" width="100" height="1"/></svg></li>
-          <li id="top-3"><a id="link-3" href="/numbers/-3">-3</a> <span class="kind" data-kind="Fizz">Fizz</span>
-            <span class="count">2&times;</span>
-            <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true" data-kind="Fizz"><rect
-              id="bar-3" width="67" height="1"/></svg></li>
-          <li id="top15"><a id="link15" href="/numbers/15">15</a>
-            <span class="kind" data-kind="FizzBuzz">FizzBuzz</span> <span class="count">2&times;</span>
-            <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"
-              data-kind="FizzBuzz"><rect id="bar15" width="67" height="1"/></svg></li>
-        </ol>
-        """,
-        response.text,
+    rows = "".join(
+        f"""<li id="top{number}"><a id="link{number}" href="/numbers/{number}">{number}</a>
+            <span class="kind" data-kind="{kind}">{kind}</span> <span class="count">{count}&times;</span>
+            <svg class="bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true" data-kind="{kind}"><rect
+              id="bar{number}" width="{width}" height="1"/></svg></li>"""
+        for number, kind, count, width in (
+            (5, "Buzz", "10,000", 100),
+            (-3, "Fizz", "2", 0),
+            (15, "FizzBuzz", "2", 0),
+        )
     )
+    assertInHTML(f'<ol class="top">{rows}</ol>', response.text)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_home_takes_three_queries(client: Client, django_assert_num_queries: Any, rows: int) -> None:
-    submit(*range(rows))
+@pytest.mark.parametrize("path", ["/", "/live"])
+def test_live_data_take_three_queries(client: Client, django_assert_num_queries: Any, path: str, rows: int) -> None:
+    append(*range(rows))
 
     with django_assert_num_queries(3):
-        response = client.get("/")
+        response = client.get(path)
 
     assert response.text.count('<li id="top') == rows
 
 
-def test_home_lists_the_latest(client: Client) -> None:
-    submit(1, 2, 3, 4, 5, 6, 7, 8)
-    newest = Submission.objects.latest("id")
-    Submission.objects.filter(id=newest.id).update(created_at=datetime(2026, 1, 31, 12, 3, 4, tzinfo=UTC))
+def test_latest_have_a_time_if_they_are_of_today_and_a_date_otherwise(client: Client) -> None:
+    append(*range(1, 9))
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    ids = list(Submission.objects.order_by("-id").values_list("id", flat=True))
+    times = (
+        today + timedelta(hours=23, minutes=59),
+        today - timedelta(seconds=1),
+        datetime(2025, 1, 3, 12, tzinfo=UTC),
+    )
+    for id_, time in zip(ids, times, strict=False):
+        Submission.objects.filter(id=id_).update(created_at=time)
 
     latest = client.get("/").text.partition('<ol class="log">')[2].partition("</ol>")[0]
 
     assert re.findall(r'href="/numbers/(\d)"', latest) == list("8765432")
-    assertInHTML(
-        f"""
-        <li><a id="log{newest.id}" href="/numbers/8">8</a>
-          <time datetime="2026-01-31T12:03:04+00:00">12:03:04</time></li>
-        """,
-        latest,
-    )
+    shown = ("23:59:00", f"{times[1]:%-d %b %Y}", "3 Jan 2025")
+    assert re.findall(r"<time .*</time>", latest)[:3] == [
+        f'<time datetime="{time.isoformat()}">{text}</time>' for time, text in zip(times, shown, strict=True)
+    ]
 
 
-def test_form_records_and_redirects_to_the_number_page(client: Client, django_assert_num_queries: Any) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [" +015\n", "15\u202c", "\u200b15\u200b", "\ufeff15", "15\xad", "\xa015\u3000", " \u2068 15 \u2069 "],
+    ids=ascii,
+)
+def test_form_records_and_redirects_to_the_number_page(
+    client: Client, django_assert_num_queries: Any, text: str
+) -> None:
     with django_assert_num_queries(0):  # the INSERT has its own connection
-        response = client.post("/", {"number": " +015\n"})
+        response = client.post("/", {"number": text})
 
-    assert response.status_code == 303
-    assert response["Location"] == "/numbers/15"
-    assert response.content == b""
-    assert list(Submission.objects.values_list("number", flat=True)) == [15]
+    assert (response.status_code, response["Location"], response.content) == (303, "/numbers/15", b"")
+    assert recorded() == [15]
 
 
-def test_reloading_the_result_records_nothing(client: Client) -> None:
-    location = client.post("/", {"number": "15"})["Location"]
+def test_htmx_gets_the_answer_and_its_row_of_the_latest(client: Client) -> None:
+    client.get("/")  # the live data that others share are older than the submission
 
-    pages = [client.get(location).text for _ in range(2)]
+    form = {"number": " +015", "key": str(uuid4())}
+    response, repeated = [client.post("/", form, headers=HTMX) for _ in range(2)]
 
-    assert pages[0] == pages[1]
-    assert Submission.objects.count() == 1
-
-
-def test_htmx_gets_the_answer(client: Client, django_assert_num_queries: Any) -> None:
-    client.get("/")
-
-    with django_assert_num_queries(8):
-        response = client.post("/", {"number": " +015", "key": str(uuid4())}, headers={"HX-Request": "true"})
-
-    answer = response.text.partition('<div id="answer">')[2].partition("</div>\n<div id=")[0]
     assert (response.status_code, response["Content-Type"]) == (200, HTML)
-    expected = """
-        <p class="answer" data-kind="FizzBuzz">FizzBuzz </p>
+    row = Submission.objects.get()
+    answer = """
+        <div id="answer">
+        <p class="answer" data-kind="FizzBuzz">FizzBuzz</p>
         <dl class="facts">
           <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>1 time</dd></div>
           <div><dt>Rank</dt><dd>1</dd></div>
         </dl>
+        </div>
+        <div id="share">
         <p class="share">Share it: <a href="/numbers/15" rel="bookmark">testserver/numbers/15</a>
           <copy-link></copy-link></p>
+        </div>
+        <div id="field">
     """
-    assert answer.split() == expected.split()
+    assert response.text.partition('<div class="field">')[0].split() == answer.split()
     assert 'value=" +015"' in response.text
-    assert client.get("/live").text in response.text
+    assertInHTML(
+        f"""
+        <ol hx-swap-oob="afterbegin:.log"><li><a id="log{row.id}" href="/numbers/15">15</a>
+          <span class="kind" data-kind="FizzBuzz">FizzBuzz</span>
+          <time datetime="{row.created_at.isoformat()}">{row.created_at:%H:%M:%S}</time></li></ol>
+        """,
+        response.text,
+    )
+    assert repeated.text == response.text.partition("<ol ")[0] + "\n"
 
 
-@pytest.mark.parametrize("text", REJECTED_BY_FORM, ids=ascii)
-def test_form_rejects_invalid_numbers(client: Client, text: str) -> None:
-    response = client.post("/", {"number": text})
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "The number is missing."),
+        (b"number=", "The number is missing."),
+        (b"number=+%E2%80%8B%C2%A0", "The number is missing."),
+        (b"number[]=15", "The number is missing."),
+        (b"number=1,000", "It has separators between its digits."),
+        (b"number=15.0", "It has a decimal point or an exponent."),
+        (b"number=9223372036854775808", "The number is too large."),
+        (b"number=%EF%BC%91%EF%BC%95", "It contains a full-width digit one U+FF11."),
+        (b"number=%E2%88%9215", "It contains a minus sign U+2212."),
+        (b"number=1%E2%80%8B5", "It contains a zero width space U+200B."),
+        (b"number=%FF", "It contains a replacement character U+FFFD."),
+        (b"number=1%00", "It contains a character U+0000."),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=str)
+def test_form_says_why_a_number_is_rejected(client: Client, body: bytes, reason: str, headers: dict[str, str]) -> None:
+    response = client.generic("POST", "/", body, FORM, headers=headers)
 
     assert (response.status_code, response["Content-Type"]) == (422, HTML)
-    assert f"{rules.EXPECTED}</li></ul>" in response.text
-    assert not Submission.objects.exists()
+    assertInHTML(f'<ul class="errorlist" id="id_number_error"><li>{reason} {rules.EXPECTED}</li></ul>', response.text)
+    assert recorded() == []
 
 
 def test_form_shows_the_message_at_the_field_and_escapes_the_input(client: Client) -> None:
@@ -172,24 +195,12 @@ def test_invalid_key_shows_a_message(client: Client) -> None:
 
     assert response.status_code == 422
     assert "This form is no longer valid. Reload the page and try again." in response.text
-    assert not Submission.objects.exists()
+    assert recorded() == []
 
 
-@pytest.mark.parametrize("body", [b"number=\xff", b"number=%FF", b"", b"number[]=15"])
-def test_malformed_forms_are_rejected(client: Client, body: bytes) -> None:
-    response = client.generic("POST", "/", body, "application/x-www-form-urlencoded")
-
-    assert response.status_code == 422
-    assert not Submission.objects.exists()
-
-
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/api", "/%00", "/%FF"]
-)
+@pytest.mark.parametrize("path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/%00", "/%FF"])
 def test_unknown_urls_return_an_error_page(client: Client, path: str) -> None:
-    response = client.get(path)
-
-    assert_error(response, 404, "Not found: there is nothing at this URL.")
+    assert_error(client.get(path), 404, "Not found: there is nothing at this URL.")
 
 
 def test_invalid_hosts_are_rejected(client: Client) -> None:
@@ -243,10 +254,10 @@ def test_permission_denied_returns_an_error_page(client: Client, django_user_mod
 
 
 def test_form_with_too_many_fields_returns_an_error_page(client: Client) -> None:
-    response = client.post("/", "number=15&" + "a&" * 1_001, "application/x-www-form-urlencoded")
+    response = client.post("/", "number=15&" + "a&" * 1_001, FORM)
 
     assert_error(response, 400, "Too many fields or parameters. This request recorded nothing; send fewer.")
-    assert not Submission.objects.exists()
+    assert recorded() == []
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/numbers/15", 500)])

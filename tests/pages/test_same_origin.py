@@ -8,8 +8,9 @@ from django.utils.html import escape
 from pytest_django.asserts import assertInHTML
 
 from fizzbuzz.models import Submission
+from tests.marks import commits
 
-pytestmark = pytest.mark.django_db
+pytestmark = commits
 
 DETAIL = "Cross-site submission rejected. This request recorded nothing. Submit the number on this site's first page."
 
@@ -84,6 +85,7 @@ def test_form_is_accepted_behind_a_tls_terminating_proxy(client: Client, setting
     assert (ours.status_code, others.status_code) == (303, 403)
 
 
+@pytest.mark.django_db
 def test_admin_forms_require_a_csrf_token(client: Client) -> None:
     headers = {"sec-fetch-site": "same-origin", "origin": "http://testserver"}
 

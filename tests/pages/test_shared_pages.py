@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 
 from fizzbuzz.api import schema
-from fizzbuzz.models import Submission
+from fizzbuzz.counts import folding
 from tests.fresh import a_second_later
 from tests.log import append
+from tests.marks import commits
 
 pytestmark = pytest.mark.django_db
 
@@ -60,8 +63,7 @@ def test_matching_etag_of_a_shared_page_returns_304(client: Client, path: str) -
 
     assert (same.status_code, same.content, same["ETag"]) == (304, b"", first["ETag"])
     assert same["Cache-Control"] == "public, max-age=0, s-maxage=2"
-    assert changed.status_code == 200
-    assert changed["ETag"] != first["ETag"]
+    assert (changed.status_code, changed["ETag"] == first["ETag"]) == (200, False)
 
 
 @FRAGMENT
@@ -97,28 +99,53 @@ def test_private_responses_are_not_cacheable(client: Client, headers: dict[str, 
     assert not response.cookies
 
 
-def test_own_result_is_exact_although_shared_figures_may_be_a_second_old(client: Client) -> None:
-    client.get("/")
+def test_fragment_equals_the_part_of_the_first_page(client: Client) -> None:
+    append(15, 7, 15)
 
-    pages = [client.post("/", {"number": "15"}, headers={"hx-request": "true"}).text for _ in range(2)]
-
-    assert ["<dd>1 time</dd>" in page for page in pages] == [True, False]
-    assert ["<dd>2 times</dd>" in page for page in pages] == [False, True]
-    assert ["Nothing yet. Be the first." in page for page in pages] == [True, True]
-    assert Submission.objects.count() == 2
+    assert client.get("/live").text in client.get("/").text
 
 
-def test_robots_txt_excludes_other_urls_than_pages(client: Client) -> None:
-    response = client.get("/robots.txt")
+@commits
+def test_pages_take_as_many_queries_on_a_full_log(client: Client, django_assert_num_queries: Any) -> None:
+    append(*range(5_000))
+    while folding.fold():
+        pass
+    append(*range(50))
 
-    assert (response.status_code, response["Content-Type"]) == (200, "text/plain")
-    assert response.text.splitlines() == [
-        "User-agent: *",
-        "Disallow: /admin/",
-        "Disallow: /api/",
-        "Disallow: /live",
-        "Disallow: /stats/",
-    ]
+    for path, queries in {"/": 3, "/live": 0, "/stats": 2, "/numbers/15": 1}.items():
+        with django_assert_num_queries(queries):
+            assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("path", "content_type", "begins"),
+    [
+        ("/robots.txt", 'text/plain; charset="utf-8"', b"User-agent: *\nDisallow: /admin/\nDisallow: /api/\n"),
+        ("/favicon.ico", "image/x-icon", b"\x00\x00\x01\x00\x01\x00"),
+        ("/apple-touch-icon.png", "image/png", b"\x89PNG\r\n"),
+    ],
+)
+def test_files_that_browsers_and_crawlers_look_for(
+    client: Client, method: str, path: str, content_type: str, begins: bytes
+) -> None:
+    response = client.generic(method, path)
+
+    assert (response.status_code, response["Content-Type"]) == (200, content_type)
+    assert response.getvalue()[: len(begins)] == (begins if method == "GET" else b"")
+
+
+def test_security_txt_names_the_feedback_url(client: Client, settings: Any) -> None:
+    assert client.get("/.well-known/security.txt").status_code == 404
+
+    settings.FEEDBACK_URL = "mailto:team@example.org"
+    response = client.get("/.well-known/security.txt")
+
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    contact, expires = response.text.splitlines()
+    assert contact == "Contact: mailto:team@example.org"
+    in_a_month = datetime.fromisoformat(re.fullmatch("Expires: (.*Z)", expires)[1]) - datetime.now(UTC)  # type: ignore[index]
+    assert timedelta(days=29) < in_a_month <= timedelta(days=30)
 
 
 @pytest.mark.parametrize("format_", ["json", "yaml"])

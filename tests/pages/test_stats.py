@@ -1,3 +1,5 @@
+"""The statistics page, its chart and its downloads."""
+
 from __future__ import annotations
 
 import csv
@@ -205,8 +207,3 @@ def test_downloads_take_a_literal_number_of_queries(
 @pytest.mark.parametrize("path", ["/stats/submissions.xml", "/stats/submissions", "/stats/other.csv", "/stats/"])
 def test_other_downloads_are_unknown(client: Client, path: str) -> None:
     assert client.get(path).status_code == 404
-
-
-@pytest.mark.parametrize("path", ["/stats", *DOWNLOADS])
-def test_statistics_allow_only_safe_methods(client: Client, path: str) -> None:
-    assert client.post(path)["Allow"] == "GET, HEAD"
