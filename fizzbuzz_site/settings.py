@@ -180,7 +180,10 @@ CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else CORS_ORIGINS
 CORS_URLS_REGEX = "^/api/"
 CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS"]
 # Without Content-Type, so that a preflight for a POST of JSON fails.
-CORS_ALLOW_HEADERS: list[str] = []
+CORS_ALLOW_HEADERS = ["if-none-match"]
+CORS_EXPOSE_HEADERS = [
+    "ETag", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "Warning", "X-Request-ID",
+]  # fmt: skip
 
 SESSION_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_AGE = 12 * 3600  # a working day
@@ -200,6 +203,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_PARSER_CLASSES": ["fizzbuzz.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer", "fizzbuzz.api.browsable.BrowsablePages"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fizzbuzz.api.negotiation.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "fizzbuzz.api.problems.exception_handler",

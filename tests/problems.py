@@ -13,6 +13,7 @@ TYPES = {
     "request-timeout": (408, "Request Timeout"),
     "key-in-progress": (409, "Key In Progress"),
     "length-required": (411, "Length Required"),
+    "precondition-failed": (412, "Precondition Failed"),
     "content-too-large": (413, "Content Too Large"),
     "unsupported-media-type": (415, "Unsupported Media Type"),
     "key-reused": (422, "Key Reused"),

@@ -23,26 +23,29 @@ class SubmissionCursorPagination(CursorPagination):
     page_size = 100
     ordering = "-id"
 
-    def paginate_queryset(self, queryset: SubmissionQuerySet, request: Request, view: Any = None) -> list[LogRow]:  # type: ignore[override]  # accepts only querysets
-        """Return a page. It scans at most `view.max_scanned_rows` rows if that is set; the next page begins there."""
+    def paginate(self, queryset: SubmissionQuerySet, request: Request, max_rows: int | None) -> list[LogRow]:
+        """Return a page. It scans at most `max_rows` rows; the next page begins there.
+
+        The position of a cursor is the id before its page. Of the ids 1 to 250, the second page is 150 to 51: the
+        position of the next page is 51, and that of the previous one, which is read in reverse, is 150.
+        """
         self.base_url = request.build_absolute_uri()
         cursor = self.decode_cursor(request) or Cursor(0, reverse=False, position=None)
         forward, backward, order = ("id__gt", "id__lte", "id") if cursor.reverse else ("id__lt", "id__gte", "-id")
         position = None if cursor.position is None else self._parse(cursor.position)
         beyond = {} if position is None else {forward: position}
-        end = _end_of_scan(beyond, order, view.max_scanned_rows)
+        end = _end_of_scan(beyond, order, max_rows)
         within = {} if end is None else {backward: end}
         rows = queryset.filter(**beyond, **within).order_by(order)[: self.page_size + 1].rows()
-        self.page = rows[: self.page_size]
+        page = rows[: self.page_size]
         if len(rows) > self.page_size:
-            end = self.page[-1].id
-        if cursor.reverse:
-            self.page.reverse()
-            self.newer, self.older = end, None if position is None else position + 1
-        else:
-            self.newer, self.older = None if position is None else position - 1, end
+            end = page[-1].id
+        begin = None
+        if position is not None:
+            begin = position + 1 if cursor.reverse else position - 1
+        self.newer, self.older = (end, begin) if cursor.reverse else (begin, end)
         self.display_page_controls = self.newer is not None or self.older is not None
-        return self.page
+        return page[::-1] if cursor.reverse else page
 
     def get_next_link(self) -> str | None:
         return self._link(self.older, reverse=False)

@@ -11,7 +11,7 @@ from django.http import JsonResponse
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import MethodNotAllowed, ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -92,7 +92,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         detail = errors[0]["detail"] if len(errors) < MAX_ERRORS else f"The first {MAX_ERRORS} errors are listed."
         response.data = problem(response.status_code, detail, request.path, errors=errors)
     else:
-        response.data = problem(response.status_code, response.data["detail"], request.path)
+        detail = response.data["detail"]
+        if isinstance(error, MethodNotAllowed):
+            detail = f"Method not allowed; use {', '.join(context['view'].allowed_methods)}."
+        response.data = problem(response.status_code, detail, request.path)
     if getattr(getattr(request, "accepted_renderer", None), "format", None) != "api":  # a 406 has no renderer
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
         response.content_type = CONTENT_TYPE

@@ -11,6 +11,7 @@ from fizzbuzz.api.schema import SchemaView
 from fizzbuzz.api.viewsets import MostCommonViewSet, NumberViewSet, SubmissionViewSet
 
 router = DefaultRouter(trailing_slash=False)
+router.include_format_suffixes = False  # the views take none
 router.register("most_common", MostCommonViewSet, "most-common")
 router.register("fizzbuzz", SubmissionViewSet, "submission")
 router.register("numbers", NumberViewSet, "number")

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import Http404
 from django.http.response import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
-from rest_framework import mixins, status
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import conditional_page
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
-from rest_framework.serializers import Serializer
+from rest_framework.status import HTTP_201_CREATED
 from rest_framework.viewsets import GenericViewSet
 
 from fizzbuzz import metrics, rules
 from fizzbuzz.api import examples
-from fizzbuzz.api.base import BaseViewSet, answer, revalidated, validated_query
+from fizzbuzz.api.base import BaseViewSet, answer
 from fizzbuzz.api.pagination import MAX_SCANNED_ROWS, SubmissionCursorPagination
 from fizzbuzz.api.problems import InvalidQuery, problems
 from fizzbuzz.api.serializers import (
@@ -29,7 +29,8 @@ from fizzbuzz.api.serializers import (
     SubmissionSerializer,
     SubmitSerializer,
 )
-from fizzbuzz.counts import reads, time_range
+from fizzbuzz.bulkhead import Bulkhead
+from fizzbuzz.counts import ranking, reads, time_range
 from fizzbuzz.counts.ranking import StaleTop
 from fizzbuzz.models import NumberWithCount, Submission
 from fizzbuzz.submissions import idempotency, record
@@ -39,24 +40,22 @@ SUBMIT = SubmitSerializer()
 BATCH = BatchSerializer()
 SUBMISSION = SubmissionSerializer()
 NUMBER = NumberSerializer()
-MOST_COMMON = MostCommonSerializer()
-SUBMISSION_FILTERS = SubmissionFilters()
-MOST_COMMON_QUERY = MostCommonQuery()
+BATCHES = Bulkhead("batches", limit=2, wait_seconds=5)  # each takes up to tenths of a second of CPU
 STALE = '110 - "Response is stale: a database worker is unreachable"'
+ONE_SUBMISSION = OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION])
+RECORDING_PROBLEMS = problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503)
 
 
-@extend_schema_view(
-    create=extend_schema(
-        summary="Submit a number",
-        description="Classifies the number and records it. The record is on disk when the response is sent.",
-        examples=[examples.SUBMIT],
-        parameters=[examples.KEY_PARAMETER],
-        responses={
-            201: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
-            **problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503),
-        },
-    ),
-    list=extend_schema(
+class SubmissionViewSet(BaseViewSet, GenericViewSet):
+    """Submissions: record numbers and read the log."""
+
+    queries = {"list": SubmissionFilters()}
+    queryset = Submission.objects.all()
+    serializer_class = SubmitSerializer
+    pagination_class = SubmissionCursorPagination
+    lookup_value_regex = "[0-9]{1,19}"
+
+    @extend_schema(
         summary="The log of submissions, newest first",
         description=(
             f"With `kind` and without `number`, a page scans {MAX_SCANNED_ROWS:,} rows of the log. It may have fewer "
@@ -65,44 +64,61 @@ STALE = '110 - "Response is stale: a database worker is unreachable"'
         ),
         parameters=[SubmissionFilters],
         responses={200: SubmissionSerializer(many=True), **problems(400, 404, 406, 503)},
-    ),
-    retrieve=extend_schema(
+    )
+    def list(self, request: Request) -> HttpResponseBase:
+        number, kind = self.query.get("number"), self.query.get("kind")
+        log = Submission.objects.all()
+        if number is not None:
+            # A number has one kind: with another kind, no rows match.
+            log = log.filter(number=number) if kind in {None, rules.classify(number)} else log.none()
+        elif kind is not None:
+            log = log.of_kind(rules.Kind(kind))
+        page: Any = self.paginator
+        rows = page.paginate(log, request, MAX_SCANNED_ROWS if kind is not None and number is None else None)
+        links = {"next": page.get_next_link(), "previous": page.get_previous_link()}
+        return answer(request, {**links, "results": [SUBMISSION.to_representation(each) for each in rows]})
+
+    @extend_schema(
         summary="One submission",
         responses={
             200: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
             **problems(404, 406, 503),
         },
-    ),
-)
-class SubmissionViewSet(
-    mixins.RetrieveModelMixin,
-    mixins.ListModelMixin,
-    BaseViewSet,
-    GenericViewSet,
-):
-    """Submissions: record numbers and read the log."""
+    )
+    def retrieve(self, request: Request, pk: str) -> HttpResponseBase:
+        rows = Submission.objects.filter(pk=pk).rows()
+        if not rows:
+            raise Http404("There is no submission with this ID.")
+        return answer(request, SUBMISSION.to_representation(rows[0]))
 
-    list_parameters = (*SUBMISSION_FILTERS.fields, SubmissionCursorPagination.cursor_query_param)
-    queryset = Submission.objects.all()
-    serializer_class = SubmissionSerializer
-    pagination_class = SubmissionCursorPagination
-    max_scanned_rows: int | None = None
-    lookup_value_regex = "[0-9]{1,19}"
-
-    def get_serializer_class(self) -> type[Serializer]:
-        return SubmitSerializer if self.action == "create" else self.serializer_class
-
-    def list(self, request: Request) -> HttpResponseBase:  # type: ignore[override]  # DRF's takes other views' arguments
-        page: Any = self.paginator
-        results = page.paginate_queryset(self.filter_queryset(self.queryset), request, self)
-        links = {"next": page.get_next_link(), "previous": page.get_previous_link()}
-        return answer(request, {**links, "results": [SUBMISSION.to_representation(each) for each in results]})
-
+    @extend_schema(
+        summary="Submit a number",
+        description="Classifies the number and records it. The record is on disk when the response is sent.",
+        examples=[examples.SUBMIT],
+        parameters=[examples.KEY_PARAMETER],
+        responses={201: ONE_SUBMISSION, **RECORDING_PROBLEMS},
+    )
     def create(self, request: Request) -> HttpResponseBase:
         number = SUBMIT.run_validation(request.data)["number"]
         (submission,), headers = self._record([number], "api")
         headers = {"Location": f"{request.path}/{submission.id}", **headers}
-        return answer(request, SUBMISSION.to_representation(submission), status.HTTP_201_CREATED, headers)
+        return answer(request, SUBMISSION.to_representation(submission), HTTP_201_CREATED, headers)
+
+    @extend_schema(
+        summary="Submit many numbers",
+        description="Either all numbers are recorded or none. The response lists them in the order of the request.",
+        examples=[examples.BATCH],
+        parameters=[examples.KEY_PARAMETER],
+        responses={201: SubmissionSerializer(many=True), **RECORDING_PROBLEMS},
+        filters=False,
+    )
+    @action(detail=False, methods=["post"], serializer_class=BatchSerializer, pagination_class=None)
+    def batch(self, request: Request) -> HttpResponseBase:
+        with BATCHES.slot():
+            ranking.require_room()
+            submissions, headers = self._record(BATCH.run_validation(request.data)["numbers"], "batch")
+            data = [SUBMISSION.to_representation(each) for each in submissions]
+            return answer(request, data, HTTP_201_CREATED, headers)
 
     def _record(self, numbers: Sequence[int], channel: metrics.Channel) -> tuple[Sequence[Submission], dict[str, str]]:
         """Return the submissions, and the headers of the response."""
@@ -113,34 +129,6 @@ class SubmissionViewSet(
         if channel == "batch":
             return record.record_batch(numbers, channel), {}
         return [record.record_one(numbers[0], channel)], {}
-
-    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.action != "list":
-            return queryset
-        query = validated_query(SUBMISSION_FILTERS, self.request)
-        number, kind = query.get("number"), query.get("kind")
-        log = Submission.objects.all()
-        if number is not None:
-            # A number has one kind: with another kind, no rows match.
-            log = log.filter(number=number) if kind in {None, rules.classify(number)} else log.none()
-        elif kind is not None:
-            self.max_scanned_rows = MAX_SCANNED_ROWS
-            log = log.of_kind(rules.Kind(kind))
-        return log
-
-    @extend_schema(
-        summary="Submit many numbers",
-        description="Either all numbers are recorded or none. The response lists them in the order of the request.",
-        examples=[examples.BATCH],
-        parameters=[examples.KEY_PARAMETER],
-        responses={201: SubmissionSerializer(many=True), **problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503)},
-        filters=False,
-    )
-    @action(detail=False, methods=["post"], serializer_class=BatchSerializer, pagination_class=None)
-    def batch(self, request: Request) -> HttpResponseBase:
-        submissions, headers = self._record(BATCH.run_validation(request.data)["numbers"], "batch")
-        data = [SUBMISSION.to_representation(each) for each in submissions]
-        return answer(request, data, status.HTTP_201_CREATED, headers)
 
 
 class NumberViewSet(BaseViewSet):
@@ -162,10 +150,11 @@ class NumberViewSet(BaseViewSet):
         return answer(request, NUMBER.to_representation(NumberWithCount(value, reads.count_of(value))))
 
 
+@method_decorator(conditional_page, "dispatch")
 class MostCommonViewSet(BaseViewSet):
     """The most frequently submitted numbers."""
 
-    list_parameters = tuple(MOST_COMMON_QUERY.fields)
+    queries = {"list": MostCommonQuery()}
 
     @extend_schema(
         summary="The most common numbers",
@@ -178,19 +167,16 @@ class MostCommonViewSet(BaseViewSet):
         responses={
             200: OpenApiResponse(MostCommonSerializer(many=True), examples=[examples.MOST_COMMON]),
             304: OpenApiResponse(description="Unchanged since the response whose ETag was sent as If-None-Match"),
-            **problems(400, 406, 429, 503),
+            **problems(400, 406, 412, 429, 503),
         },
     )
     def list(self, request: Request) -> HttpResponseBase:
-        query = validated_query(MOST_COMMON_QUERY, request)
         try:
-            top = time_range.top(**query) if {"since", "until"} & query.keys() else reads.top(query["limit"])
+            in_range = {"since", "until"} & self.query.keys()
+            top = time_range.top(**self.query) if in_range else reads.top(self.query["limit"])
         except time_range.TimeRangeTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
-        headers = {"Warning": STALE} if isinstance(top, StaleTop) else None
-        data = [MOST_COMMON.to_representation(each) for each in top]
-        return revalidated(request, answer(request, data, headers=headers))
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        response.headers["Cache-Control"] = "no-cache"  # clients revalidate by ETag on every request
-        return super().finalize_response(request, response, *args, **kwargs)
+        headers = {"Cache-Control": "no-cache"}  # clients revalidate by ETag on every request
+        if isinstance(top, StaleTop):
+            headers["Warning"] = STALE
+        return answer(request, [NUMBER.to_representation(each) for each in top], headers=headers)

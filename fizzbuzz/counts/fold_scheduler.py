@@ -44,6 +44,7 @@ class FoldScheduler:
     def recorded(self, rows: int) -> None:
         """Count committed rows, and wake the thread when a fold is due. Never blocks."""
         self._recorded += rows  # not atomic: lost updates only delay a fold
+        ranking.note_tail(ranking.known_tail_rows + rows)
         if self._recorded >= FOLD_EVERY_ROWS:
             self._recorded = 0
             self.start()

@@ -86,6 +86,12 @@ def note_tail(rows: int) -> None:
     known_tail_rows = rows
 
 
+def require_room() -> None:
+    """Raise CatchingUp if the tail is so long that a batch must wait: writers wait before readers do."""
+    if known_tail_rows > MAX_TAIL_ROWS // 2:
+        raise CatchingUp(known_tail_rows)
+
+
 def require_short_tail() -> None:
     """Raise CatchingUp if a read would have to count more than MAX_TAIL_ROWS."""
     if known_tail_rows > MAX_TAIL_ROWS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
@@ -117,13 +118,17 @@ class ErrorMiddleware:
         if isinstance(response, HttpResponseNotAllowed):
             allowed = response.headers["Allow"]
             return _error(request, 405, f"Method not allowed; use {allowed}.", {"Allow": allowed})
+        if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+            return _error(request, 412, "Precondition failed: the resource is not the one in If-Match.")
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if type(exception) in RESPONSES:
             return bad_request(request, exception)
         if isinstance(exception, CatchingUp):
-            return _error(request, 503, f"{exception} Try again in a moment.", RETRY)
+            nothing = {"outcome": "not-recorded"} if _is_submission(request) else {}
+            detail = f"{exception} {'This request recorded nothing. ' if nothing else ''}Try again in a moment."
+            return _error(request, 503, detail, RETRY, **nothing)
         if isinstance(exception, DatabaseError | InterfaceError | psycopg.Error):
             return _database_error(request, exception)
         return None
@@ -155,7 +160,7 @@ def _error(
 ) -> HttpResponse:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and "outcome" not in more and _is_submission(request):
         detail, more["outcome"] = f"{detail} {OUTCOME_UNKNOWN}", "outcome-unknown"
-    if request.path.startswith("/api/"):
+    if re.match("/+api(/|$)", request.path, re.IGNORECASE):
         return problem_response(status, detail, request.path, headers, **more)
     context = {"status": status, "detail": detail, "request_id": request_id.get()}
     kind = "html"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from limits import RateLimitItem
-from limits.storage import RedisStorage
-from redis import ConnectionPool, RedisError
+from redis import ConnectionPool, Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fizzbuzz import metrics
 from fizzbuzz_site.http import client_ip, errors
+from fizzbuzz_site.serving.gate import JSON
 
 REDIS_TIMEOUT_SECONDS = 1.0  # of each step: connecting, sending, reading
 BREAK_SECONDS = 5.0  # circuit breaker: seconds without Redis calls after a failure, per process
@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class RateLimitMiddleware:
-    """Fixed-window rate limit on POST per client. Fails open if Redis is unavailable. Listed when RATE_LIMIT is set."""
+    """Fixed-window rate limit on POST per client. Fails open if Redis is unavailable. Listed when RATE_LIMIT is set.
+
+    A batch counts as many times as it has numbers.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -37,7 +40,7 @@ class RateLimitMiddleware:
             socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self.storage = RedisStorage(settings.REDIS_URL, pool, key_prefix="fizzbuzz")
+        self.redis = Redis(connection_pool=pool)
         self._broken_until = 0.0
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -49,19 +52,25 @@ class RateLimitMiddleware:
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         if request.method != "POST":
             return None
-        counted = self._count(client_ip.rate_limit_key(request))
+        # In a batch, only the commas between the numbers are valid.
+        cost = 1 + request.body.count(b",") if request.content_type == JSON else 1
+        counted = self._count(client_ip.rate_limit_key(request), cost)
         if counted is None:
             metrics.unlimited.inc()
             return None
         used, seconds = counted
+        left = self.limit.amount - used
+        rejected = left < 0
+        if rejected and cost > 1:
+            left += cost
         request.rate_limit = {  # type: ignore[attr-defined]  # read in __call__, for every response
             "RateLimit-Policy": f'"default";q={self.limit.amount};w={self.window}',
-            "RateLimit": f'"default";r={max(0, self.limit.amount - used)};t={seconds}',
+            "RateLimit": f'"default";r={max(0, left)};t={seconds}',
         }
-        return errors.too_many_requests(request, seconds) if used > self.limit.amount else None
+        return errors.too_many_requests(request, seconds) if rejected else None
 
-    def _count(self, client: str) -> tuple[int, int] | None:
-        """Count one request; return the requests in the client's window, and the seconds until the window ends.
+    def _count(self, client: str, cost: int = 1) -> tuple[int, int] | None:
+        """Count a request; return the sum of the client's window, and the seconds until the window ends.
 
         Return None if Redis is unavailable.
         """
@@ -69,15 +78,18 @@ class RateLimitMiddleware:
             if monotonic() < self._broken_until:
                 return None
             self._broken_until = monotonic() + BREAK_SECONDS  # one request tries Redis, the others do not wait for it
-        key = self.limit.key_for(client)
+        key = f"fizzbuzz:{self.limit.key_for(client)}"
         try:
-            # The library's FixedWindowRateLimiter would need a third call of Redis.
-            used = self.storage.incr(key, self.window)
-            ends = self.storage.get_expiry(key)
+            calls = self.redis.pipeline()
+            calls.incrby(key, cost)
+            calls.expire(key, self.window, nx=True)
+            calls.pttl(key)
+            used, _, milliseconds = calls.execute()
+            if used > self.limit.amount and cost > 1:
+                self.redis.decrby(key, cost)  # smaller requests may still fit
         except RedisError as error:
             log.warning("Redis unavailable, rate limiting disabled: %s", error)
             self._broken_until = monotonic() + BREAK_SECONDS
             return None
         self._broken_until = 0.0
-        # Redis rounds to the nearest second: add one, so that no client retries too early.
-        return used, min(round(ends - time()) + 1, self.window)
+        return used, -(-milliseconds // 1000)  # rounded up, so that no client retries too early

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,18 +78,13 @@ def admit(environ: WSGIEnvironment) -> None:
         environ[REJECTION] = rejection
     if not accepted or REJECTION in environ:
         body = b""
-    environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body)}
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ["wsgi.input"] = BytesIO(body)
 
 
 def _check(environ: WSGIEnvironment, content_type: str, length: int, accepted: Accepted) -> None:
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type != accepted.media_type:
-        detail = f"Send the header Content-Type: {accepted.media_type}. Received {media_type[:60]!a}."
-        if (media_type, accepted.media_type) == (FORM, JSON):
-            detail += " curl and others send a form without that header."
-        raise Rejection(415, detail)
-    if any(charset.lower() not in {"utf-8", "utf8"} for charset in _charsets.findall(content_type)):
-        raise Rejection(415, "UTF-8 is the only charset. Send the body in UTF-8.")
+    if content_type != accepted.media_type:
+        _check_content_type(content_type, accepted)
     coding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
     if coding != "identity":
         raise Rejection(415, f"The Content-Encoding {coding[:60]!a} is not supported. Send the body without it.")
@@ -99,12 +93,25 @@ def _check(environ: WSGIEnvironment, content_type: str, length: int, accepted: A
         raise Rejection(413, f"{detail} split it into smaller requests.")
 
 
+def _check_content_type(content_type: str, accepted: Accepted) -> None:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != accepted.media_type:
+        detail = f"Send the header Content-Type: {accepted.media_type}. Received {media_type[:60]!a}."
+        if (media_type, accepted.media_type) == (FORM, JSON):
+            detail += " curl and others send a form without that header."
+        raise Rejection(415, detail)
+    if any(charset.lower() not in {"utf-8", "utf8"} for charset in _charsets.findall(content_type)):
+        raise Rejection(415, "UTF-8 is the only charset. Send the body in UTF-8.")
+
+
 def _receive(environ: WSGIEnvironment, size: int) -> bytes:
     if "HTTP_TRANSFER_ENCODING" in environ and not environ.get("wsgi.input_terminated"):
         raise Rejection(411, "This request needs a Content-Length header. This request recorded nothing.")
-    with _large_bodies.slot() if size > LARGE_BODY_BYTES else nullcontext():
-        try:
-            body: bytes = environ["wsgi.input"].read(size)
-        except OSError:
-            raise Rejection(408, UNREADABLE) from None
-    return body
+    read: Callable[[int], bytes] = environ["wsgi.input"].read
+    try:
+        if size <= LARGE_BODY_BYTES:
+            return read(size)
+        with _large_bodies.slot():
+            return read(size)
+    except OSError:
+        raise Rejection(408, UNREADABLE) from None

@@ -8,6 +8,7 @@ worker.Connection ends a read at `body_deadline`.
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -17,6 +18,7 @@ from gunicorn.http.body import ChunkedReader
 CLIENT_TIMEOUT_SECONDS = 30  # for the whole body of a request; for each write of a response
 MAX_BODY_BYTES = 1024 * 1024  # 10,000 of the longest numbers take 230,000
 CHUNKS_PER_YIELD = 64
+DISCARDED_BYTES = 64 * 1024  # per read
 
 
 def set_timeouts(req: Any) -> None:
@@ -28,6 +30,14 @@ def set_timeouts(req: Any) -> None:
         req.body.reader = _Body(req, req.body.reader)
         if length > MAX_BODY_BYTES:  # the gate rejects it unread
             req.force_close()
+
+
+def discard_body(req: Any) -> None:
+    """Read the rest of a body that was rejected, so that the connection can be used again."""
+    if isinstance(req.body.reader, _Body):
+        with suppress(OSError):
+            while not req.should_close() and req.body.reader.read(DISCARDED_BYTES):
+                pass
 
 
 class _Body:

@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker, which also closes idle connections when it stops, and survives broken code.
+"""gunicorn's gevent worker, which also bounds what clients may hold, closes idle connections, and survives broken code.
 
 gunicorn has no hooks for that, so methods of its worker are overridden that are not documented. gunicorn's master
 imports this module, so nothing here may import Django.
@@ -9,47 +9,74 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
-from socket import SHUT_RD
+from socket import SHUT_RD, SHUT_RDWR
 from socket import socket as plain_socket  # imported before gevent patches it
 from typing import Any
-from weakref import WeakSet
 
 import gevent
 from gevent.socket import socket
+from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.workers.ggevent import GeventWorker
 
+MAX_HEAD_BYTES = 32 * 1024  # of a request line with its headers; nginx accepts as much
+MAX_CONNECTIONS_SHARE = 0.9  # of worker_connections; above it, each new connection ends one that waits for its client
 FIRST_REQUEST_TIMEOUT_SECONDS = 1  # of a connection that was accepted while the worker stops
 RETRY_DELAY_SECONDS = 5  # before a worker that can't load the application is replaced
 
 
 class Connection(socket):  # type: ignore[misc]  # gevent has no types
-    """A client's connection. The hooks in gunicorn.py set its attributes before and after a request."""
+    """A client's connection. The hooks in gunicorn_config.py set its attributes before and after a request."""
 
+    client = ""  # its IP address
     idle = True  # while it waits for the first byte of a request
+    waits_for: int | None = None  # SHUT_RD while it waits for bytes from the client, SHUT_RDWR while it sends
+    head_bytes = 0  # received of a request's line and headers
     body_deadline: float | None = None  # time.monotonic(); None while it waits for a request or its headers
 
     def recv(self, *args: Any) -> bytes:
-        if self.body_deadline is None:
-            data: bytes = super().recv(*args)
-        else:
-            with gevent.Timeout(max(self.body_deadline - time.monotonic(), 0), TimeoutError):
-                data = super().recv(*args)
+        self.waits_for = SHUT_RD
+        try:
+            if self.body_deadline is None:
+                data: bytes = super().recv(*args)
+                self.head_bytes += len(data)
+                if self.head_bytes > MAX_HEAD_BYTES:  # gunicorn would accept 512 KB, and scan all of it at each read
+                    raise LimitRequestHeaders("request line and headers")
+            else:
+                with gevent.Timeout(max(self.body_deadline - time.monotonic(), 0), TimeoutError):
+                    data = super().recv(*args)
+        finally:
+            self.waits_for = None
         self.idle = False
         return data
 
+    def sendall(self, *args: Any) -> None:
+        self.waits_for = SHUT_RDWR
+        try:
+            super().sendall(*args)
+        finally:
+            self.waits_for = None
+
+    def end_wait(self) -> None:
+        """End the wait for the client. A read returns EOF, and a request that has arrived whole gets its response."""
+        how, self.waits_for = self.waits_for or SHUT_RD, None
+        # gevent's own shutdown would raise in the greenlet that waits.
+        with suppress(OSError), plain_socket(fileno=os.dup(self.fileno())) as connection:
+            connection.shutdown(how)
+
+    def await_request(self) -> None:
+        self.idle, self.head_bytes, self.body_deadline = True, 0, None
+
     def end_if_idle(self) -> None:
-        """Make the read that waits for a request return EOF. A request that has already arrived gets its response."""
         if self.idle:
-            # gevent's own shutdown would raise in the greenlet that reads.
-            with suppress(OSError), plain_socket(fileno=os.dup(self.fileno())) as connection:
-                connection.shutdown(SHUT_RD)
+            self.end_wait()
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     metrics_slot: int | None = None
     _quitting = False
-    _connections: WeakSet[Connection] = WeakSet()  # there is one worker per process
+    _connections: dict[Connection, None] = {}  # by age; there is one worker per process
 
     def load_wsgi(self) -> None:
         try:
@@ -66,8 +93,21 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         connection = Connection(client.family, client.type, client.proto, client.detach())
-        self._connections.add(connection)
-        super().handle(listener, connection, addr)
+        connection.client = addr[0] if isinstance(addr, tuple) else ""  # of a Unix socket
+        self._connections[connection] = None
+        if len(self._connections) > MAX_CONNECTIONS_SHARE * self.worker_connections:
+            self._end_a_waiting_connection()
+        try:
+            super().handle(listener, connection, addr)
+        finally:
+            del self._connections[connection]
+
+    def _end_a_waiting_connection(self) -> None:
+        """End the oldest one of the client with the most such connections, so that no client can hold all."""
+        waiting = [connection for connection in self._connections if connection.waits_for is not None]
+        if waiting:
+            ((client, _),) = Counter(connection.client for connection in waiting).most_common(1)
+            next(connection for connection in waiting if connection.client == client).end_wait()
 
     def timeout_ctx(self) -> gevent.Timeout:
         """Return the timeout for a connection's next request."""

@@ -7,12 +7,15 @@ import pytest
 from django.test import Client
 
 from fizzbuzz import rules
+from fizzbuzz.counts import ranking
 from fizzbuzz.models import Submission
 from tests.inputs import REJECTED_IN_JSON
 from tests.marks import commits
-from tests.problems import assert_errors
+from tests.problems import assert_errors, assert_problem
 
 pytestmark = commits
+
+ARRAY = "Send an array of numbers, such as [15, 7]."
 
 
 def test_batch_returns_results_in_order(client: Client) -> None:
@@ -50,15 +53,16 @@ def test_largest_batch_is_one_statement(client: Client, django_assert_num_querie
 @pytest.mark.parametrize(
     ("body", "pointer", "detail"),
     [
-        ({"numbers": []}, "#/numbers", "Ensure this field has at least 1 elements."),
-        ({"numbers": [[]] * 10_001}, "#/numbers", "Ensure this field has no more than 10000 elements."),
-        ({"numbers": "123"}, "#/numbers", 'Expected a list of items but got type "str".'),
-        ({"numbers": {"0": 1}}, "#/numbers", 'Expected a list of items but got type "dict".'),
+        ({"numbers": []}, "#/numbers", "Send at least one number."),
+        ({"numbers": [[]] * 10_001}, "#/numbers", "Send at most 10000 numbers."),
+        ({"numbers": "123"}, "#/numbers", ARRAY),
+        ({"numbers": {"0": 1}}, "#/numbers", ARRAY),
         ({"numbers": None}, "#/numbers", "This field may not be null."),
         ({}, "#/numbers", "This field is required."),
-        ([15], "#", "Invalid data. Expected a dictionary, but got list."),
+        ({"number": 15}, "#", 'Unknown member "number". The only member of this object is "numbers".'),
+        ([15], "#", "Send a JSON object."),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_batch_rejects_other_values_than_a_list(client: Client, body: object, pointer: str, detail: str) -> None:
     response = client.generic("POST", "/api/fizzbuzz/batch", json.dumps(body), "application/json")
@@ -92,3 +96,15 @@ def test_batch_rejects_invalid_numbers(client: Client, value: object) -> None:
 
     assert response.status_code == 400
     assert not Submission.objects.exists()
+
+
+def test_batches_wait_before_reads_do(client: Client) -> None:
+    ranking.note_tail(ranking.MAX_TAIL_ROWS // 2 + 1)
+
+    rejected = client.post("/api/fizzbuzz/batch", {"numbers": [15]}, "application/json")
+
+    detail = "The counts are catching up with the log: 100,001 rows remain. This request recorded nothing."
+    assert_problem(rejected, "not-recorded", f"{detail} Try again in a moment.", outcome="not-recorded")
+    assert rejected["Retry-After"] == "5"
+    assert client.post("/api/fizzbuzz", {"number": 15}, "application/json").status_code == 201
+    assert client.get("/api/most_common").status_code == 200

@@ -6,9 +6,10 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertInHTML
 
-from fizzbuzz.api.problem_types import BY_SLUG, PROBLEM_TYPES
+from fizzbuzz.api.problem_types import PROBLEM_TYPES
 from fizzbuzz.models import Submission
-from tests.problems import assert_problem
+from tests.marks import commits
+from tests.problems import TYPES, assert_problem
 
 pytestmark = pytest.mark.django_db
 
@@ -66,14 +67,38 @@ def test_unacceptable_response_type_records_nothing(client: Client) -> None:
         "/api/numbers",
         "/api/numbers/",
         "/api/numbers/1/2",
-        "/api/%00",
+        "/api/\x00",
         "/api//fizzbuzz",
+        "//api/fizzbuzz",
+        "/api",
+        "/API/fizzbuzz",
+        "/api/.json",
+        "/api/fizzbuzz.json",
+        "/api/fizzbuzz/1.api",
+        "/api/fizzbuzz/batch.json",
+        "/api/most_common.json",
+        "/api/most_common.x",
+        "/api/schema.json",
     ],
 )
 def test_unknown_urls_return_problem_details(client: Client, path: str) -> None:
-    response = client.get(path)
+    response = client.get("/", PATH_INFO=path)  # of "//api", the client would take a part for a host
 
     assert_problem(response, "not-found", "Not found: there is nothing at this URL.")
+
+
+@pytest.mark.parametrize("path", ["/api/fizzbuzz.json", "/api/fizzbuzz/batch.api"])
+def test_suffix_is_not_ignored(client: Client, path: str) -> None:
+    response = client.post(path, {"number": 15}, "application/json")
+
+    assert_problem(response, "not-found", "Not found: there is nothing at this URL.")
+
+
+@pytest.mark.parametrize("path", ["/api/most_common", "/api/schema"])
+def test_failed_precondition_is_a_problem(client: Client, path: str) -> None:
+    response = client.get(path, headers={"if-match": '"another"'})
+
+    assert_problem(response, "precondition-failed", "Precondition failed: the resource is not the one in If-Match.")
 
 
 def test_invalid_hosts_are_rejected(client: Client) -> None:
@@ -131,6 +156,7 @@ def test_root_lists_the_collections(client: Client) -> None:
     }
 
 
+@commits
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 def test_no_cookie_is_set(client: Client, accept: str) -> None:
     client.defaults["HTTP_ACCEPT"] = accept
@@ -138,7 +164,7 @@ def test_no_cookie_is_set(client: Client, accept: str) -> None:
     responses = [
         client.get("/api/"),
         client.get("/api/fizzbuzz"),
-        client.get("/api/fizzbuzz/1"),
+        client.get("/api/fizzbuzz/0"),
         client.get("/api/fizzbuzz/batch"),
         client.get("/api/numbers/15"),
         client.get("/api/most_common"),
@@ -165,6 +191,8 @@ def test_unexpected_errors_return_problem_details(client: Client, monkeypatch: p
 def test_problem_type_links_to_its_description(client: Client) -> None:
     page = client.get("/docs/problems")
 
-    for slug, _, title, description in PROBLEM_TYPES:
-        assertInHTML(f"<h2>{BY_SLUG[slug].status} {title}</h2><p>{description}</p>".replace("'", "&#x27;"), page.text)
-        assert page.text.count(f'id="{slug}"') == 1
+    assert {each.slug: (each.status, each.title) for each in PROBLEM_TYPES} == TYPES
+    for each in PROBLEM_TYPES:
+        text = f"<h2>{each.status} {each.title}</h2><p>{each.description}</p>".replace("'", "&#x27;")
+        assertInHTML(text, page.text)
+        assert f'id="{each.slug}"' in page.text

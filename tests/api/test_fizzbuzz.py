@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils.html import escape
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
@@ -18,6 +19,7 @@ from tests.problems import assert_errors
 pytestmark = commits
 
 RANGE = rules.EXPECTED
+UNKNOWN = 'Unknown member %s. The only member of this object is "number".'
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_post_records_the_number(client: Client, number: int, result: str, kind:
     [
         ('{"number": 15}', "application/json"),
         ('{"number": "15"}', "application/json; charset=utf-8"),
-        ('{"number": "+015", "more": [{"is": "ignored"}]}', "application/json"),
+        (' {"number": "+015"}\r\n', "application/json"),
     ],
 )
 def test_post_accepts_numbers_and_text(client: Client, body: str, content_type: str) -> None:
@@ -94,9 +96,12 @@ def test_post_rejects_invalid_json_values(client: Client, value: object) -> None
         ('{"number": null}', "#/number", "This field may not be null."),
         ("{}", "#/number", "This field is required."),
         ("", "#/number", "This field is required."),
-        ("[15]", "#", "Invalid data. Expected a dictionary, but got list."),
-        ("15", "#", "Invalid data. Expected a dictionary, but got int."),
-        ("null", "#", "This field may not be null."),
+        ("[15]", "#", "Send a JSON object."),
+        ("15", "#", "Send a JSON object."),
+        ("null", "#", "Send a JSON object."),
+        ('{"Number": 15}', "#", UNKNOWN % '"Number"'),
+        ('{"number": 15, "\\u202e": {}, "\\u200b": 1}', "#", UNKNOWN % r'"\u200b"'),
+        ('{"number": 15, "%s": 1}' % ("x" * 99), "#", UNKNOWN % f'"{"x" * 59}…'),
     ],
     ids=ascii,
 )
@@ -148,11 +153,23 @@ def test_browsable_page_has_a_working_form(client: Client) -> None:
     assert Submission.objects.get().number == 15
 
 
-def test_browsable_page_shows_the_error(client: Client) -> None:
-    response = client.post("/api/fizzbuzz", {"number": "<script>"}, "application/json", headers={"accept": "text/html"})
+def test_browsable_page_shows_the_error_and_what_was_typed(client: Client) -> None:
+    typed = '{"number": "<script>"}'
+
+    response = client.generic("POST", "/api/fizzbuzz", typed, "application/json", headers={"accept": "text/html"})
 
     assert response.status_code == 400
     assert "Enter a whole number from" in response.text
-    assert "&lt;script&gt;" in response.text
-    assert '<script>"' not in response.text
+    assert f">\n{escape(typed)}</textarea>" in response.text
     assert not Submission.objects.exists()
+
+
+def test_browsable_page_shows_a_part_of_a_large_batch(client: Client) -> None:
+    numbers = {"numbers": [*range(10_000)]}
+
+    page = client.post("/api/fizzbuzz/batch", numbers, "application/json", headers={"accept": "text/html"})
+
+    assert page.status_code == 201
+    assert "This page shows the first 100 of 10,000; the JSON has all of them." in page.text
+    assert page.text.count("&quot;created_at&quot;") == 100
+    assert len(page.content) < 60_000

@@ -117,7 +117,7 @@ def test_document_lists_every_operation_and_its_statuses(document: Any) -> None:
         "POST /api/fizzbuzz": ["201", "400", "406", "408", "409", "411", "413", "415", "422", "429", "503"],
         "GET /api/fizzbuzz/{id}": ["200", "404", "406", "503"],
         "POST /api/fizzbuzz/batch": ["201", "400", "406", "408", "409", "411", "413", "415", "422", "429", "503"],
-        "GET /api/most_common": ["200", "304", "400", "406", "429", "503"],
+        "GET /api/most_common": ["200", "304", "400", "406", "412", "429", "503"],
         "GET /api/numbers/{number}": ["200", "404", "406", "503"],
         "GET /info": ["200", "503"],
         "GET /health": ["200", "503"],

@@ -32,14 +32,48 @@ def test_documented_javascript_parses_64_bit_integers(page: Page, service: Servi
     assert read == ["9223372036854775807", 0, "Number"]
 
 
-def test_browsable_api_accepts_a_form(page: Page) -> None:
+def test_docs_send_64_bit_integers_exactly(page: Page) -> None:
+    page.goto("/docs")
+    operation = page.locator("#operations-fizzbuzz-fizzbuzz_create")
+    operation.click()
+    expect(operation.get_by_text("application/json")).not_to_have_count(0)
+    expect(operation.get_by_text("x-www-form-urlencoded")).to_have_count(0)
+
+    operation.locator("textarea").fill('{"number": 9007199254740993}')
+    operation.get_by_role("button", name="Execute").click()
+
+    expect(operation.locator(".live-responses-table td.response-col_description").last).to_contain_text(
+        '"number": 9007199254740993'
+    )
+
+
+def test_browsable_page_submits_json_and_keeps_it_after_an_error(page: Page) -> None:
+    page.goto("/api/fizzbuzz")
+    content, send = page.get_by_label("Content:"), page.get_by_role("button", name="POST")
+
+    content.fill('{"number": 9007199254740993 }x')
+    send.click()
+    expect(page.locator(".response-info")).to_contain_text("400 Bad Request")
+    expect(content).to_have_value('{"number": 9007199254740993 }x')
+
+    content.fill('{"number": 9007199254740993}')
+    send.click()
+    expect(page.locator(".response-info")).to_contain_text("201 Created")
+    expect(page.locator(".response-info")).to_contain_text('"number": 9007199254740993')
+
+
+def test_buttons_of_browsable_pages_react_to_the_mouse(page: Page) -> None:
     page.goto("/api/fizzbuzz")
 
-    page.locator("form:visible input[name=number]").fill("9007199254740993")
-    page.locator("form:visible").get_by_role("button", name="POST").click()
+    page.get_by_role("button", name="OPTIONS").click()
+    expect(page.locator(".request-info")).to_contain_text("OPTIONS /api/fizzbuzz")
 
-    expect(page.locator(".response-info")).to_contain_text('"number": 9007199254740993')
-    expect(page.locator(".response-info")).to_contain_text("201 Created")
+    page.get_by_role("link", name="GET", exact=True).click()
+    expect(page.locator(".request-info")).to_contain_text("GET /api/fizzbuzz")
+
+    page.get_by_role("button", name="Extra Actions").click()
+    page.get_by_role("link", name="Batch").click()
+    expect(page.locator(".request-info")).to_contain_text("GET /api/fizzbuzz/batch")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from django.test import Client
 pytestmark = pytest.mark.django_db
 
 FRIEND = "https://friend.example"
+EXPOSED = "ETag, Location, RateLimit, RateLimit-Policy, Retry-After, Warning, X-Request-ID"
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def cors(response: Any) -> dict[str, str]:
 def test_allowed_origin_can_read_the_api(shared: Client, method: str, path: str) -> None:
     response = shared.generic(method, path, headers={"origin": FRIEND})
 
-    assert cors(response) == {"access-control-allow-origin": FRIEND}
+    assert cors(response) == {"access-control-allow-origin": FRIEND, "access-control-expose-headers": EXPOSED}
     assert "origin" in response["Vary"]
 
 
@@ -63,8 +64,9 @@ def test_preflight_does_not_allow_json(shared: Client) -> None:
 
     assert cors(preflight) == {
         "access-control-allow-origin": FRIEND,
-        "access-control-allow-headers": "",
+        "access-control-allow-headers": "if-none-match",
         "access-control-allow-methods": "GET, HEAD, OPTIONS",
+        "access-control-expose-headers": EXPOSED,
         "access-control-max-age": "86400",
     }
 
@@ -74,7 +76,7 @@ def test_star_allows_all_origins_without_credentials(shared: Client, settings: A
 
     response = shared.get("/api/numbers/15", headers={"origin": "https://anybody.example"})
 
-    assert cors(response) == {"access-control-allow-origin": "*"}
+    assert cors(response) == {"access-control-allow-origin": "*", "access-control-expose-headers": EXPOSED}
 
 
 def test_no_origin_can_read_without_cors_origins(client: Client) -> None:

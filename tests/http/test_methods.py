@@ -55,7 +55,7 @@ def test_other_methods_are_rejected(staff_client: Client, path: str) -> None:
         if method == "HEAD" or path.startswith(("/health", "/metrics")):
             continue  # without a body, or without an error page
         if path.startswith("/api/"):
-            assert_problem(response, "method-not-allowed", f'Method "{method}" not allowed.')
+            assert_problem(response, "method-not-allowed", f"Method not allowed; use {ALLOWED[path]}.")
         else:
             assertInHTML(f"<p>Method not allowed; use {ALLOWED[path]}.</p>", response.text)
     assert not Submission.objects.exists()

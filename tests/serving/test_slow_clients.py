@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from select import select
+from urllib.parse import urlsplit
 
 import pytest
 
 from fizzbuzz_site.serving.gate import UNREADABLE
 from tests.problems import assert_problem
-from tests.raw import answer, connect, post
+from tests.raw import answer, connect, post, read_all
 from tests.service import SHORT_DEADLINES, TIMEOUT_SECONDS, Service, eventually, serving
 
 LARGE = b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -108,8 +109,9 @@ def test_connection_is_kept_after_a_body_in_several_packets(service: Service) ->
         (b"GET /?%s HTTP/1.1\r\nHost: localhost" % (b"a&" * 2048), 414),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: %s" % (b"x" * 8192), 431),
         (b"GET / HTTP/1.1\r\nHost: localhost" + b"\r\nX: x" * 64, 431),
+        (b"GET / HTTP/1.1\r\nHost: localhost" + b"\r\nX: " + (b"x" * 8_000 + b"\r\nY: ") * 5, 431),
     ],
-    ids=["path", "query", "one header", "headers"],
+    ids=["path", "query", "one header", "headers", "all headers together"],
 )
 def test_large_headers_are_rejected(service: Service, head: bytes, status: int) -> None:
     with connect(service) as connection:
@@ -118,12 +120,26 @@ def test_large_headers_are_rejected(service: Service, head: bytes, status: int) 
         assert answer(connection).status == status
 
 
-def test_idle_connections_block_no_requests(service: Service) -> None:
-    with ExitStack() as idle:
-        for number in range(200):
-            connection = idle.enter_context(connect(service))
-            if number % 2:
-                connection.sendall(post(b"Content-Length: 14"))
+def test_no_client_can_hold_all_connections(data_dir: Path) -> None:
+    options = {"GUNICORN_CMD_ARGS": "--keep-alive=300 --worker-connections=50", "WEB_CONCURRENCY": "1"}
+    with serving(DATA_DIR=str(data_dir), **options) as service, ExitStack() as open_:
+        port = urlsplit(service.address).port
+        other = open_.enter_context(socket.create_connection(("127.0.0.1", port), 60, source_address=("127.0.0.2", 0)))
+        for number in range(150):
+            connection = open_.enter_context(connect(service))
+            sent = (b"", LARGE[:20], post(b"Content-Length: 14"))[number % 3]
+            connection.sendall(sent)
 
         assert service.request("/api/fizzbuzz", {"number": 15}).status == 201
-        assert service.request("/health").status == 200
+        other.sendall(LARGE.replace(b"HTTP/1.1\r\n", b"HTTP/1.1\r\nConnection: close\r\n"))
+        assert read_all(other).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(("path", "status"), [(b"GET /health/live", 200), (b"POST /stats", 403), (b"POST /", 415)])
+def test_rejected_body_is_discarded(service: Service, path: bytes, status: int) -> None:
+    body = b"0" * 100_000
+    with connect(service) as connection:
+        for _ in range(2):
+            connection.sendall(post(b"Content-Length: 100000", line=path + b" HTTP/1.1") + body)
+
+            assert answer(connection).status == status
