@@ -17,8 +17,8 @@ def later(seconds: float) -> None:
 
 
 def a_second_later() -> None:
-    """Expire all kept results. Those of /info are kept for a minute."""
-    later(61)
+    """Expire all kept results."""
+    later(5)
     views._render_number.cache_clear()
     views._render_frame.cache_clear()
 
