@@ -21,6 +21,17 @@ CLIENTS = 4
 MIN_ACKNOWLEDGED = 150  # submissions in each phase
 
 
+SCHEMA = """
+    SELECT table_name::text, column_name || ' ' || data_type, ordinal_position || is_nullable, column_default,
+        identity_generation
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT tablename, indexname, indexdef, NULL, NULL FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), NULL, NULL
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    ORDER BY 1, 2, 3
+"""
+
+
 class Previous(Service):
     """An instance of the previous release."""
 
@@ -70,6 +81,23 @@ def test_both_releases_serve_through_the_migration(
             assert ledger.compare(database) == []
         assert {*ledger.outcomes} <= {"201", "connection lost"}
         assert new.stop() == (0, "")
+
+
+def test_upgraded_database_has_the_schema_of_a_new_one(data_dir: Path, previous: Path) -> None:
+    with single(data_dir) as node:
+        environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
+        schemas = []
+        for releases in ([previous, ROOT], [ROOT]):
+            for code in releases:
+                assert manage_in(code, "migrate", "--verbosity", "0", **environment).communicate() == ("", "")
+            with psycopg.connect(node.conninfo) as database:
+                schemas.append(database.execute(SCHEMA).fetchall())
+                database.execute("DROP SCHEMA public CASCADE")
+                database.execute("CREATE SCHEMA public")
+
+    upgraded, new = schemas
+    assert upgraded == new
+    assert {"fizzbuzz_submission", "fizzbuzz_watermark"} < {name for name, *_ in new}
 
 
 def _some_more(ledger: Ledger) -> bool:
