@@ -47,7 +47,7 @@ MUTANTS = [
         "limit.settled = not _writers(cursor, among=limit.writers)",
         "limit.settled = True",
     ),
-    Mutant("a fold limit is kept after the log was replaced", "        raise LogReplaced\n", "        pass\n"),
+    Mutant("a fold limit is kept after the log was replaced", " != limit.log_identity:", " is None:"),
     Mutant(
         "`newest` is read after pg_locks",
         """
@@ -78,7 +78,11 @@ MUTANTS = [
     Mutant("the watermark of older releases is not written", "minutes_through = newest.id, ", ""),
     Mutant("a slow fold does not make the next one smaller", "seconds > SLOW_FOLD_SECONDS", "seconds > 1_000"),
     Mutant("a rebuild keeps the watermark of an emptied log", "if through == earlier:", "if False:"),
-    Mutant("a rebuild does not wait for writers", "        raise WritersActive\n", "        pass\n"),
+    Mutant(
+        "a rebuild does not wait for writers",
+        "if not folding.wait_until_settled(limit, WRITERS_TIMEOUT_SECONDS)",
+        "if False",
+    ),
     Mutant("the activity ignores the tail", "FROM ({tail}) AS tail", "FROM ({tail}) AS tail WHERE false"),
     Mutant(
         "the top is read in two statements",

@@ -6,11 +6,13 @@ import logging
 import threading
 import time
 
-from django.db import connection
+from django.db import Error, connection
 
 from fizzbuzz import metrics
 from fizzbuzz.counts import folding, ranking
 from fizzbuzz.counts.folding import FoldLimit
+from fizzbuzz.db.faults import Fault, LockTimeout, fault_of
+from fizzbuzz.db.outage import outage
 
 FOLD_EVERY_ROWS = 1_000  # recorded by this process
 FOLD_INTERVAL_SECONDS = 1.0  # between two checks of the tail, for rows recorded by any process
@@ -33,7 +35,6 @@ class FoldScheduler:
         self._thread: threading.Thread | None = None
         self._limit: FoldLimit | None = None
         self._rows_per_fold = FOLD_EVERY_ROWS  # doubled after each fold of so many rows that was not slow
-        self._failing = False
 
     def start(self) -> None:
         """Start the thread if it does not run in this process yet. It is a daemon: the process may exit any time."""
@@ -51,17 +52,15 @@ class FoldScheduler:
             self._due.set()
 
     def step(self) -> int:
-        """Fold the settled rows, and return how many. An error is logged, and 0 returned."""
+        """Fold the settled rows, and return how many. An error of the database is logged, and 0 returned."""
         try:
             rows = self._fold_tail()
-        except Exception:
+        except Error as error:
             self._forget()
             metrics.folds.labels("failed").inc()
-            if not self._failing:  # log only once while the database is unavailable
-                log.exception("Fold failed, will be retried. Counts stay exact.")
-            self._failing = True
+            outage.begin("folds", error, traceback=fault_of(error) is not Fault.UNAVAILABLE)
             return 0
-        self._failing = False
+        outage.end("folds")
         return rows
 
     def _fold_tail(self) -> int:
@@ -83,10 +82,13 @@ class FoldScheduler:
         return folded
 
     def _measure_tail(self) -> int | None:
-        """Return the length of the tail, and let the reads know it. None if it can't be measured at the moment."""
-        rows = folding.measure_tail()
-        if rows is not None:
-            ranking.note_tail(rows)
+        """Return the length of the tail, and let the reads know it. None if a lock prevents that at the moment."""
+        try:
+            with folding.short_lock_waits() as cursor:
+                rows = folding.tail_rows(cursor)
+        except LockTimeout:
+            return None
+        ranking.note_tail(rows)
         return rows
 
     def _fold(self, limit: FoldLimit) -> tuple[int, bool]:

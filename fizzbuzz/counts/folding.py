@@ -80,9 +80,6 @@ _FOLD = """
 class LogReplaced(Exception):
     """The ids of a fold limit may be used again: the log was emptied or restored, or another server took over."""
 
-    def __init__(self) -> None:
-        super().__init__("The log was emptied or replaced in the meantime. Nothing was changed.")
-
 
 @dataclass
 class FoldLimit:
@@ -144,7 +141,7 @@ def _writers_have_finished() -> bool:
     the meantime, so the lock is released at once.
     """
     try:
-        with _short_lock_waits(DISTRIBUTED_LOCK_TIMEOUT_SECONDS) as cursor:
+        with short_lock_waits(DISTRIBUTED_LOCK_TIMEOUT_SECONDS) as cursor:
             cursor.execute(_WAIT_FOR_WRITERS)
     except LockTimeout:
         return False
@@ -164,7 +161,7 @@ def fold_to(limit: FoldLimit, max_rows: int) -> int | None:
     if not is_settled(limit):
         return None
     try:
-        with _short_lock_waits() as cursor:
+        with short_lock_waits() as cursor:
             cursor.execute(_COMMIT_LOCALLY)
             through = lock_watermark(cursor, limit, "SKIP LOCKED")
             if through is None or through >= limit.newest:
@@ -197,15 +194,6 @@ def tail_rows(cursor: CursorWrapper | psycopg.Cursor[Any]) -> int:
     return len(ids) * int(_value(cursor, _COUNT_IDS, [list(sample)])) // len(sample) if sample else 0
 
 
-def measure_tail() -> int | None:
-    """Return `tail_rows`, or None if a lock could not be acquired in time."""
-    try:
-        with _short_lock_waits() as cursor:
-            return tail_rows(cursor)
-    except LockTimeout:
-        return None
-
-
 def _writers(cursor: CursorWrapper, among: list[str] | None = None) -> list[str]:
     """Return the transactions that currently write to the log, except this one."""
     writers: list[str] = _value(cursor, _WRITERS, {"among": among})
@@ -213,7 +201,7 @@ def _writers(cursor: CursorWrapper, among: list[str] | None = None) -> list[str]
 
 
 @contextmanager
-def _short_lock_waits(seconds: float = FOLD_LOCK_TIMEOUT_SECONDS) -> Iterator[CursorWrapper]:
+def short_lock_waits(seconds: float = FOLD_LOCK_TIMEOUT_SECONDS) -> Iterator[CursorWrapper]:
     """Run a transaction that waits at most so long for each lock. Raise LockTimeout."""
     with transaction.atomic(durable=True), connection.cursor() as cursor, lock_timeout(cursor, seconds):
         yield cursor
@@ -226,7 +214,7 @@ def lock_watermark(cursor: CursorWrapper, limit: FoldLimit, wait_policy: Literal
     """
     cursor.execute(_PREVENT_TRUNCATE)
     if _value(cursor, _LOG_IDENTITY) != limit.log_identity:
-        raise LogReplaced
+        raise LogReplaced("The log was emptied or replaced in the meantime. Nothing was changed.")
     cursor.execute(_MAKE_WATERMARK)
     cursor.execute(_LOCK_WATERMARK + wait_policy)
     row: tuple[int] | None = cursor.fetchone()

@@ -78,12 +78,6 @@ class Difference(NamedTuple):
 class WritersActive(Exception):
     """The repair had to wait for a transaction for too long."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            f"A transaction that writes to fizzbuzz_submission has been open for more than {WRITERS_TIMEOUT_SECONDS:g} "
-            "s. Nothing was changed. Try again after it has ended (see pg_stat_activity)."
-        )
-
 
 def verify() -> list[Difference]:
     """Compare the rollups with the log up to the watermark, in one snapshot."""
@@ -107,7 +101,10 @@ def rebuild() -> int:
         earlier = _watermark(cursor)
     # Outside of the transaction, which would keep the lock that this takes on a distributed log.
     if not folding.wait_until_settled(limit, WRITERS_TIMEOUT_SECONDS):
-        raise WritersActive
+        raise WritersActive(
+            f"A transaction that writes to fizzbuzz_submission has been open for more than {WRITERS_TIMEOUT_SECONDS:g} "
+            "s. Nothing was changed. Try again after it has ended (see pg_stat_activity)."
+        )
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         through = folding.lock_watermark(cursor, limit) or 0
         # If the log was emptied since the last fold, the watermark is of other rows, and perhaps not settled.

@@ -1,4 +1,4 @@
-"""One log line when requests begin to fail because of the database, and one when they succeed again."""
+"""One log line when requests or folds begin to fail because of the database, and one when they succeed again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["reads", "writes"]
+Kind = Literal["reads", "writes", "folds"]
 
 
 class Outage:
-    """The kinds of requests of this process that failed last time. A kind works again after its next success."""
+    """What failed last time in this process, such as reads. It works again after its next success."""
 
     def __init__(self) -> None:
         self._failing: set[Kind] = set()

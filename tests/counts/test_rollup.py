@@ -52,19 +52,6 @@ def test_fold_counts_the_kinds_of_each_minute() -> None:
     ]
 
 
-def test_long_tail_is_folded_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
-    append(*[1, 2, 2] * 3)
-
-    folds = []
-    while rows := folding.fold():
-        folds.append(rows)
-        assert ranking.top(3) == [(2, 6), (1, 3)]
-
-    assert folds == [4, 4, 1]
-    assert verify.verify() == []
-
-
 def test_fold_is_skipped_while_another_process_folds() -> None:
     append(15)
     folding.fold()

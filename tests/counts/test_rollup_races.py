@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.counts.activity import activity
@@ -33,31 +33,6 @@ def after_each_statement(action: Callable[[], object]) -> Iterator[None]:
 
     with connection.execute_wrapper(execute_both):
         yield
-
-
-def test_fold_waits_for_an_open_writer() -> None:
-    with another() as late:
-        late.execute(INSERT, [[7]])
-        append(15, 15)
-
-        assert folding.fold() is None
-        assert assert_exact() == 2
-
-        late.commit()
-    assert assert_exact() == 3
-    assert folding.fold() == 3
-    assert verify.verify() == []
-
-
-def test_rolled_back_writer_leaves_a_gap_in_the_ids() -> None:
-    with another() as aborted:
-        aborted.execute(INSERT, [[7]])
-        append(15)
-        aborted.rollback()
-
-        assert folding.fold() == 1
-
-    assert verify.verify() == []
 
 
 def test_later_writer_does_not_delay_a_fold() -> None:
@@ -184,17 +159,3 @@ def test_verify_uses_one_snapshot() -> None:
 
     with after_each_statement(fold_more):
         assert verify.verify() == []
-
-
-def test_read_in_an_older_snapshot_is_unchanged() -> None:
-    append(15, 15, 7)
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        before = ranking.top(3)
-        elsewhere(lambda: append(7, 7))
-        elsewhere(folding.fold)
-
-        assert ranking.top(3) == before == [(15, 2), (7, 1)]
-
-    assert ranking.top(3) == [(7, 3), (15, 2)]

@@ -19,15 +19,6 @@ pytestmark = commits
 FEW = st.lists(st.integers(-3, 6), max_size=25)
 
 
-def test_fewer_numbers_than_the_limit() -> None:
-    append(7, 15, 15)
-
-    before = ranking.top(3)
-    folding.fold()
-
-    assert before == ranking.top(3) == [(15, 2), (7, 1)]
-
-
 def test_ties_are_ordered_by_number_in_rollup_and_tail() -> None:
     append(5, 5, 9, 9, -3)
     folding.fold()
@@ -35,15 +26,6 @@ def test_ties_are_ordered_by_number_in_rollup_and_tail() -> None:
 
     assert ranking.top(3) == [(-3, 2), (2, 2), (5, 2)]
     assert ranking.top(9) == [(-3, 2), (2, 2), (5, 2), (7, 2), (9, 2)]
-
-
-def test_number_below_the_rolled_up_top_may_win_by_its_tail() -> None:
-    append(1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4)
-    folding.fold()
-    append(4, 4)
-
-    assert ranking.top(1) == [(4, 4)]
-    assert ranking.count_of(4) == 4
 
 
 @pytest.mark.parametrize("limit", [1, 3, 100])
@@ -56,15 +38,6 @@ def test_reading_is_one_statement(limit: int, django_assert_num_queries: DjangoA
         ranking.count_of(2)
     with django_assert_num_queries(1):
         facts_of(2)
-
-
-def test_rank_counts_rollup_and_tail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(number_facts, "MAX_RANK", 3)
-    append(5, 5, 9, 9, -3)
-    folding.fold()
-    append(-3, 7, 7)
-
-    assert [facts_of(number).rank for number in (-3, 5, 7, 9, 11)] == [1, 2, 3, None, None]
 
 
 @given(folded=FEW, tail=FEW, limit=st.integers(1, 4), near=st.sampled_from([0, 1, 100]))
