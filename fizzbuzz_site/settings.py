@@ -220,7 +220,10 @@ SPECTACULAR_SETTINGS = {
         "JSON.parse(text, (key, value, { source }) =>\n"
         "  Number.isInteger(value) && !Number.isSafeInteger(value) ? BigInt(source) : value)\n"
         "```\n\n"
-        'To send one, write it as a string: `{"number": "9223372036854775807"}`.'
+        "To send one, write its digits:\n\n"
+        "```js\n"
+        'body = `{"number": ${9223372036854775807n}}`\n'
+        "```"
     ),
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "VERSION": VERSION,

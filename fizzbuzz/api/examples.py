@@ -25,7 +25,7 @@ MOST_COMMON = OpenApiExample(
 NUMBER_PARAMETER = OpenApiParameter("number", INTEGER, OpenApiParameter.PATH, description="A whole number.")
 KEY_PARAMETER = OpenApiParameter(
     "Idempotency-Key",
-    {"type": "string", "pattern": '^"?[!#-~]{1,255}"?$'},
+    {"type": "string", "pattern": r'^("[!#-~]{1,255}"|[!#-+\--~]{1,255})$'},
     OpenApiParameter.HEADER,
     description=(
         "A request that is repeated with the same key within 24 hours is recorded once: the response is that of the "

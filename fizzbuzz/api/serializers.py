@@ -6,7 +6,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.utils import Direction, extend_schema_field
 from rest_framework import serializers
 
 from fizzbuzz import rules, times
@@ -19,13 +20,8 @@ INTEGER = {"type": "integer", "format": "int64", "minimum": rules.SMALLEST, "max
 KINDS = [kind.value for kind in rules.Kind]
 
 
-# As one type, of which generated clients take a plain value. JSON Schema has no way to exclude 15.0 and a text of 19
-# digits that is out of range.
-@extend_schema_field(
-    INTEGER
-    | {"type": ["integer", "string"], "pattern": "^[+-]?[0-9]{1,19}$"}
-    | {"description": "A whole number in the signed 64-bit range, or its text; not written as 15.0 or 1e3."}
-)
+# Only as an integer: for a choice between that and text, generators of clients make a class instead of a plain value.
+@extend_schema_field(INTEGER | {"description": "Not written as 15.0 or 1e3. A string of its digits is accepted, too."})
 class NumberField(serializers.Field):
     """A whole number, parsed by `rules.parse_number`."""
 
@@ -82,6 +78,14 @@ class BodySerializer(serializers.Serializer):
         if isinstance(data, dict) and (unknown := data.keys() - self.fields.keys()):
             self.fail("unknown", name=_shown(min(unknown)), known=_shown(*self.fields))
         return super().to_internal_value(data)
+
+
+class _BodySchema(OpenApiSerializerExtension):
+    target_class, match_subclasses = BodySerializer, True
+
+    def map_serializer(self, auto_schema: Any, direction: Direction) -> dict[str, Any]:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)  # noqa: SLF001 - as its guide says
+        return {**schema, "additionalProperties": False}
 
 
 class SubmitSerializer(BodySerializer):
