@@ -25,7 +25,7 @@ from fizzbuzz.counts import folding, verify
 from fizzbuzz.models import Import, NumberCount, Submission
 from fizzbuzz.submissions import importing, record
 from tests.inputs import REJECTED_AS_TEXT
-from tests.log import INSERT, another, assert_exact, elsewhere
+from tests.log import INSERT, assert_exact, on_another_connection, open_transaction
 from tests.marks import commits
 from tests.service import eventually, manage
 
@@ -267,7 +267,7 @@ def test_interrupted_import_resumes(
 
 def test_two_processes_can_import_the_same_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def chunk_elsewhere(validated: importing.ValidatedFile) -> int:
-        elsewhere(lambda: usual(validated))
+        on_another_connection(lambda: usual(validated))
         return usual(validated)
 
     usual = importing._load_chunk
@@ -287,7 +287,7 @@ def test_open_transaction_delays_only_the_folds(file: Path, monkeypatch: pytest.
     monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 2)
     monkeypatch.setattr(importing, "FOLD_TIMEOUT_SECONDS", 0.05)
 
-    with another() as late:
+    with open_transaction() as late:
         late.execute(INSERT, [[7]])
         call_command("import_numbers", str(file))
 
