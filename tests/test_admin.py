@@ -17,7 +17,7 @@ from pytest_django.asserts import assertInHTML, assertRedirects
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.http.test_http_security import PERMISSIONS, POLICY, SECURITY_HEADERS
-from tests.log import create_submissions
+from tests.log import submit
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ def shown(response: Any) -> list[tuple[int, int, str]]:
 def test_list_shows_the_newest_first_in_few_queries(
     staff_client: Client, django_assert_num_queries: Any, rows: int
 ) -> None:
-    submissions = create_submissions(*[15, 7, -3][:rows])
+    submissions = submit(*[15, 7, -3][:rows])
 
     with django_assert_num_queries(9):
         response = staff_client.get(LOG)
@@ -42,7 +42,7 @@ def test_list_shows_the_newest_first_in_few_queries(
 
 
 def test_staff_can_only_view(staff_client: Client) -> None:
-    (row,) = create_submissions(15)
+    (row,) = submit(15)
     page = staff_client.get(f"{LOG}{row.id}/change/")
 
     assert page.status_code == 200
@@ -55,7 +55,7 @@ def test_staff_can_only_view(staff_client: Client) -> None:
 
 
 def test_superusers_can_only_view(admin_client: Client) -> None:
-    (row,) = create_submissions(15)
+    (row,) = submit(15)
 
     for action in ("add/", f"{row.id}/change/", f"{row.id}/delete/"):
         assert admin_client.post(LOG + action, {"number": "7"}).status_code == 403
@@ -70,7 +70,7 @@ def test_anonymous_users_are_redirected_to_the_login(client: Client) -> None:
 
 @pytest.mark.parametrize("term", ["15", "+015"])
 def test_search_finds_the_exact_number(staff_client: Client, term: str) -> None:
-    submissions = create_submissions(15, 150, 115, -15, 15)
+    submissions = submit(15, 150, 115, -15, 15)
 
     response = staff_client.get(LOG, {"q": term})
 
@@ -79,7 +79,7 @@ def test_search_finds_the_exact_number(staff_client: Client, term: str) -> None:
 
 @pytest.mark.parametrize("term", ["x", "15 7", "1e3", str(2**63), "<script>", "٣"])
 def test_search_for_an_invalid_number_shows_a_message(staff_client: Client, term: str) -> None:
-    create_submissions(15)
+    submit(15)
 
     response = staff_client.get(LOG, {"q": term})
 
@@ -94,7 +94,7 @@ def test_search_for_an_invalid_number_shows_a_message(staff_client: Client, term
     [("Fizz", [-3, 3]), ("Buzz", [5]), ("FizzBuzz", [0, 15]), ("Number", [7]), ("", [0, -3, 7, 15, 5, 3])],
 )
 def test_kind_filter(staff_client: Client, kind: str, numbers: list[int]) -> None:
-    create_submissions(3, 5, 15, 7, -3, 0)
+    submit(3, 5, 15, 7, -3, 0)
 
     response = staff_client.get(LOG, {"kind": kind})
 
@@ -102,7 +102,7 @@ def test_kind_filter(staff_client: Client, kind: str, numbers: list[int]) -> Non
 
 
 def test_date_filter(staff_client: Client) -> None:
-    old, new = create_submissions(3, 5)
+    old, new = submit(3, 5)
     Submission.objects.filter(id=old.id).update(created_at=timezone.now() - timedelta(days=3))
 
     today = staff_client.get(LOG, {"created_at__gte": str(timezone.now() - timedelta(days=1))})
@@ -139,7 +139,7 @@ def test_lists_do_not_count_or_sort_the_whole_log(staff_client: Client, query: s
 
 def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fizzbuzz.admin.MAX_LISTED_ROWS", 120)
-    create_submissions(*range(130))
+    submit(*range(130))
 
     response = staff_client.get(f"{LOG}?p=2")
 

@@ -8,7 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-from fizzbuzz.db import outage, pool
+from fizzbuzz.db import pool
+from fizzbuzz.db.outage import outage
 
 
 def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
-from datetime import UTC, datetime
+from collections.abc import Callable
+from typing import TypeVar
 
-from fizzbuzz import rules
+from fizzbuzz import rules, times
 
-
-def number(text: str) -> int:
-    try:
-        return rules.parse_number(text)
-    except rules.InvalidNumber as error:
-        raise ArgumentTypeError(str(error)) from None
+T = TypeVar("T")
 
 
-def limit(text: str) -> int:
-    """Parse a whole number >= 1."""
-    try:
-        value = rules.parse_number(text)
-    except rules.InvalidNumber:
-        value = 0
-    if value < 1:
-        raise ArgumentTypeError(f"give a whole number from 1, not {text!r}")
+def option(parse: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
+    """Return a `type` for argparse: its errors are those of `parse`, or say what is expected."""
+
+    def parse_option(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ArgumentTypeError(f"give {expected}, not {text!r}" if expected else str(error)) from None
+
+    return parse_option
+
+
+def _limit(text: str) -> int:
+    if (value := rules.parse_number(text)) < 1:
+        raise ValueError
     return value
 
 
-def moment(text: str) -> datetime:
-    """Parse a time in ISO 8601; without an offset it is UTC."""
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        raise ArgumentTypeError(f"give a time such as 2026-01-31 or 2026-01-31T12:00:00Z, not {text!r}") from None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+number = option(rules.parse_number)
+limit = option(_limit, "a whole number from 1")
+moment = option(times.parse_time)

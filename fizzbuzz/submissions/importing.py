@@ -30,12 +30,10 @@ _FORMATS = {
     b"BZh": "compressed by bzip2",
     b"\xfd7zXZ\x00": "compressed by xz",
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"PK\x03\x04": "a ZIP archive or a workbook, such as .xlsx",
     b"\xd0\xcf\x11\xe0": "a workbook, such as .xls",
 }
-# A line number, and the text that should be a number, or None for a blank line.
-_Cells = Iterable[tuple[int, str | None]]
+_Cells = Iterable[tuple[int, str]]  # a line number, and the text that should be a number
 _WIDTH = array("q").itemsize
 
 
@@ -84,7 +82,7 @@ def validate(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Ca
     """Parse one number per line, or a column of a CSV. Call `progress` with the bytes of each read. Raise BadFile."""
     source = _Source(file, progress)
     lines = _lines(io.BufferedReader(source, READ_BYTES))
-    cells: _Cells = ((line, text or None) for line, text in enumerate(lines, 1))
+    cells: _Cells = ((line, text) for line, text in enumerate(lines, 1) if text)
     if column is not None:
         column, cells = _csv(lines, column)
     numbers = _numbers(cells)
@@ -153,12 +151,8 @@ def _csv(lines: Iterator[str], column: str) -> tuple[str, _Cells]:
     indices = _indices(header, column)
     if len(indices) != 1:
         raise _bad_line(1, ",".join(header), f"The header must contain the column {column!a} once.")
-    # Spreadsheets append rows of delimiters.
-    cells = (
-        (line, [*row, ""][min(indices[0], len(row))].strip() if any(map(str.strip, row)) else None)
-        for line, row in rows
-    )
-    return header[indices[0]], cells
+    (index,) = indices
+    return header[index], ((line, row[index].strip() if index < len(row) else "") for line, row in rows)
 
 
 def _indices(header: list[str], column: str) -> list[int]:
@@ -169,24 +163,18 @@ def _indices(header: list[str], column: str) -> list[int]:
 
 
 def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the last line of each row, and its cells."""
+    """Yield the number of the last line of each row that is not blank, and its cells."""
     try:
         for row in reader:
-            yield reader.line_num, row
+            if any(map(str.strip, row)):  # spreadsheets append rows of delimiters
+                yield reader.line_num, row
     except csv.Error as error:
         raise _bad_line(reader.line_num, "", f"Invalid CSV: {error}.") from None
 
 
 def _numbers(cells: _Cells) -> Iterator[int]:
-    """Yield the numbers. Blank lines are allowed only at the end."""
-    blank = 0
     for line, text in cells:
-        if text is None:
-            blank = blank or line
-        elif blank:
-            raise _bad_line(blank, "", "This line is blank, and numbers follow.")
-        else:
-            try:
-                yield rules.parse_number(text)
-            except rules.InvalidNumber as error:
-                raise _bad_line(line, text, str(error)) from None
+        try:
+            yield rules.parse_number(text)
+        except rules.InvalidNumber as error:
+            raise _bad_line(line, text, str(error)) from None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
+from django.db.backends.utils import CursorWrapper
 
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
 from fizzbuzz.models import Submission
@@ -18,14 +19,7 @@ STATEMENT_TIMEOUT_SECONDS = 5.0
 _INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[]) RETURNING id, number, created_at"
 
 
-class Cursor(Protocol):
-    """A cursor of Django or psycopg."""
-
-    def execute(self, query: str, params: Sequence[Any], /) -> Any: ...
-    def fetchall(self) -> list[Any]: ...
-
-
-def insert_rows(cursor: Cursor, numbers: Sequence[int]) -> list[Submission]:
+def insert_rows(cursor: CursorWrapper | psycopg.Cursor[Any], numbers: Sequence[int]) -> list[Submission]:
     """Insert the numbers in one statement, and return their submissions in the same order."""
     # Passed as text, because psycopg would inspect each number of a list to find the array's type.
     cursor.execute(_INSERT, [f"{{{','.join(map(str, numbers))}}}"])

@@ -1,3 +1,5 @@
+"""Exports: each row as the rules classify it, in bounded blocks, in a form that can be imported."""
+
 from __future__ import annotations
 
 import csv
@@ -29,26 +31,25 @@ def _log() -> None:
         )
 
 
-def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
-    call_command("export_submissions")
+CSV = f"""\
+id,number,result,kind,created_at
+-3,15,FizzBuzz,FizzBuzz,{AT}
+-2,-7,-7,Number,{AT}
+-1,9223372036854775807,9223372036854775807,Number,{AT}
+"""
+LARGEST = '"number":9223372036854775807,"result":"9223372036854775807"'
+JSON_LINES = f"""\
+{{"id":-3,"number":15,"result":"FizzBuzz","kind":"FizzBuzz","created_at":"{AT}"}}
+{{"id":-2,"number":-7,"result":"-7","kind":"Number","created_at":"{AT}"}}
+{{"id":-1,{LARGEST},"kind":"Number","created_at":"{AT}"}}
+"""
 
-    assert capsys.readouterr().out == (
-        "id,number,result,kind,created_at\n"
-        f"-3,15,FizzBuzz,FizzBuzz,{AT}\n"
-        f"-2,-7,-7,Number,{AT}\n"
-        f"-1,9223372036854775807,9223372036854775807,Number,{AT}\n"
-    )
 
+@pytest.mark.parametrize(("format_", "printed"), [("csv", CSV), ("jsonl", JSON_LINES)])
+def test_formats(capsys: pytest.CaptureFixture[str], format_: str, printed: str) -> None:
+    call_command("export_submissions", "--format", format_)
 
-def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    call_command("export_submissions", "--format=jsonl")
-
-    assert capsys.readouterr().out == (
-        f'{{"id":-3,"number":15,"result":"FizzBuzz","kind":"FizzBuzz","created_at":"{AT}"}}\n'
-        f'{{"id":-2,"number":-7,"result":"-7","kind":"Number","created_at":"{AT}"}}\n'
-        '{"id":-1,"number":9223372036854775807,"result":"9223372036854775807","kind":"Number",'
-        f'"created_at":"{AT}"}}\n'
-    )
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize(

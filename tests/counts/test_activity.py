@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from pytest_django import DjangoAssertNumQueries
@@ -18,6 +19,18 @@ from tests.marks import commits
 pytestmark = commits
 
 NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_empty_log_has_all_buckets(period: str) -> None:
+    buckets = activity(period)
+
+    count, width, *_ = PERIODS[period]
+    now = datetime.now(UTC)
+    assert [bucket.counts for bucket in buckets] == [NONE] * count
+    assert {later.start - bucket.start for bucket, later in pairwise(buckets)} == {width}
+    assert now - width < buckets[-1].start <= now
+    assert (buckets[0].start - datetime(1970, 1, 1, tzinfo=UTC)) % width == timedelta()
 
 
 @pytest.mark.parametrize("period", PERIODS)

@@ -15,7 +15,7 @@ from fizzbuzz import database_setup
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.models import Submission
 from tests.fresh import a_second_later
-from tests.log import INSERT, append, assert_exact, open_transaction
+from tests.log import INSERT, another, append, assert_exact
 from tests.service import ROOT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,8 +63,10 @@ def test_sequence_behind_the_log_is_detected_and_raised(client: Client, caplog: 
     assert before == (503, "behind the log: run migrate")
     assert ready(client) == (200, "ok")
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning.startswith(
-        f"The sequence fizzbuzz_submission_id_seq was behind the log, and was raised to {first}. "
+    assert warning == (
+        f"The sequence fizzbuzz_submission_id_seq was behind: its next id was {first}, and the highest known id is "
+        f"{first}. It was raised. Rows recorded in between may not be counted: run top_numbers --verify, "
+        "and --rebuild if counts differ."
     )
     append(7)
     assert highest_id() == first + 1
@@ -108,7 +110,7 @@ def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
     highest = highest_id()
     execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", highest)
 
-    with open_transaction() as writer, ThreadPoolExecutor(1) as pool:
+    with another() as writer, ThreadPoolExecutor(1) as pool:
         writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # like the failed INSERT with a duplicate key
         writer.execute(INSERT, [[7, 7, 7]])
         migration: Future[None] = pool.submit(migrate)
@@ -127,7 +129,7 @@ def test_sequence_that_cannot_be_locked_raises_command_error(monkeypatch: pytest
     append(15)
     execute("SELECT setval('fizzbuzz_submission_id_seq', 1, false)")
 
-    with open_transaction() as writer:
+    with another() as writer:
         writer.execute("LOCK TABLE fizzbuzz_submission IN ROW EXCLUSIVE MODE")
         with pytest.raises(
             CommandError, match=r"could not be raised within 0.05 s: .* End it .* and run migrate again"

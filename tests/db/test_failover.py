@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ SUBMISSIONS: dict[str, tuple[str, Any, dict[str, str]]] = {
     "batch": ("/api/fizzbuzz/batch", {"numbers": [2, 2]}, {}),
     "keyed single": ("/api/fizzbuzz", {"number": 3}, {"Idempotency-Key": "three"}),
 }
+REPEATED = {
+    "keyed single": SUBMISSIONS["keyed single"],
+    "keyed batch": ("/api/fizzbuzz/batch", {"numbers": [4, 4]}, {"Idempotency-Key": "four"}),
+}
 
 
 class Replicated(NamedTuple):
@@ -36,10 +41,14 @@ class Replicated(NamedTuple):
         """Send these submissions at once, and return the status, or the outcome, of each."""
         with ThreadPoolExecutor() as pool:
             sent = {
-                name: pool.submit(self.service.request, *SUBMISSIONS[name][:2], **SUBMISSIONS[name][2])
-                for name in names
+                name: pool.submit(self.service.request, path, body, **headers)
+                for name, (path, body, headers) in (SUBMISSIONS | REPEATED).items()
+                if name in names
             }
             return {name: _outcome(future.result()) for name, future in sent.items()}
+
+    def is_waited_for(self, commits: int) -> bool:
+        return eventually(lambda: self.query(f"SELECT count(*) {WAITING}") == [(commits,)])
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with self.primary.connect() as database:
@@ -94,7 +103,7 @@ def test_commits_that_wait_for_a_standby_are_bounded_and_reads_go_on(data_dir: P
         waiting = site.query(f"SELECT count(*) {WAITING}")
         visible = site.query("SELECT count(*) FROM fizzbuzz_submission")
         site.standby.start()
-        assert eventually(lambda: site.query(f"SELECT count(*) {WAITING}") == [(0,)])
+        assert site.is_waited_for(0)
         recovered = [site.submit("keyed single"), site.submit("single")]
         recorded = site.query(RECORDED)
         site.primary.kill()
@@ -121,9 +130,41 @@ def test_wait_that_is_canceled_has_an_unknown_outcome(data_dir: Path) -> None:
     with replicated_service(data_dir) as site, ThreadPoolExecutor() as pool:
         site.standby.kill()
         submitted = pool.submit(site.submit, *SUBMISSIONS)
-        assert eventually(lambda: site.query(f"SELECT count(*) {WAITING}") == [(len(SUBMISSIONS),)])
+        assert site.is_waited_for(len(SUBMISSIONS))
 
         site.query(f"SELECT pg_cancel_backend(pid) {WAITING}")
 
         assert submitted.result() == dict.fromkeys(SUBMISSIONS, "outcome-unknown")
         site.standby.start()
+
+
+def test_repetition_is_acknowledged_only_with_rows_that_are_on_the_standby(data_dir: Path) -> None:
+    """Rows whose commit does not wait any more are visible. A restart of the primary has the same effect."""
+    numbers = data_dir / "numbers"
+    numbers.write_text("5\n")
+    with replicated_service(data_dir) as site, ThreadPoolExecutor() as pool:
+        site.standby.kill()
+        first = pool.submit(site.submit, *REPEATED)
+        assert site.is_waited_for(len(REPEATED))
+        site.query(f"SELECT pg_cancel_backend(pid) {WAITING}")
+        unknown = [first.result(), site.submit(*REPEATED)]
+        waiting = len(REPEATED)
+        interrupted = manage("import_numbers", str(numbers), **site.environment)
+        assert site.is_waited_for(waiting + 1)
+        interrupted.send_signal(signal.SIGINT)
+        messages = interrupted.communicate()
+        visible = site.query(RECORDED)
+        again = manage("import_numbers", str(numbers), **site.environment)
+        assert site.is_waited_for(waiting + 1)
+        site.standby.start()
+        imported, _ = again.communicate()
+        acknowledged = site.submit(*REPEATED)
+        site.primary.kill()
+        site.standby.promote()
+        promoted = site._replace(primary=site.standby).query(RECORDED)
+
+    assert unknown == [dict.fromkeys(REPEATED, "outcome-unknown")] * 2
+    assert "the wait for a standby was canceled. Run the same command again to resume." in messages[1]
+    assert imported.startswith("This file was already imported: all 1 numbers")
+    assert acknowledged == dict.fromkeys(REPEATED, "201")
+    assert promoted == visible == [(3, 1), (4, 2), (5, 1)]

@@ -17,6 +17,7 @@ from fizzbuzz.counts import folding
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz.submissions import idempotency
 from tests.marks import commits
+from tests.problems import assert_problem
 
 pytestmark = commits
 
@@ -72,16 +73,10 @@ def test_key_with_a_different_body_is_rejected(client: Client, path: str, body: 
 
     rejected = send(client, path, other, "k")
 
-    assert rejected.status_code == 422
-    assert rejected.json() == {
-        "type": "/docs/problems#key-reused",
-        "title": "Key Reused",
-        "status": 422,
-        "detail": "This Idempotency-Key was already used with a different body. This request recorded nothing; use a "
-        "new key.",
-        "instance": path,
-        "request_id": rejected["X-Request-ID"],
-    }
+    detail = (
+        "This Idempotency-Key was already used with a different body. This request recorded nothing; use a new key."
+    )
+    assert_problem(rejected, "key-reused", detail, path)
     assert Submission.objects.count() == recorded
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from django.core.management.base import BaseCommand, CommandError
 
+from fizzbuzz import times
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.exporting import export_rows
 from fizzbuzz.management import options
@@ -32,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["table", "json", "csv"], default="table", help="default: table")
         for name, which in (("--since", "from this time on"), ("--until", "before this time")):
             parser.add_argument(
-                name, type=options.moment, metavar="TIME", help=f"only submissions {which} (ISO 8601, UTC)"
+                name, type=options.moment, metavar="TIME", help=f"only submissions {which} (RFC 3339, UTC)"
             )
         checks = parser.add_mutually_exclusive_group()
         checks.add_argument(
@@ -59,6 +60,8 @@ class Command(BaseCommand):
             self._verify()
         elif rebuild:
             self._rebuild()
+        elif since and until and since > until:
+            raise CommandError(times.REVERSED)
         else:
             # Unlike in the API, counting a time range has no time limit here: it blocks no other reader.
             in_range = Submission.objects.between(since, until)
