@@ -1,3 +1,5 @@
+"""The log in the admin: read-only, with bounded queries."""
+
 from __future__ import annotations
 
 import re
@@ -39,6 +41,7 @@ def test_list_shows_the_newest_first_in_few_queries(
 
     assert response.status_code == 200
     assert shown(response) == [(row.id, row.number, row.kind.value) for row in reversed(submissions)]
+    assertInHTML('<a href="/admin/">FizzBuzz administration</a>', response.text)
 
 
 def test_staff_can_only_view(staff_client: Client) -> None:
@@ -68,7 +71,7 @@ def test_anonymous_users_are_redirected_to_the_login(client: Client) -> None:
     assertRedirects(client.get(LOG), f"/admin/login/?next={LOG}")
 
 
-@pytest.mark.parametrize("term", ["15", "+015"])
+@pytest.mark.parametrize("term", ["15", "+015", " 15\u200b "])
 def test_search_finds_the_exact_number(staff_client: Client, term: str) -> None:
     submissions = submit(15, 150, 115, -15, 15)
 
@@ -145,6 +148,9 @@ def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.Mo
 
     assert response.context["cl"].result_count == 120
     assert [row[1] for row in shown(response)] == list(range(29, 9, -1))
+    note = "The list is limited to 120 submissions. To see others, search or filter it, or download all."
+    assertInHTML(f'<p class="paginator">{note}</p>', response.text)
+    assert note not in staff_client.get(LOG, {"q": "1"}).text
 
 
 @pytest.fixture

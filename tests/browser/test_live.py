@@ -1,6 +1,11 @@
+"""Live data of the first page: refreshes, outages, caches in between, and browsers that do not run the script."""
+
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -18,6 +23,7 @@ from tests.browser.first_page import (
     submit,
     xhr_urls,
 )
+from tests.proxy import needs_nginx, proxying
 from tests.service import SHORT_SHUTDOWN, Service, serving
 
 SECOND = 1_000  # milliseconds
@@ -120,6 +126,47 @@ def test_refresh_keeps_the_focus(page: Page, service: Service) -> None:
     assert page.evaluate("document.activeElement.textContent") == number
 
 
+@needs_nginx
+def test_own_submission_is_among_the_latest_behind_a_cache_with_other_visitors(visit: Visit, service: Service) -> None:
+    port = int(service.address.rpartition(":")[2])
+    over = Event()
+    with proxying(port) as proxy, ThreadPoolExecutor(1) as pool:
+        address = f"http://127.0.0.1:{proxy.port}"
+
+        def look() -> None:
+            while not over.wait(0.05):
+                urlopen(f"{address}/live").close()
+
+        others = pool.submit(look)
+        page = visit(base_url=address)
+        page.goto("/")
+
+        for number in ("9041", "9043", "9044"):
+            submit(page, number)
+            expect(newest(page)).to_contain_text(number, timeout=3_000)
+        with page.expect_response("**/live"):
+            pass
+        expect(page.locator("#live.htmx-request")).to_have_count(0)
+        expect(newest(page)).to_contain_text("9044")
+        over.set()
+        others.result()
+
+
+@pytest.mark.parametrize("missing", ["live", "htmx", "JavaScript"])
+def test_note_says_that_the_data_are_old_if_the_script_does_not_run(
+    visit: Visit, faults: list[str], missing: str
+) -> None:
+    page = visit(java_script_enabled=missing != "JavaScript")
+    page.route(f"**/{missing}*.js", lambda route: route.fulfill(body="not JavaScript", content_type="text/javascript"))
+    page.goto("/")
+    expect(page.get_by_text(STALE)).to_be_visible()
+
+    submit(page, "9038")
+
+    expect(answer(page)).to_have_text("9038")
+    faults.clear()  # a syntax error
+
+
 def test_page_recovers_after_an_outage(visit: Visit, faults: list[str], data_dir: Path) -> None:
     with serving(DATA_DIR=str(data_dir), **SHORT_SHUTDOWN) as service:
         page = visit(base_url=service.address)
@@ -127,6 +174,7 @@ def test_page_recovers_after_an_outage(visit: Visit, faults: list[str], data_dir
         page.goto("/")
         port = service.address.rpartition(":")[2]
     urls = xhr_urls(page)
+    expect(page.get_by_text(STALE)).to_be_hidden()
     page.clock.fast_forward(10 * SECOND)
     expect(page.get_by_text(STALE)).to_be_visible()
     submit(page, "21")

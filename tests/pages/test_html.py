@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import OperationalError
 from django.test import Client
 from pytest_django.asserts import assertInHTML
@@ -112,6 +113,13 @@ def test_no_line_ends_in_spaces(pages: dict[str, str], fragments: dict[str, str]
     found = {name: re.findall(r".*[ \t]+$", html, re.MULTILINE) for name, html in {**pages, **fragments}.items()}
 
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_scripts_use_no_newer_syntax_than_htmx() -> None:
+    newer = re.compile(r"\S*(?:(?:\?\?|\|\||&&)=|\d_\d|\.at\(|\.replaceAll\(|\.hasOwn\(|requestSubmit|static \{)\S*")
+    scripts = (settings.BASE_DIR / "static").glob("*.js")
+
+    assert {path.name: found for path in scripts if (found := newer.findall(path.read_text()))} == {}
 
 
 def test_pages_are_valid_html(pages: dict[str, str], fragments: dict[str, str], tmp_path: Path) -> None:
