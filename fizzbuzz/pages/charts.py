@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NamedTuple
+from typing import Any
 
 from django.utils.safestring import SafeString, mark_safe
 
-from fizzbuzz.counts.activity import PERIODS, Bucket, Period
+from fizzbuzz.counts.activity import PERIODS, Bucket
 from fizzbuzz.rules import Kind
 
 # From the bottom up; the most frequent kind first.
@@ -15,39 +14,25 @@ STACK = (Kind.NUMBER, Kind.FIZZ, Kind.BUZZ, Kind.FIZZBUZZ)
 GAP = 0.25  # between bars, as a share of a bar's slot
 
 
-class Series(NamedTuple):
-    kind: Kind
-    total: int
-    bars: SafeString  # SVG, in percent of the plot
-
-
-class Chart(NamedTuple):
-    period: Period
-    total: int
-    series: list[Series]
-    most: int  # total of the highest bar
-    top: int  # value at the top of the plot
-    labels: list[datetime]
-
-
-def chart(period: str, buckets: list[Bucket]) -> Chart:
-    """Return the chart of `activity(period)`."""
+def chart(period: str, buckets: list[Bucket]) -> dict[str, Any]:
+    """Return the context of the template for `activity(period)`: bars of each kind, totals, and times to label."""
     most = max(bucket.total for bucket in buckets)
     top = _round_up(most)
-    return Chart(
-        period=PERIODS[period],
-        total=sum(bucket.total for bucket in buckets),
-        series=[
-            Series(kind, sum(bucket.counts[kind] for bucket in buckets), _bars(kind, buckets, top)) for kind in STACK
+    return {
+        "period": PERIODS[period],
+        "total": sum(bucket.total for bucket in buckets),
+        "series": [
+            {"kind": kind, "total": sum(each.counts[kind] for each in buckets), "bars": _bars(kind, buckets, top)}
+            for kind in STACK
         ],
-        most=most,
-        top=top,
-        labels=[bucket.start for bucket in buckets[:: PERIODS[period].buckets_per_label]],
-    )
+        "most": most,  # total of the highest bar
+        "top": top,  # value at the top of the plot
+        "labels": [bucket.start for bucket in buckets[:: PERIODS[period].buckets_per_label]],
+    }
 
 
 def _bars(kind: Kind, buckets: list[Bucket], top: int) -> SafeString:
-    """Return the segments of a kind. Made here, because a template loop over hundreds took most of the page's time."""
+    """Return the segments of a kind as SVG, in percent of the plot. A template loop took most of the page's time."""
     below = STACK[: STACK.index(kind)]
     width = _percent((1 - GAP) / len(buckets))
     bars = []

@@ -124,14 +124,14 @@ def test_bars_are_stacked_in_shares_of_the_plot() -> None:
 
     chart = charts.chart("month", buckets)
 
-    assert (chart.total, chart.most, chart.top) == (15, 15, 20)
-    assert {series.kind: (series.total, series.bars) for series in chart.series} == {
+    assert [chart[name] for name in ("total", "most", "top")] == [15, 15, 20]
+    assert {each["kind"]: (each["total"], each["bars"]) for each in chart["series"]} == {
         "Number": (10, '<rect x="0.42%" y="50%" width="2.5%" height="50%"/>'),
         "Fizz": (4, '<rect x="0.42%" y="30%" width="2.5%" height="20%"/>'),
         "Buzz": (0, ""),
         "FizzBuzz": (1, '<rect x="0.42%" y="25%" width="2.5%" height="5%"/>'),
     }
-    assert [f"{label:%d}" for label in chart.labels] == [
+    assert [f"{label:%d}" for label in chart["labels"]] == [
         f"{start + timedelta(days=day):%d}" for day in (0, 6, 12, 18, 24)
     ]
 
@@ -142,7 +142,7 @@ def test_bars_are_stacked_in_shares_of_the_plot() -> None:
 def test_top_of_the_axis_is_a_round_number(most: int, top: int) -> None:
     bucket = Bucket(activity.activity("hour")[0].start, {**dict.fromkeys(KINDS, 0), rules.Kind.FIZZ: most})
 
-    assert charts.chart("hour", [bucket]).top == top
+    assert charts.chart("hour", [bucket])["top"] == top
 
 
 @pytest.mark.parametrize("window", PERIODS)

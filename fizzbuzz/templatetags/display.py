@@ -1,10 +1,11 @@
-"""Template filters that format counts and times. Django's own take several times the CPU time."""
+"""Template filters for counts and times, which take a fraction of the CPU time of Django's, and the feedback link."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from django import template
+from django.conf import settings
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -32,3 +33,9 @@ def time_or_date(at: datetime) -> SafeString:
 
 def _time(utc: datetime, format_: str) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', utc.isoformat(), f"{utc:{format_}}")
+
+
+@register.simple_tag
+def feedback_url() -> str:
+    """Return FEEDBACK_URL. Not a context processor: most pages are rendered without a request."""
+    return str(settings.FEEDBACK_URL)
