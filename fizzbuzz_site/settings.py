@@ -93,7 +93,7 @@ MIDDLEWARE = [
     "fizzbuzz_site.http.request_log.RequestLogMiddleware",  # gives all others' log lines an ID
     "fizzbuzz_site.http.probes.ProbesMiddleware",  # probes come by plain http, with an IP address as Host
     "django.middleware.security.SecurityMiddleware",  # static files get its headers, too
-    *(["fizzbuzz_site.http.middleware.ReadOnlyCorsMiddleware"] if CORS_ORIGINS else []),  # errors need its headers, too
+    *(["corsheaders.middleware.CorsMiddleware"] if CORS_ORIGINS else []),  # errors need its headers, too
     "fizzbuzz_site.http.middleware.PagePolicyMiddleware",  # all HTML, also that of errors
     "whitenoise.middleware.WhiteNoiseMiddleware",  # static files need nothing that follows
     "fizzbuzz_site.http.middleware.AdminMiddleware",  # removes cookies of other requests before CSRF reads them

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
@@ -33,13 +32,6 @@ class AdminMiddleware:
         # gets a malformed one.
         request.META.pop("HTTP_COOKIE", None)
         return self.get_response(request)
-
-
-class ReadOnlyCorsMiddleware(CorsMiddleware):
-    """CorsMiddleware that allows reads only."""
-
-    def is_enabled(self, request: HttpRequest) -> bool:
-        return request.method in settings.CORS_ALLOW_METHODS and super().is_enabled(request)
 
 
 class PagePolicyMiddleware:

@@ -14,7 +14,7 @@ EXPOSED = "ETag, Location, RateLimit, RateLimit-Policy, Retry-After, Warning, X-
 @pytest.fixture
 def shared(settings: Any) -> Client:
     """Return a client of a service that allows one other origin to read its API."""
-    settings.MIDDLEWARE = ["fizzbuzz_site.http.middleware.ReadOnlyCorsMiddleware", *settings.MIDDLEWARE]
+    settings.MIDDLEWARE = ["corsheaders.middleware.CorsMiddleware", *settings.MIDDLEWARE]
     settings.CORS_ALLOWED_ORIGINS = [FRIEND]
     return Client()
 
