@@ -1,3 +1,5 @@
+"""Standard error never blocks: a stalled reader costs whole log lines, which are counted."""
+
 from __future__ import annotations
 
 import gc
@@ -22,20 +24,16 @@ from tests.service import ROOT, TIMEOUT_SECONDS
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
-def pipe() -> tuple[int, int]:
-    return os.pipe()
-
-
-def unix_socket() -> tuple[int, int]:
+def unix_socket(buffer: int | None = None) -> tuple[int, int]:
     reader, writer = socket.socketpair()
+    if buffer:
+        writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     return reader.detach(), writer.detach()
 
 
 def small_unix_socket() -> tuple[int, int]:
     """Return a socket that accepts only a part of a long line."""
-    reader, writer = socket.socketpair()
-    writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # as small as the system allows
-    return reader.detach(), writer.detach()
+    return unix_socket(buffer=1)  # the system takes its minimum
 
 
 def tcp_socket() -> tuple[int, int]:
@@ -82,7 +80,7 @@ def read_all(fd: int) -> str:
     return data.decode()
 
 
-@pytest.mark.parametrize("ends", [pipe, unix_socket, small_unix_socket, tcp_socket, terminal], indirect=True)
+@pytest.mark.parametrize("ends", [os.pipe, unix_socket, small_unix_socket, tcp_socket, terminal], indirect=True)
 def test_stalled_reader_causes_whole_lines_to_be_dropped(
     ends: tuple[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,7 +107,7 @@ def test_stalled_reader_causes_whole_lines_to_be_dropped(
     assert sum(map(int, dropped)) == len(written) - len(whole)
 
 
-@pytest.mark.parametrize("ends", [pipe, unix_socket], indirect=True)
+@pytest.mark.parametrize("ends", [os.pipe, unix_socket], indirect=True)
 def test_shared_file_description_stays_blocking(ends: tuple[int, int]) -> None:
     NonBlockingStderr(ends[1]).write("line\n")
 
@@ -129,7 +127,7 @@ for number in range(300):
 """
 
 
-@pytest.mark.parametrize("ends", [pipe, unix_socket], indirect=True)
+@pytest.mark.parametrize("ends", [os.pipe, unix_socket], indirect=True)
 def test_lines_of_concurrent_processes_are_not_mixed(ends: tuple[int, int]) -> None:
     reader, writer = ends
     writers = [subprocess.Popen([sys.executable, "-c", WRITE, letter], cwd=ROOT, stderr=writer) for letter in "abcd"]
