@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from django.conf import settings
 from django.core.management import CommandError
 from django.db import connections, transaction
-from django.db.backends.utils import CursorWrapper
 
 from fizzbuzz.db.faults import LockTimeout, lock_timeout
 
 SEQUENCE = "fizzbuzz_submission_id_seq"
 LOCK_TIMEOUT_SECONDS = 5.0
 
-# Bounded: max(id) would read all rows of a bulk load that is not committed yet.
-_SEQUENCE = f"""
+OUT_OF_ORDER = "out of order: run migrate"
+BEHIND = "behind the log: run migrate"
+
+# Without a cache, each nextval() returns a higher id than all calls before. max(id) would read all rows of a bulk load
+# that is not committed yet.
+_STATUS = f"""
     SELECT
-        next_id,
+        seqcache = 1 AND seqincrement > 0 AND NOT seqcycle,
         EXISTS (SELECT FROM fizzbuzz_submission WHERE id >= next_id)
-        OR EXISTS (SELECT FROM fizzbuzz_watermark WHERE through >= next_id),
-        in_order
-    FROM (
-        SELECT
-            CASE WHEN is_called THEN last_value + seqincrement ELSE last_value END AS next_id,
-            seqcache = 1 AND seqincrement > 0 AND NOT seqcycle AS in_order
-        FROM {SEQUENCE}, pg_sequence WHERE seqrelid = '{SEQUENCE}'::regclass
-    ) AS sequence
+        OR EXISTS (SELECT FROM fizzbuzz_watermark WHERE through >= next_id)
+    FROM pg_sequence, LATERAL (
+        SELECT CASE WHEN is_called THEN last_value + seqincrement ELSE last_value END AS next_id FROM {SEQUENCE}
+    ) AS next
+    WHERE seqrelid = '{SEQUENCE}'::regclass
 """  # noqa: S608 - a constant
 _RAISE = f"""
     SELECT setval('{SEQUENCE}', GREATEST(
@@ -38,12 +38,6 @@ _RAISE = f"""
 """  # noqa: S608 - a constant
 
 log = logging.getLogger(__name__)
-
-
-class _Sequence(NamedTuple):
-    next_id: int
-    behind: bool  # the log or the watermark has its next id, or a higher one
-    in_order: bool  # without a cache, each nextval() returns a higher id than all calls before
 
 
 def before_migrate(**more: Any) -> None:
@@ -61,22 +55,20 @@ def after_migrate(using: str, **more: Any) -> None:
         cursor.execute("SELECT to_regclass('fizzbuzz_watermark') IS NULL")
         if cursor.fetchone()[0]:  # migrated back to before the table existed
             return
-        sequence = _read(cursor)
-    if not sequence.in_order:
+    status = sequence_status(connections[using].connection)
+    if status == OUT_OF_ORDER:
         raise CommandError(
             f"The sequence {SEQUENCE} must generate ids in order, or counts would miss rows. Stop the service, run "
             f"ALTER SEQUENCE {SEQUENCE} INCREMENT 1 CACHE 1 NO CYCLE in the database, and run migrate again."
         )
-    if sequence.behind:
+    if status == BEHIND:
         _raise_sequence(using)
 
 
-def sequence_status(database: psycopg.Connection[tuple[Any, ...]]) -> str:
+def sequence_status(database: psycopg.Connection[Any]) -> str:
     """Return "ok", or what is wrong with the sequence: then inserts fail, or their rows are never counted."""
-    (sequence,) = map(_Sequence._make, database.execute(_SEQUENCE))
-    if not sequence.in_order:
-        return "out of order: run migrate"
-    return "behind the log: run migrate" if sequence.behind else "ok"
+    ((in_order, behind),) = database.execute(_STATUS)
+    return BEHIND if in_order and behind else "ok" if in_order else OUT_OF_ORDER
 
 
 def _raise_sequence(using: str) -> None:
@@ -88,8 +80,7 @@ def _raise_sequence(using: str) -> None:
         ):
             # Block inserts until this commits, or setval could move the sequence back.
             cursor.execute("LOCK TABLE fizzbuzz_submission IN SHARE ROW EXCLUSIVE MODE")
-            sequence = _read(cursor)
-            if not sequence.behind:
+            if sequence_status(connections[using].connection) != BEHIND:
                 return
             cursor.execute(_RAISE)
             (highest_id,) = cursor.fetchone()
@@ -100,14 +91,8 @@ def _raise_sequence(using: str) -> None:
             "again."
         ) from error
     log.warning(
-        "The sequence %s was behind: its next id was %s, and the highest known id is %s. It was raised. Rows recorded "
-        "in between may not be counted: run top_numbers --verify, and --rebuild if counts differ.",
+        "The sequence %s was behind the log, and was raised to %s. Rows recorded in between may not be counted: run "
+        "top_numbers --verify, and --rebuild if counts differ.",
         SEQUENCE,
-        sequence.next_id,
         highest_id,
     )
-
-
-def _read(cursor: CursorWrapper) -> _Sequence:
-    cursor.execute(_SEQUENCE)
-    return _Sequence(*cursor.fetchone())

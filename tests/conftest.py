@@ -67,7 +67,7 @@ def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     a_second_later()
-    outage.outage._failing.clear()
+    outage.failing.clear()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from django.db import Error, connection
 from fizzbuzz import metrics
 from fizzbuzz.counts import folding, ranking
 from fizzbuzz.counts.folding import FoldLimit
+from fizzbuzz.db import outage
 from fizzbuzz.db.faults import Fault, LockTimeout, fault_of
-from fizzbuzz.db.outage import outage
 
 FOLD_EVERY_ROWS = 1_000  # recorded by this process
 FOLD_INTERVAL_SECONDS = 1.0  # between two checks of the tail, for rows recorded by any process

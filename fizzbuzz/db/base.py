@@ -21,10 +21,13 @@ SESSION = {
     "idle_session_timeout": "0",
     "client_min_messages": "warning",  # for DeadlineConnection
     "standard_conforming_strings": "on",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
     # The planner overestimates the tail as a third of the log, and would use parallel workers and JIT for a few rows.
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
 }
+FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-prometheus has no types
@@ -47,4 +50,9 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
-        return self.pool.getconn() if self.pool else DeadlineConnection.connect(**conn_params)
+        if self.pool:
+            return self.pool.getconn()
+        connection = DeadlineConnection.connect(**conn_params, autocommit=True)
+        if connection.info.server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:  # earlier ones reject the option
+            connection.execute("SET transaction_timeout = 0")
+        return connection

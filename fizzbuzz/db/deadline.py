@@ -37,10 +37,10 @@ _CountedCursor = ExportingCursorWrapper(psycopg.Cursor, "default", "postgresql")
 class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
     """Connection whose steps raise OperationalError when they exceed `deadline_seconds`; None is no deadline.
 
-    The statement is then not canceled, and the connection stays open. Statement timeouts precede the deadline, so
-    either the server hangs, or a commit waits for a synchronous standby. To cancel that wait would make rows visible
-    that are not replicated; and the server's process would survive the connection, so that such processes would add up
-    to max_connections. The owner keeps the connection, unused, while it `is_waiting`, and closes it then.
+    Statement timeouts precede the deadline. So at the deadline, the server hangs, or a commit waits for a synchronous
+    standby. A cancel would make its rows visible without being replicated, and a closed connection would leave its
+    backend waiting: they would add up to max_connections. The owner keeps the connection while it `is_waiting`, and
+    closes it then.
     """
 
     deadline_seconds: float | None = None
@@ -50,13 +50,15 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
         """Connect, with any `deadline_seconds`. The server then ends statements just before it."""
         deadline_seconds: float | None = kwargs.pop("deadline_seconds", None)
-        if settings.EMBEDDED and "host" in kwargs:
-            kwargs["host"] = settings.EMBEDDED.host  # the path of its socket may have been lost and restored
         if deadline_seconds and not settings.TRANSACTION_POOLING:
             milliseconds = deadline_seconds * STATEMENT_TIMEOUT_SHARE * 1000
             kwargs["options"] = f"{kwargs.get('options', '')} -c statement_timeout={milliseconds:.0f}"
-        if GEVENT:
-            _look_up(kwargs.get("host", ""))
+        if GEVENT:  # libpq's timeout begins after the look-up of the address
+            names = [each for each in kwargs.get("host", "").split(",") if not each.startswith("/")]
+            with Timeout(LOOKUP_TIMEOUT_SECONDS, psycopg.OperationalError("the resolver did not answer in time")):
+                for name in names:
+                    with suppress(OSError):  # psycopg reports it, if there is no other host
+                        socket.getaddrinfo(name, None)
         database = super().connect(*args, **kwargs)
         database.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # also through PgBouncer
         database.deadline_seconds = deadline_seconds
@@ -130,12 +132,3 @@ def _wait(gen: PQGen[T], fileno: int, deadline: float) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
-
-
-def _look_up(hosts: str) -> None:
-    """Raise OperationalError if the resolver takes too long. libpq's timeouts only begin after it."""
-    with Timeout(LOOKUP_TIMEOUT_SECONDS, psycopg.OperationalError(f"could not look up {hosts} in time")):
-        for host in hosts.split(","):
-            if host and not host.startswith("/"):
-                with suppress(OSError):  # psycopg reports it, if there is no other host
-                    socket.getaddrinfo(host, None)

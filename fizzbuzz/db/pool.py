@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from time import monotonic
+from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -17,11 +18,11 @@ DEADLINE_SECONDS = 10.0  # per step of a request
 
 
 class Pool(ConnectionPool[DeadlineConnection]):
-    """Up to `size` connections. Those that wait for a response beyond their deadline count, until they get it."""
+    """Up to `size` connections. One that waits for a response beyond its deadline counts until it gets it."""
 
     def __init__(self, size: int, verify: Callable[[DeadlineConnection], None]) -> None:
         super().__init__(
-            kwargs=connection.get_connection_params() | {"autocommit": True, "deadline_seconds": DEADLINE_SECONDS},
+            kwargs=_parameters,
             connection_class=DeadlineConnection,
             min_size=1,
             max_size=size,
@@ -89,6 +90,10 @@ def release_connection() -> None:
     """Return this request's connection to the pool, unless it is in a transaction. The next query takes another."""
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
+
+
+def _parameters() -> dict[str, Any]:
+    return connection.get_connection_params() | {"autocommit": True, "deadline_seconds": DEADLINE_SECONDS}
 
 
 def _raise_if_lost(taken: DeadlineConnection) -> None:

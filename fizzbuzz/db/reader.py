@@ -8,8 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-from fizzbuzz.db import pool
-from fizzbuzz.db.outage import outage
+from fizzbuzz.db import outage, pool
 
 
 def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler
-from fizzbuzz.db.outage import outage
+from fizzbuzz.db import outage
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions.group_commit import GroupCommit
 from fizzbuzz.submissions.inserter import SubmissionInserter, insert_rows

@@ -12,8 +12,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.urls import resolve
 
 from fizzbuzz import database_setup
+from fizzbuzz.db import outage
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
-from fizzbuzz.db.outage import outage
 from fizzbuzz.shared_calls import SharedCalls
 
 QUERY_TIMEOUT_SECONDS = 0.8  # with libpq's two seconds to connect, a probe gets its response within three

@@ -10,72 +10,79 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
-from django.test.client import MULTIPART_CONTENT
+from pytest_django.asserts import assertInHTML
 
-from fizzbuzz.db.faults import Fault, fault_of
+from fizzbuzz.db import outage
+from fizzbuzz.db.faults import Fault, fault_of, is_worker_unreachable
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import record
 from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
 from fizzbuzz_site.http.errors import OUTCOME_UNKNOWN
-from tests.log import append
 from tests.marks import commits
+from tests.problems import assert_problem
 
 pytestmark = commits
 
-INTERNAL = "This request recorded nothing. Internal error. If it persists, contact the operator."
+UNAVAILABLE = Fault.UNAVAILABLE.value
+
+
+TRIGGER = """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE 'of a test' USING ERRCODE = '{}'; END $$;
+    CREATE TRIGGER fail BEFORE INSERT ON fizzbuzz_submission EXECUTE FUNCTION fail()
+"""
+NO_TRIGGER = "DROP TRIGGER fail ON fizzbuzz_submission; DROP FUNCTION fail()"
+RENAME = "ALTER TABLE fizzbuzz_submission RENAME TO elsewhere"
+RENAME_BACK = "ALTER TABLE elsewhere RENAME TO fizzbuzz_submission"
+# An identity column that begins again: the next id is in use.
+SEQUENCE_BEHIND = """
+    INSERT INTO fizzbuzz_submission (number) VALUES (7);
+    SELECT setval('fizzbuzz_submission_id_seq', (SELECT max(id) FROM fizzbuzz_submission), false)
+"""
 
 
 @contextmanager
-def trigger_that_raises(sqlstate: str) -> Iterator[None]:
+def executed(before: str, after: str) -> Iterator[None]:
+    """Execute statements on another connection, before and after the block."""
     with closing(connection.copy()) as other, other.cursor() as cursor:
-        cursor.execute(f"""
-            CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE 'of a test' USING ERRCODE = '{sqlstate}'; END $$;
-            CREATE TRIGGER fail BEFORE INSERT ON fizzbuzz_submission EXECUTE FUNCTION fail()
-        """)
+        cursor.execute(before)
         try:
             yield
         finally:
-            cursor.execute("DROP TRIGGER fail ON fizzbuzz_submission; DROP FUNCTION fail()")
+            cursor.execute(after)
 
 
 @contextmanager
-def table_missing(sqlstate: str) -> Iterator[None]:
-    with closing(connection.copy()) as other, other.cursor() as cursor:
-        cursor.execute("ALTER TABLE fizzbuzz_submission RENAME TO elsewhere")
-        try:
-            yield
-        finally:
-            cursor.execute("ALTER TABLE elsewhere RENAME TO fizzbuzz_submission")
+def connection_refused() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(connection.settings_dict, "PORT", "1")
+        connection.close()
+        record.inserter.close()
+        yield
+    connection.close()
 
 
 @contextmanager
-def sequence_behind(sqlstate: str) -> Iterator[None]:
-    append(7)
+def connection_lost() -> Iterator[None]:
+    """Let PostgreSQL close the connection, as when it is stopped, without the client noticing."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT setval('fizzbuzz_submission_id_seq', (SELECT max(id) FROM fizzbuzz_submission), false)")
-    yield
-    Submission.objects.all().delete()
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    with executed(f"SELECT pg_terminate_backend({pid}, 10000)", ""):
+        yield
+    connection.close()
 
 
 @pytest.mark.parametrize(
-    ("break_it", "sqlstate", "status", "detail"),
+    ("before", "after", "status", "detail"),
     [
-        (
-            trigger_that_raises,
-            "57P01",
-            503,
-            "This request recorded nothing. The database is unavailable. Try again in a moment.",
-        ),
-        (trigger_that_raises, "40P01", 503, f"This request recorded nothing. {Fault.BUSY.value}"),
-        (trigger_that_raises, "55P03", 503, f"This request recorded nothing. {Fault.BUSY.value}"),
-        (trigger_that_raises, "57014", 503, f"This request recorded nothing. {Fault.BUSY.value}"),
-        (trigger_that_raises, "53200", 503, f"This request recorded nothing. {Fault.EXHAUSTED.value}"),
-        (trigger_that_raises, "53100", 503, f"This request recorded nothing. {Fault.EXHAUSTED.value}"),
-        (trigger_that_raises, "22023", 500, INTERNAL),  # invalid parameter value
-        (trigger_that_raises, "F0000", 500, INTERNAL),  # configuration file error
-        (table_missing, "42P01", 500, INTERNAL),
-        (sequence_behind, "23505", 500, INTERNAL),
+        *((TRIGGER.format(state), NO_TRIGGER, 503, UNAVAILABLE) for state in ("57P01", "08P01")),
+        *((TRIGGER.format(state), NO_TRIGGER, 503, Fault.BUSY.value) for state in ("40P01", "55P03", "57014")),
+        *((TRIGGER.format(state), NO_TRIGGER, 503, Fault.EXHAUSTED.value) for state in ("53200", "53100")),
+        # Invalid parameter value, configuration file error.
+        *((TRIGGER.format(state), NO_TRIGGER, 500, Fault.OURS.value) for state in ("22023", "F0000")),
+        (RENAME, RENAME_BACK, 500, Fault.OURS.value),
+        (SEQUENCE_BEHIND, "DELETE FROM fizzbuzz_submission", 500, Fault.OURS.value),
     ],
 )
 @pytest.mark.parametrize(
@@ -92,21 +99,22 @@ def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: 
     path: str,
     body: Any,
     headers: dict[str, str],
-    break_it: Callable[[str], AbstractContextManager[None]],
-    sqlstate: str,
+    before: str,
+    after: str,
     status: int,
     detail: str,
 ) -> None:
-    with break_it(sqlstate):
+    with executed(before, after):
         response = client.post(path, body, "application/json", headers=headers)
 
     problem = response.json()
-    assert (response.status_code, problem["detail"], problem["outcome"]) == (status, detail, "not-recorded")
+    nothing = f"This request recorded nothing. {detail}"
+    assert (response.status_code, problem["detail"], problem["outcome"]) == (status, nothing, "not-recorded")
     assert problem["type"] == f"/docs/problems#{'not-recorded' if status == 503 else 'internal-error'}"
     assert response.get("Retry-After") == ("5" if status == 503 else None)
     assert not Submission.objects.exists()
     (logged,) = [each for each in caplog.records if each.name in {"fizzbuzz_site.http.errors", "fizzbuzz.db.outage"}]
-    assert bool(logged.exc_info) == (Fault.UNAVAILABLE.value not in detail)
+    assert bool(logged.exc_info) == (detail != UNAVAILABLE)
 
 
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/"])
@@ -127,7 +135,10 @@ def test_each_5xx_to_a_submission_has_an_outcome(  # noqa: PLR0913, PLR0917 - fi
 
     monkeypatch.setattr(record, "record_one", fail)
     client.raise_request_exception = False
-    response = client.post(path, {"number": 15}, "application/json" if path != "/" else MULTIPART_CONTENT)
+    if path == "/":
+        response = client.post(path, {"number": 15})
+    else:
+        response = client.post(path, {"number": 15}, "application/json")
 
     assert response.status_code == status
     assert f"{detail} {OUTCOME_UNKNOWN}" in response.text
@@ -146,26 +157,81 @@ def test_response_that_the_driver_cannot_parse_is_classified(client: Client, hea
     assert not Submission.objects.exists()
 
 
-@pytest.mark.parametrize(("status", "timeout"), [(503, "1ms"), (500, "0")])
-def test_slow_read_returns_503_and_a_missing_table_500(client: Client, status: int, timeout: str) -> None:
-    client.raise_request_exception = False
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [timeout])
-        if status == 500:
-            cursor.execute("ALTER TABLE fizzbuzz_numbercount RENAME TO elsewhere")
-        with closing(connection.copy()) as other:
-            other.set_autocommit(False)
-            if status == 503:
-                other.cursor().execute("LOCK TABLE fizzbuzz_numbercount IN ACCESS EXCLUSIVE MODE")
-            response = client.get("/api/most_common")
-        if status == 500:
-            cursor.execute("ALTER TABLE elsewhere RENAME TO fizzbuzz_numbercount")
+def test_read_that_exceeds_a_timeout_returns_503(client: Client) -> None:
+    with connection.cursor() as cursor, closing(connection.copy()) as other:
+        cursor.execute("SET lock_timeout = 1")
+        other.set_autocommit(False)
+        other.cursor().execute("LOCK TABLE fizzbuzz_numbercount IN ACCESS EXCLUSIVE MODE")
+        response = client.get("/api/most_common")
         cursor.execute("RESET lock_timeout")
 
-    assert response.status_code == status
-    assert response.json()["detail"] == (
-        Fault.BUSY.value if status == 503 else "Internal server error. Try again; if it persists, contact the operator."
+    assert_problem(response, "unavailable", Fault.BUSY.value)
+
+
+def test_read_of_a_missing_table_returns_500(client: Client) -> None:
+    client.raise_request_exception = False
+    with executed(RENAME.replace("submission", "numbercount"), RENAME_BACK.replace("submission", "numbercount")):
+        response = client.get("/api/most_common")
+
+    assert_problem(
+        response, "internal-error", "Internal server error. Try again; if it persists, contact the operator."
     )
+
+
+@pytest.mark.parametrize(
+    ("fault", "path"),
+    [
+        *((connection_lost, path) for path in ("/api/fizzbuzz", "/api/numbers/7", "/", "/numbers/7", "/info")),
+        (connection_refused, "/api/most_common?since=2026-01-31"),  # on a private connection
+    ],
+)
+def test_request_without_a_database_returns_503_and_an_outage_is_logged_once(
+    client: Client, caplog: pytest.LogCaptureFixture, fault: Callable[[], AbstractContextManager[None]], path: str
+) -> None:
+    with fault():
+        response = client.get(path)
+        client.get(path)
+    outage.end("reads")  # as any read that succeeds
+
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
+    if path.startswith("/api/"):
+        assert_problem(response, "unavailable", UNAVAILABLE)
+    else:
+        assertInHTML(f"<p>{UNAVAILABLE}</p>", response.text)
+    begun, over = [each.getMessage() for each in caplog.records if each.name == "fizzbuzz.db.outage"]
+    assert begun.startswith("The database fails: ")
+    assert over == "The database works again, after 0 s"
+
+
+def test_failed_form_reports_its_outcome(client: Client) -> None:
+    with connection_refused():
+        response = client.post("/", {"number": "15"})
+
+    assert response.status_code == 503
+    assertInHTML(f"<p>This request recorded nothing. {UNAVAILABLE}</p>", response.text)
+
+
+def test_submission_detects_a_closed_connection(client: Client) -> None:
+    before = record.record_one(15, "api")
+    pid = record.inserter._connect().info.backend_pid
+    with executed(f"SELECT pg_terminate_backend({pid}, 10000)", ""):
+        after = record.record_one(15, "api")
+
+    assert list(Submission.objects.order_by("id")) == [before, after]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (psycopg.errors.ConnectionFailure("connection to the remote node u@10.0.0.2:5432 failed"), True),
+        (psycopg.errors.ConnectionFailure("EOF\nCONTEXT:  while executing command on 10.0.0.2:5432"), True),
+        (psycopg.errors.InternalError_("the connection marked as essential failed"), True),
+        (psycopg.errors.ProtocolViolation("query_timeout"), False),  # PgBouncer's
+        (psycopg.OperationalError("server closed the connection unexpectedly"), False),
+    ],
+)
+def test_only_citus_reports_an_unreachable_worker(*, error: psycopg.Error, expected: bool) -> None:
+    assert is_worker_unreachable(error) == expected
 
 
 def test_fault_is_found_in_the_chain_of_causes() -> None:

@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -18,7 +20,7 @@ import pytest
 
 from fizzbuzz_site.embedded.server import SUPERUSER, USER, Server
 from tests import template
-from tests.service import SECRET_KEY, Answer, Service, children, eventually, serving, url_of
+from tests.service import SECRET_KEY, Answer, Service, children, eventually, manage, serving, url_of
 
 NUMBERS = itertools.count(1_000)
 POOL = 5  # the worker's connections: enough for all concurrent requests of a test
@@ -106,6 +108,21 @@ def locked(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
+def killed(cluster: Cluster) -> Iterator[None]:
+    """Lock the log, and end each backend that waits for it."""
+    with locked(cluster), cluster.connect() as database, ThreadPoolExecutor() as pool:
+        ended = Event()
+
+        def kill() -> None:
+            while not ended.wait(0.05):
+                database.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+
+        pool.submit(kill)
+        yield
+        ended.set()
+
+
+@contextmanager
 def out_of_connections(cluster: Cluster) -> Iterator[None]:
     """Take all connections of the server."""
     with ExitStack() as stack:
@@ -121,6 +138,15 @@ def out_of_connections(cluster: Cluster) -> Iterator[None]:
                 if not ended:
                     break
         yield
+
+
+@contextmanager
+def rights_missing(cluster: Cluster) -> Iterator[None]:
+    """As after a restore by another role."""
+    with cluster.connect() as database:
+        database.execute("REVOKE ALL ON fizzbuzz_watermark FROM CURRENT_USER")
+        yield
+        database.execute("GRANT ALL ON fizzbuzz_watermark TO CURRENT_USER")
 
 
 @contextmanager
@@ -172,6 +198,8 @@ FAULTS = [
     (hung, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
     # The server cancels the statement before the client's deadline, so it is certain that nothing was recorded.
     (locked, {**UNSENT, "read": "unavailable"}),
+    # The statement of a single number commits by itself. Of the others, the commit was never sent.
+    (killed, {**UNSENT, "single": "outcome-unknown", "read": "unavailable"}),
     (out_of_connections, {**UNSENT, "read": "unavailable"}),
     (read_only, {**UNSENT, "read": "200"}),
 ]
@@ -248,6 +276,45 @@ def test_reads_do_not_block_writes(service: Service, cluster: Cluster) -> None:
         assert [outcome_of(reader.result()) for reader in readers] == ["unavailable"] * (2 * POOL)
     assert [cluster.times(number) for number in sent] == [1, 2, 1, 2]
     assert eventually(lambda: service.request("/api/most_common").status == 200)
+
+
+def test_requests_succeed_at_once_after_a_long_outage(service: Service, cluster: Cluster) -> None:
+    """The pools' pauses between attempts to connect grow during an outage."""
+    with stopped(cluster), ThreadPoolExecutor() as pool:
+        sent = []
+        for _ in range(4):
+            sent += [pool.submit(service.request, *each[:2]) for each in submissions(next(NUMBERS)).values()]
+            sent.append(pool.submit(service.request, "/api/fizzbuzz"))
+            time.sleep(5)
+        during = {each.result().status for each in sent}
+    number = next(NUMBERS)
+    after = [service.request(*each[:2], **each[2]).status for each in submissions(number).values()]
+    after.append(service.request("/api/fizzbuzz").status)
+
+    assert during == {503}
+    assert after == [201, 201, 201, 201, 200]
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments", "expected"),
+    [
+        (stopped, ["migrate"], "error: The database failed: connection "),
+        (stopped, ["top_numbers"], "error: The database failed: connection "),
+        (rights_missing, ["migrate"], "error: The database failed: permission denied for table fizzbuzz_watermark"),
+        (rights_missing, ["top_numbers", "--verify"], "error: The database failed: permission denied for table "),
+        (read_only, ["top_numbers", "--rebuild"], "error: The database failed: cannot execute "),
+        (read_only, ["migrate", "--verbosity", "0"], ""),  # there is nothing to do
+    ],
+)
+def test_command_ends_with_one_line(
+    cluster: Cluster, fault: Callable[[Cluster], AbstractContextManager[None]], arguments: list[str], expected: str
+) -> None:
+    with fault(cluster):
+        command = manage(*arguments, DATABASE_URL=cluster.url, SECRET_KEY=SECRET_KEY)
+        _, errors = command.communicate()
+
+    assert errors.startswith(expected)
+    assert (command.returncode, len(errors.splitlines())) == ((1, 1) if expected else (0, 0))
 
 
 def test_workers_that_start_without_a_database_recover(service: Service, cluster: Cluster) -> None:

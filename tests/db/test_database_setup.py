@@ -63,10 +63,8 @@ def test_sequence_behind_the_log_is_detected_and_raised(client: Client, caplog: 
     assert before == (503, "behind the log: run migrate")
     assert ready(client) == (200, "ok")
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning == (
-        f"The sequence fizzbuzz_submission_id_seq was behind: its next id was {first}, and the highest known id is "
-        f"{first}. It was raised. Rows recorded in between may not be counted: run top_numbers --verify, "
-        "and --rebuild if counts differ."
+    assert warning.startswith(
+        f"The sequence fizzbuzz_submission_id_seq was behind the log, and was raised to {first}. "
     )
     append(7)
     assert highest_id() == first + 1

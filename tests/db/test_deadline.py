@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,19 +22,25 @@ pytestmark = commits
 LOCK = 15
 WAIT = f"SELECT pg_advisory_lock({LOCK})"
 # As in a gunicorn worker: gevent patches before psycopg is imported.
-IN_GEVENT = f"""
+IN_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import sys, psycopg, django
 django.setup()
 from fizzbuzz.db.deadline import DeadlineConnection
-database = DeadlineConnection.connect(sys.argv[1], autocommit=True)
-database.deadline_seconds = 0.3
+database = None
 try:
-    database.execute("{WAIT}")
+    database = DeadlineConnection.connect(**psycopg.conninfo.conninfo_to_dict(sys.argv[1]), autocommit=True)
+    database.deadline_seconds = 0.3
+    database.execute(sys.argv[2])
 except psycopg.OperationalError as error:
-    print(error, database.closed, database.is_waiting)
+    print(error, database and (database.closed, database.is_waiting))
 """
+
+
+def in_gevent(conninfo: str, **environment: str) -> str:
+    command = [sys.executable, "-c", IN_GEVENT, conninfo, WAIT]
+    return subprocess.check_output(command, env=os.environ | environment, text=True)
 
 
 @pytest.fixture(autouse=True)
@@ -86,9 +94,18 @@ def test_connection_that_was_closed_does_not_wait(database: DeadlineConnection) 
 
 
 def test_deadline_in_gevent(conninfo: str) -> None:
-    run = subprocess.run([sys.executable, "-c", IN_GEVENT, conninfo], capture_output=True, text=True, check=True)
+    assert in_gevent(conninfo) == "no response within 0.3 s (False, True)\n"
 
-    assert run.stdout == "no response within 0.3 s False True\n"
+
+def test_resolver_that_does_not_answer_is_given_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
+        try:
+            resolver.bind(("127.0.0.53", 53))
+        except OSError as error:
+            pytest.skip(f"needs port 53 for a resolver: {error.strerror}")
+        answer = in_gevent("host=database.test", GEVENT_RESOLVER="ares", GEVENT_RESOLVER_NAMESERVERS="127.0.0.53")
+
+    assert answer == "the resolver did not answer in time None\n"
 
 
 @pytest.mark.parametrize("autocommit", [True, False])

@@ -79,9 +79,10 @@ def test_service_works_through_pgbouncer(data_dir: Path) -> None:
     with single(data_dir) as node, pooling(node) as url:
         direct = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
         pooled = {"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, "TRANSACTION_POOLING": "1", "METRICS_PUBLIC": "1"}
-        rejected = manage("migrate", **pooled).communicate()
+        rejected = [manage(*each, **pooled).communicate()[1] for each in (["migrate"], ["serve", "--migrate"])]
         assert manage("migrate", "--verbosity", "0", **direct).communicate() == ("", "")
         database = node.connect()
+        locks = database.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
         for name, value in PROVIDERS_SETTINGS.items():
             database.execute(f"ALTER ROLE {USER} SET {name} = '{value}'")
         with serving(**pooled) as service, database:
@@ -95,5 +96,7 @@ def test_service_works_through_pgbouncer(data_dir: Path) -> None:
             assert ledger.compare(database) == []
         verified = manage("top_numbers", "--verify", **direct).communicate()
 
-    assert rejected[1].startswith("CommandError: migrate takes locks that PgBouncer does not keep between statements")
+    pooler = "CommandError: migrate takes locks that PgBouncer does not keep between statements"
+    assert [each.startswith(pooler) for each in rejected] == [True, True]
+    assert locks == (0,)
     assert verified == ("All counts match the log.\n", "")

@@ -1,4 +1,4 @@
-"""Statements that only read, on the pool's connections."""
+"""Statements on the pools' connections, as in a web worker."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from django.db import DataError, connection
+from django.test import RequestFactory
 
 from fizzbuzz.db import pool, reader
+from fizzbuzz_site.wsgi import application
 from tests.marks import commits
 
 pytestmark = commits
@@ -51,3 +53,14 @@ def test_error_is_djangos_and_gives_the_connection_back() -> None:
         reader.rows("SELECT 1 / %(zero)s", {"zero": 0})
 
     assert reader.rows("SELECT %(one)s + 1", {"one": 1}) == [(2,)]
+
+
+@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/stats/submissions.csv"])
+def test_connection_is_released_before_the_body_is_sent(path: str) -> None:
+    """A slow client must not hold it."""
+    connection.ensure_connection()
+
+    response = application(RequestFactory().get(path).environ, lambda *start: bytes)
+
+    assert connection.connection is None
+    assert b"".join(response)

@@ -24,6 +24,7 @@ PROVIDERS_SETTINGS = {
     "idle_in_transaction_session_timeout": "1ms",
     "idle_session_timeout": "1ms",
     "client_min_messages": "error",
+    "IntervalStyle": "iso_8601",
     "jit": "on",
     "max_parallel_workers_per_gather": "4",
 }
