@@ -153,9 +153,6 @@ class NumberCount(models.Model):
         constraints = [models.CheckConstraint(condition=models.Q(count__gt=0), name="numbercount_count_positive")]
         indexes = [models.Index(fields=["-count", "number"], name="numbercount_most_common")]
 
-    def __str__(self) -> str:
-        return f"{self.number}: {self.count}"
-
 
 class MinuteCount(models.Model):
     """The rollup by time: how often each kind occurs per minute (UTC), up to the watermark.
@@ -168,9 +165,6 @@ class MinuteCount(models.Model):
     buzz = models.BigIntegerField()
     fizzbuzz = models.BigIntegerField()
     number = models.BigIntegerField()
-
-    def __str__(self) -> str:
-        return f"{self.minute:%Y-%m-%d %H:%M}"
 
 
 class Watermark(models.Model):
@@ -185,9 +179,6 @@ class Watermark(models.Model):
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(id=1), name="watermark_one_row")]
 
-    def __str__(self) -> str:
-        return f"through {self.through}"
-
 
 class Import(models.Model):
     """Progress of a file import: the first `rows` numbers are recorded. Committed together with them."""
@@ -199,9 +190,6 @@ class Import(models.Model):
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(rows__gte=0), name="import_rows_not_negative")]
 
-    def __str__(self) -> str:
-        return f"{self.rows} of {self.digest}"
-
 
 class IdempotencyKey(models.Model):
     """The ids recorded with a client's idempotency key, in request order. Committed together with the submissions."""
@@ -209,6 +197,3 @@ class IdempotencyKey(models.Model):
     key = models.CharField(primary_key=True, max_length=300)
     submissions = ArrayField(models.BigIntegerField())
     created_at = models.DateTimeField(db_default=Now(), editable=False, db_index=True)
-
-    def __str__(self) -> str:
-        return self.key

@@ -40,7 +40,7 @@ def append_at(time: str, *numbers: int) -> None:
 
 
 @contextmanager
-def another() -> Iterator[psycopg.Connection]:
+def open_transaction() -> Iterator[psycopg.Connection]:
     """Open another connection, in a transaction that is rolled back unless it is committed."""
     database = psycopg.connect(**{**connection.get_connection_params(), "cursor_factory": psycopg.ClientCursor})
     try:
@@ -51,7 +51,7 @@ def another() -> Iterator[psycopg.Connection]:
         database.close()
 
 
-def elsewhere(function: Callable[[], T]) -> T:
+def on_another_connection(function: Callable[[], T]) -> T:
     """Call a function in a thread with its own connection, and return the result."""
 
     def run() -> T:
@@ -117,7 +117,7 @@ def assert_activity_is_exact() -> None:
         )
 
 
-def submit(*numbers: int) -> list[Submission]:
+def create_submissions(*numbers: int) -> list[Submission]:
     """Create submissions in this order, without the write path."""
     return [Submission.objects.create(number=number) for number in numbers]
 

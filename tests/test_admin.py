@@ -19,7 +19,7 @@ from pytest_django.asserts import assertInHTML, assertRedirects
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.http.test_http_security import PERMISSIONS, POLICY, SECURITY_HEADERS
-from tests.log import submit
+from tests.log import create_submissions
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +34,7 @@ def shown(response: Any) -> list[tuple[int, int, str]]:
 def test_list_shows_the_newest_first_in_few_queries(
     staff_client: Client, django_assert_num_queries: Any, rows: int
 ) -> None:
-    submissions = submit(*[15, 7, -3][:rows])
+    submissions = create_submissions(*[15, 7, -3][:rows])
 
     with django_assert_num_queries(9):
         response = staff_client.get(LOG)
@@ -45,7 +45,7 @@ def test_list_shows_the_newest_first_in_few_queries(
 
 
 def test_staff_can_only_view(staff_client: Client) -> None:
-    (row,) = submit(15)
+    (row,) = create_submissions(15)
     page = staff_client.get(f"{LOG}{row.id}/change/")
 
     assert page.status_code == 200
@@ -58,7 +58,7 @@ def test_staff_can_only_view(staff_client: Client) -> None:
 
 
 def test_superusers_can_only_view(admin_client: Client) -> None:
-    (row,) = submit(15)
+    (row,) = create_submissions(15)
 
     for action in ("add/", f"{row.id}/change/", f"{row.id}/delete/"):
         assert admin_client.post(LOG + action, {"number": "7"}).status_code == 403
@@ -73,7 +73,7 @@ def test_anonymous_users_are_redirected_to_the_login(client: Client) -> None:
 
 @pytest.mark.parametrize("term", ["15", "+015", " 15\u200b "])
 def test_search_finds_the_exact_number(staff_client: Client, term: str) -> None:
-    submissions = submit(15, 150, 115, -15, 15)
+    submissions = create_submissions(15, 150, 115, -15, 15)
 
     response = staff_client.get(LOG, {"q": term})
 
@@ -82,7 +82,7 @@ def test_search_finds_the_exact_number(staff_client: Client, term: str) -> None:
 
 @pytest.mark.parametrize("term", ["x", "15 7", "1e3", str(2**63), "<script>", "٣"])
 def test_search_for_an_invalid_number_shows_a_message(staff_client: Client, term: str) -> None:
-    submit(15)
+    create_submissions(15)
 
     response = staff_client.get(LOG, {"q": term})
 
@@ -97,7 +97,7 @@ def test_search_for_an_invalid_number_shows_a_message(staff_client: Client, term
     [("Fizz", [-3, 3]), ("Buzz", [5]), ("FizzBuzz", [0, 15]), ("Number", [7]), ("", [0, -3, 7, 15, 5, 3])],
 )
 def test_kind_filter(staff_client: Client, kind: str, numbers: list[int]) -> None:
-    submit(3, 5, 15, 7, -3, 0)
+    create_submissions(3, 5, 15, 7, -3, 0)
 
     response = staff_client.get(LOG, {"kind": kind})
 
@@ -105,7 +105,7 @@ def test_kind_filter(staff_client: Client, kind: str, numbers: list[int]) -> Non
 
 
 def test_date_filter(staff_client: Client) -> None:
-    old, new = submit(3, 5)
+    old, new = create_submissions(3, 5)
     Submission.objects.filter(id=old.id).update(created_at=timezone.now() - timedelta(days=3))
 
     today = staff_client.get(LOG, {"created_at__gte": str(timezone.now() - timedelta(days=1))})
@@ -142,7 +142,7 @@ def test_lists_do_not_count_or_sort_the_whole_log(staff_client: Client, query: s
 
 def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fizzbuzz.admin.MAX_LISTED_ROWS", 120)
-    submit(*range(130))
+    create_submissions(*range(130))
 
     response = staff_client.get(f"{LOG}?p=2")
 

@@ -12,7 +12,7 @@ from django.utils.html import escape
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.inputs import REJECTED_IN_JSON
-from tests.log import body_of, submit
+from tests.log import body_of, create_submissions
 from tests.marks import commits
 from tests.problems import assert_errors
 
@@ -113,7 +113,7 @@ def test_error_has_pointer_and_detail(client: Client, body: str, pointer: str, d
 
 
 def test_get_one_submission(client: Client, django_assert_num_queries: Any) -> None:
-    _, row, _ = submit(1, 3, 15)
+    _, row, _ = create_submissions(1, 3, 15)
 
     with django_assert_num_queries(1):
         response = client.get(f"/api/fizzbuzz/{row.id}")
@@ -127,7 +127,7 @@ def test_get_one_submission(client: Client, django_assert_num_queries: Any) -> N
     "id_", ["0", str(2**63 - 1), str(2**63), "9" * 19, "9" * 20, "-1", "+1", "x", "1.0", "٣", "1%00", "1/"]
 )
 def test_unknown_ids_return_404(client: Client, id_: str) -> None:
-    submit(15)
+    create_submissions(15)
 
     response = client.get(f"/api/fizzbuzz/{id_}")
 

@@ -11,7 +11,7 @@ from django.test import Client
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.inputs import REJECTED_AS_TEXT
-from tests.log import body_of, submit
+from tests.log import body_of, create_submissions
 from tests.marks import commits
 from tests.problems import assert_errors, assert_problem
 
@@ -23,7 +23,7 @@ def cursor(text: str) -> str:
 
 
 def test_get_lists_the_log_newest_first(client: Client) -> None:
-    rows = submit(1, 3, 15)
+    rows = create_submissions(1, 3, 15)
 
     response = client.get("/api/fizzbuzz")
 
@@ -34,7 +34,7 @@ def test_get_lists_the_log_newest_first(client: Client) -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_list_takes_one_query(client: Client, django_assert_num_queries: Any, rows: int) -> None:
-    submit(*range(rows))
+    create_submissions(*range(rows))
 
     with django_assert_num_queries(1):
         response = client.get("/api/fizzbuzz")
@@ -66,7 +66,7 @@ def test_pages_are_stable_while_the_log_grows(client: Client) -> None:
     oldest = Submission.objects.earliest("id")
 
     address = client.get("/api/fizzbuzz").json()["next"]
-    submit(15)
+    create_submissions(15)
 
     assert client.get(address).json()["results"] == [body_of(oldest)]
 
@@ -99,7 +99,7 @@ def test_invalid_cursors_return_404(client: Client, value: str) -> None:
     ids=ascii,
 )
 def test_unusual_cursors_return_a_page(client: Client, value: str, numbers: list[int]) -> None:
-    submit(1, 3)
+    create_submissions(1, 3)
 
     response = client.get("/api/fizzbuzz", {"cursor": value})
 
@@ -121,7 +121,7 @@ def test_unusual_cursors_return_a_page(client: Client, value: str, numbers: list
     ],
 )
 def test_filters(client: Client, query: dict[str, str], numbers: list[int]) -> None:
-    submit(3, 5, 15, 7, -3, 0, -7)
+    create_submissions(3, 5, 15, 7, -3, 0, -7)
 
     response = client.get("/api/fizzbuzz", query)
 

@@ -24,7 +24,7 @@ from fizzbuzz.counts import folding, verify
 from fizzbuzz.models import Import, NumberCount, Submission
 from fizzbuzz.submissions import importing, record
 from tests.inputs import REJECTED_AS_TEXT
-from tests.log import INSERT, another, assert_exact
+from tests.log import INSERT, assert_exact, open_transaction
 from tests.marks import commits
 from tests.service import eventually, manage
 
@@ -232,7 +232,7 @@ def test_open_transaction_delays_only_the_folds(file: Path, monkeypatch: pytest.
     monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 2)
     monkeypatch.setattr(importing, "FOLD_TIMEOUT_SECONDS", 0.05)
 
-    with another() as late:
+    with open_transaction() as late:
         late.execute(INSERT, [[7]])
         call_command("import_numbers", str(file))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import timedelta
 
 import pytest
 from pytest_django import DjangoAssertNumQueries
@@ -19,18 +18,6 @@ from tests.marks import commits
 pytestmark = commits
 
 NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
-
-
-@pytest.mark.parametrize("period", PERIODS)
-def test_empty_log_has_all_buckets(period: str) -> None:
-    buckets = activity(period)
-
-    count, width, *_ = PERIODS[period]
-    now = datetime.now(UTC)
-    assert [bucket.counts for bucket in buckets] == [NONE] * count
-    assert {later.start - bucket.start for bucket, later in pairwise(buckets)} == {width}
-    assert now - width < buckets[-1].start <= now
-    assert (buckets[0].start - datetime(1970, 1, 1, tzinfo=UTC)) % width == timedelta()
 
 
 @pytest.mark.parametrize("period", PERIODS)

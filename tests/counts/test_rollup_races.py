@@ -14,7 +14,7 @@ from fizzbuzz.counts.activity import activity
 from fizzbuzz.counts.number_facts import facts_of
 from fizzbuzz.models import MinuteCount, NumberCount
 from fizzbuzz.rules import Kind
-from tests.log import INSERT, another, append, assert_exact, before_statement, elsewhere
+from tests.log import INSERT, append, assert_exact, before_statement, on_another_connection, open_transaction
 from tests.marks import commits
 
 pytestmark = commits
@@ -28,7 +28,7 @@ def after_each_statement(action: Callable[[], object]) -> Iterator[None]:
 
     def execute_both(execute: Callable[..., Any], *arguments: Any) -> Any:
         result = execute(*arguments)
-        elsewhere(action)
+        on_another_connection(action)
         return result
 
     with connection.execute_wrapper(execute_both):
@@ -41,7 +41,7 @@ def test_later_writer_does_not_delay_a_fold() -> None:
     def write() -> None:
         late.execute(INSERT, [[7]])
 
-    with another() as late, before_statement(3, write):
+    with open_transaction() as late, before_statement(3, write):
         assert folding.fold() == 1
         late.commit()
 
@@ -56,9 +56,9 @@ def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(m
 
     def overtake() -> None:
         late.execute(INSERT, [[7]])
-        elsewhere(lambda: append(15))
+        on_another_connection(lambda: append(15))
 
-    with another() as late:
+    with open_transaction() as late:
         with before_statement(moment, overtake):
             folding.fold()
         assert assert_exact() == 2
@@ -75,7 +75,7 @@ def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(m
 )
 def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int) -> None:
     append(1)
-    with another() as late:
+    with open_transaction() as late:
         late.execute(INSERT, [[7]])
         append(15)
 
@@ -93,8 +93,8 @@ def test_concurrent_fold_may_run_at_any_moment_of_a_fold(moment: int) -> None:
     append(15)
 
     def fold_too() -> None:
-        elsewhere(lambda: append(15))
-        elsewhere(folding.fold)
+        on_another_connection(lambda: append(15))
+        on_another_connection(folding.fold)
 
     with before_statement(moment, fold_too):
         folding.fold()

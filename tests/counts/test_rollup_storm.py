@@ -24,7 +24,7 @@ from fizzbuzz import rules
 from fizzbuzz.counts import activity, fold_scheduler, folding, ranking, verify
 from fizzbuzz.models import MinuteCount, NumberCount, Submission
 from fizzbuzz.submissions import record
-from tests.log import INSERT, another, assert_exact
+from tests.log import INSERT, assert_exact, open_transaction
 from tests.marks import commits
 
 pytestmark = commits
@@ -102,7 +102,7 @@ def read_as_a_request_does(database: psycopg.Connection) -> int:
 def repeat(operation: Callable[[psycopg.Connection], int], until: float) -> int:
     """Repeat the operation; runs in its own process."""
     random.seed()
-    with another() as database:
+    with open_transaction() as database:
         total = 0
         while time.monotonic() < until:
             total += operation(database)
@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.open) < 2)
     @rule(numbers=st.lists(some_number, min_size=1, max_size=3))
     def begin(self, numbers: list[int]) -> None:
-        context = another()
+        context = open_transaction()
         database = context.__enter__()
         database.execute(INSERT, [numbers])
         self.open.append((context, database, numbers))

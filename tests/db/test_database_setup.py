@@ -15,7 +15,7 @@ from fizzbuzz import database_setup
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.models import Submission
 from tests.fresh import a_second_later
-from tests.log import INSERT, another, append, assert_exact
+from tests.log import INSERT, append, assert_exact, open_transaction
 from tests.service import ROOT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -108,7 +108,7 @@ def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
     highest = highest_id()
     execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", highest)
 
-    with another() as writer, ThreadPoolExecutor(1) as pool:
+    with open_transaction() as writer, ThreadPoolExecutor(1) as pool:
         writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # like the failed INSERT with a duplicate key
         writer.execute(INSERT, [[7, 7, 7]])
         migration: Future[None] = pool.submit(migrate)
@@ -127,7 +127,7 @@ def test_sequence_that_cannot_be_locked_raises_command_error(monkeypatch: pytest
     append(15)
     execute("SELECT setval('fizzbuzz_submission_id_seq', 1, false)")
 
-    with another() as writer:
+    with open_transaction() as writer:
         writer.execute("LOCK TABLE fizzbuzz_submission IN ROW EXCLUSIVE MODE")
         with pytest.raises(
             CommandError, match=r"could not be raised within 0.05 s: .* End it .* and run migrate again"
