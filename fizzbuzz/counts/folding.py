@@ -77,10 +77,6 @@ _FOLD = """
 )
 
 
-class LogReplaced(Exception):
-    """The ids of a fold limit may be used again: the log was emptied or restored, or another server took over."""
-
-
 @dataclass
 class FoldLimit:
     """An id up to which the log can be folded once these transactions have ended."""
@@ -155,8 +151,8 @@ def _writers_have_finished() -> bool:
 def fold_to(limit: FoldLimit, max_rows: int) -> int | None:
     """Add up to `max_rows` rows of the tail to the rollups, up to the limit; return how many.
 
-    Return None if delayed, which is normal: a writer of the limit is active, another process folds, or a table is
-    locked.
+    Return None if skipped, which is normal: a writer of the limit is active, another process folds, a table is locked,
+    or the log was emptied or replaced since the limit was found.
     """
     if not is_settled(limit):
         return None
@@ -169,8 +165,6 @@ def fold_to(limit: FoldLimit, max_rows: int) -> int | None:
             return int(_value(cursor, _FOLD, {"through": through, "newest": limit.newest, "max_rows": max_rows}))
     except LockTimeout:
         return None
-    except LogReplaced:
-        return 0
 
 
 def fold(limit: FoldLimit | None = None, timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
@@ -208,13 +202,13 @@ def short_lock_waits(seconds: float = FOLD_LOCK_TIMEOUT_SECONDS) -> Iterator[Cur
 
 
 def lock_watermark(cursor: CursorWrapper, limit: FoldLimit, wait_policy: Literal["", "SKIP LOCKED"] = "") -> int | None:
-    """Lock and return the watermark until the transaction ends; None if locked elsewhere and not waited for.
+    """Lock and return the watermark until the transaction ends, so that the log is not emptied either.
 
-    Raise LogReplaced if the limit is of another log. This one can't be emptied until the transaction ends.
+    Return None if it is locked elsewhere and not waited for, or if the limit is of another log.
     """
     cursor.execute(_PREVENT_TRUNCATE)
     if _value(cursor, _LOG_IDENTITY) != limit.log_identity:
-        raise LogReplaced("The log was emptied or replaced in the meantime. Nothing was changed.")
+        return None
     cursor.execute(_MAKE_WATERMARK)
     cursor.execute(_LOCK_WATERMARK + wait_policy)
     row: tuple[int] | None = cursor.fetchone()

@@ -75,8 +75,8 @@ class Difference(NamedTuple):
     rolled_up: int
 
 
-class WritersActive(Exception):
-    """The repair had to wait for a transaction for too long."""
+class NotRebuilt(Exception):
+    """The log is written or replaced at the moment. Nothing was changed."""
 
 
 def verify() -> list[Difference]:
@@ -94,19 +94,21 @@ def rebuild() -> int:
     """Recount the log and repair the rollups; return how many counts were wrong.
 
     Readers and writers are not blocked; folds wait until the end, when all repairs are committed at once. Raise
-    WritersActive or folding.LogReplaced.
+    NotRebuilt.
     """
     limit = folding.find_fold_limit()
     with connection.cursor() as cursor:
         earlier = _watermark(cursor)
     # Outside of the transaction, which would keep the lock that this takes on a distributed log.
     if not folding.wait_until_settled(limit, WRITERS_TIMEOUT_SECONDS):
-        raise WritersActive(
+        raise NotRebuilt(
             f"A transaction that writes to fizzbuzz_submission has been open for more than {WRITERS_TIMEOUT_SECONDS:g} "
             "s. Nothing was changed. Try again after it has ended (see pg_stat_activity)."
         )
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        through = folding.lock_watermark(cursor, limit) or 0
+        through = folding.lock_watermark(cursor, limit)
+        if through is None:
+            raise NotRebuilt("The log was emptied or replaced in the meantime. Nothing was changed. Try again.")
         # If the log was emptied since the last fold, the watermark is of other rows, and perhaps not settled.
         if through == earlier:  # else a fold has moved it to a settled id
             through = min(through or limit.newest, limit.newest)

@@ -118,7 +118,7 @@ def test_fold_limit_is_discarded_after_a_failover() -> None:
     append(15)
     limit = replace(folding.find_fold_limit(), log_identity="of another server")
 
-    assert folding.fold_to(limit, 10) == 0
+    assert folding.fold_to(limit, 10) is None
     assert Watermark.objects.count() == 0
     assert fold_scheduler.scheduler.step() == 1
 

@@ -196,7 +196,7 @@ class Machine(RuleBasedStateMachine):
     def rebuild(self) -> None:
         try:
             verify.rebuild()
-        except verify.WritersActive:
+        except verify.NotRebuilt:
             assert self.open
         assert verify.verify() == []
 

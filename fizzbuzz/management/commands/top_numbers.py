@@ -81,7 +81,7 @@ class Command(BaseCommand):
     def _rebuild(self) -> None:
         try:
             repaired = verify.rebuild()
-        except (verify.WritersActive, folding.LogReplaced) as error:
+        except verify.NotRebuilt as error:
             raise CommandError(str(error)) from error
         while folding.fold() == folding.MAX_ROWS_PER_FOLD:
             pass  # fold the rows recorded during the rebuild
