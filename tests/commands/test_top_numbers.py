@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from fizzbuzz import rules
-from tests.log import submit
+from tests.log import create_submissions
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +38,7 @@ JSON = (
     ],
 )
 def test_output(capsys: pytest.CaptureFixture[str], numbers: list[int], options: list[str], printed: str) -> None:
-    submit(*numbers)
+    create_submissions(*numbers)
 
     call_command("top_numbers", *options)
 
