@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from random import Random
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -20,6 +21,7 @@ import psycopg
 from tests.service import Answer
 
 RESPONSE_TIMEOUT_SECONDS = 60  # all timeouts of the service are much shorter
+TRUSTING = ssl._create_unverified_context()  # noqa: S323 - servers of tests have certificates of their own
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 # Outcomes that a client must expect; any other is a fault of the service.
@@ -177,7 +179,7 @@ class Client(threading.Thread):
 
     def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> Answer:
         if self._connection is None:
-            self._connection = HTTPConnection(urlsplit(self._address()).netloc, timeout=RESPONSE_TIMEOUT_SECONDS)
+            self._connection = _connection(self._address())
             self._connection.connect()
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
@@ -212,6 +214,13 @@ def submitting(address: Callable[[], str], seed: str, clients: int, **weights: i
         for thread in threads:
             thread.join(timeout=60)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def _connection(address: str) -> HTTPConnection:
+    scheme, host, *_ = urlsplit(address)
+    if scheme == "https":
+        return HTTPSConnection(host, timeout=RESPONSE_TIMEOUT_SECONDS, context=TRUSTING)
+    return HTTPConnection(host, timeout=RESPONSE_TIMEOUT_SECONDS)
 
 
 def _ids(submissions: list[Any]) -> list[tuple[int, int]]:

@@ -47,6 +47,7 @@ def copy_checkout(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    folder.chmod(0o755)  # pytest's are closed to other users
     return folder
 
 
@@ -72,9 +73,8 @@ class Deployment:
         state: dict[str, Any] = self.inspect(service)["State"]
         return (state["Status"], state["Health"]["Status"]) == ("running", "healthy")
 
-    def kill(self, service: str) -> None:
-        """Send SIGKILL to process 1, as the kernel does when memory is short: `docker kill` would prevent a restart."""
-        pid = self.inspect(service)["State"]["Pid"]
+    def kill(self, pid: int) -> None:
+        """Send SIGKILL to a container's process 1, as the kernel does. `docker kill` would prevent a restart."""
         rights = ["--pid=host", "--security-opt=apparmor=unconfined"]
         docker("run", "--rm", *rights, "debian:trixie-slim", "sh", "-c", f"kill -9 {pid}")
 

@@ -8,13 +8,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import yaml
 
 from fizzbuzz_site import environment
-from fizzbuzz_site.embedded.server import SUPERUSER, Server
-from tests.service import ROOT, SECRET_KEY, Service, url_of
+from tests.service import ROOT
 from tests.test_configuration import declared
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -133,31 +131,3 @@ def test_configuration_files_name_the_services() -> None:
     assert re.findall(r"'([\w-]+)'", read("citus/add-workers.sql")) == ["citus", "citus-worker-1", "citus-worker-2"]
     assert re.findall(r"host=(\w+)", read("pgbouncer/pgbouncer.ini")) == ["db"]
     assert set(hosts) == {"loki", "prometheus"} <= set(SERVICES)
-
-
-def test_service_works_as_the_role_that_compose_creates(data_dir: Path, tmp_path: Path) -> None:
-    password = tmp_path / "database_password"
-    password.write_text("made-up")
-    script = (ROOT / "deploy/postgres/create-role.sql").read_text()
-    script = script.replace("/run/secrets/database_password", str(password)).replace("fizzbuzz", "compose")
-    server = Server(data_dir)
-    host = server.acquire()
-    try:
-        psql = [str(server.programs.folder() / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--host", host]
-        command = [*psql, "--username", SUPERUSER, "--dbname=postgres"]
-        subprocess.run(command, input=script, text=True, check=True, capture_output=True)
-
-        url = url_of(host).replace("fizzbuzz@/fizzbuzz", "compose:made-up@/compose")
-        service = Service("--migrate", DATABASE_URL=url, SECRET_KEY=SECRET_KEY)
-        statuses = [service.request("/api/fizzbuzz", {"number": 15}).status, service.request("/health").status]
-        assert service.stop() == (0, "")
-        with psycopg.connect(host=host, user=SUPERUSER, dbname="postgres") as database:
-            role = database.execute(
-                "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, left(rolpassword, 13)"
-                " FROM pg_authid WHERE rolname = 'compose'"
-            ).fetchone()
-    finally:
-        server.release()
-
-    assert statuses == [201, 200]
-    assert role == (False, False, False, False, False, "SCRAM-SHA-256")

@@ -45,6 +45,7 @@ def test_selectors_find_the_pods() -> None:
     assert spec["HorizontalPodAutoscaler"]["scaleTargetRef"]["name"] == RESOURCES["Deployment"]["metadata"]["name"]
     assert pod("Job")["metadata"]["labels"] == WEB | {"app.kubernetes.io/component": "migrate"}
     assert spec["NetworkPolicy"]["podSelector"]["matchLabels"].items() <= pod("Job")["metadata"]["labels"].items()
+    assert all(rule["to"] for rule in spec["NetworkPolicy"]["egress"])
     assert spec["ServiceMonitor"]["selector"]["matchLabels"] == RESOURCES["Service"]["metadata"]["labels"]
     assert spec["ServiceMonitor"]["endpoints"][0]["port"] == spec["Service"]["ports"][0]["name"]
 

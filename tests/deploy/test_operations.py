@@ -15,14 +15,30 @@ from django.test import Client
 
 from fizzbuzz.counts import folding
 from fizzbuzz_site.embedded.server import Server
+from tests.deploy.documents import DOCUMENTS, blocks, of_chapter
 from tests.log import append
 from tests.marks import commits
 from tests.service import ROOT, Service, manage, serving, url_of
 
 TEXT = (ROOT / "docs/operations.md").read_text()
-BACKUP, RESTORE, DUMP, MOVE = re.findall(
-    r"^```sh\n(.*?)^```$", (ROOT / "docs/deployment.md").read_text(), re.DOTALL | re.MULTILINE
-)
+*_, BACKUP, RESTORE = of_chapter("docs/deployment.md", "Back up and restore")
+(COMMANDS,) = of_chapter("docs/operations.md", "Commands")
+(DELETE,) = of_chapter("docs/operations.md", "Delete old submissions")
+# By this module, test_documents.py (also the whole runbook), test_containers.py and test_systemd.py.
+RUN = {
+    ("README.md", "Run it"),
+    ("docs/deployment.md", "A small server in ten minutes"),
+    ("docs/deployment.md", "A small server without Docker, in ten minutes"),
+    ("docs/deployment.md", "A big server in an hour"),
+    ("docs/deployment.md", "Watch it"),
+    ("docs/deployment.md", "Upgrade without downtime"),
+    ("docs/deployment.md", "From version 0.1.0"),
+    ("docs/deployment.md", "Back up and restore"),
+    ("docs/operations.md", "Commands"),
+    ("docs/operations.md", "Delete old submissions"),
+    ("docs/operations.md", "The service log"),
+}
+PSQL = ".venv/bin/python manage.py postgres psql"
 EXACT = "All counts match the log.\n"
 
 
@@ -53,6 +69,15 @@ def type_in(checkout: Path, commands: str, **environment: str) -> str:
     return done.stdout
 
 
+def test_each_block_of_commands_is_run_or_says_why_not() -> None:
+    found = {(document, block.chapter) for document in DOCUMENTS for block in blocks(document) if not block.not_run}
+    runbook = {("docs/runbook.md", block.chapter) for block in blocks("docs/runbook.md")}
+    prose = [(ROOT / document).read_text() for document in DOCUMENTS]
+
+    assert found == RUN | runbook
+    assert not any(re.search(r"^```(?!sh|json|$)", text, re.MULTILINE) for text in prose)
+
+
 def submit(service: Service, *numbers: int) -> None:
     assert service.request("/api/fizzbuzz/batch", {"numbers": list(numbers)}).status == 201
 
@@ -77,8 +102,8 @@ def test_service_moves_to_an_external_server(data_dir: Path, checkout: Path, own
         submit(service, *[15] * 1_500, 7, 7, -3)
         submit(service, 7)
 
-    assert type_in(checkout, DUMP, **here) == ""
-    assert type_in(checkout, MOVE, **own_server) == EXACT
+    assert type_in(checkout, BACKUP, **here) == ""
+    assert type_in(checkout, RESTORE, **own_server) == EXACT
 
     with serving(**own_server) as service:
         assert counts(service) == {15: 1_500, 7: 3, -3: 1}
@@ -96,8 +121,10 @@ def test_backup_of_a_busy_service_is_restored(data_dir: Path, checkout: Path) ->
         submit(service, *[15] * 1_500, 7, 7, -3)
         assert type_in(checkout, BACKUP, **here) == ""
         submit(service, *[7] * 2_000)
+    type_in(checkout, f"{PSQL} --quiet --command='CREATE TABLE of_a_later_migration ()'", **here)
 
     assert type_in(checkout, RESTORE, **here) == EXACT
+    assert "of_a_later_migration" not in type_in(checkout, f"{PSQL} --command='\\d'", **here)
 
     with serving(**here) as service:
         assert counts(service) == {15: 1_500, 7: 2, -3: 1}
@@ -121,6 +148,17 @@ def test_failed_restore_changes_nothing(data_dir: Path, checkout: Path) -> None:
     assert failed.stderr.startswith("pg_restore: error: ")
     with serving(**here) as service:
         assert counts(service) == {15: 2, 7: 1}
+
+
+def test_commands_run(data_dir: Path, checkout: Path) -> None:
+    here = {"DATA_DIR": str(data_dir)}
+    old = "UPDATE fizzbuzz_submission SET created_at = now() - interval '2 years' WHERE number % 2 = 0"
+
+    assert EXACT in run(checkout, COMMANDS, **here).stdout
+    assert len((checkout / "fizz.jsonl").read_text().splitlines()) == 1000 // 3 - 1000 // 15
+    type_in(checkout, f'{PSQL} --command="{old}"', **here)
+    assert "DELETE 500" in (output := run(checkout, DELETE, **here).stdout), output
+    assert output.endswith(EXACT)
 
 
 def test_postgres_command_reports_errors(data_dir: Path) -> None:

@@ -142,9 +142,7 @@ def test_each_alert_has_a_rule_test_and_a_section_in_the_runbook() -> None:
     }
 
 
-def test_panels_do_not_overlap_and_use_the_provisioned_source() -> None:
-    provisioned = (ROOT / "deploy/grafana/provisioning/datasources/datasources.yml").read_text()
-    sources = {source["uid"]: source["type"] for source in yaml.safe_load(provisioned)["datasources"]}
+def test_panels_do_not_overlap_and_use_the_chosen_source() -> None:
     cells = [
         (x, y)
         for panel in DASHBOARD["panels"]
@@ -152,11 +150,13 @@ def test_panels_do_not_overlap_and_use_the_provisioned_source() -> None:
         for x in range(place["x"], place["x"] + place["w"])
         for y in range(place["y"], place["y"] + place["h"])
     ]
-    used = {(each["datasource"]["uid"], each["datasource"]["type"]) for each in DASHBOARD["panels"]}
+    (variable,) = DASHBOARD["templating"]["list"]  # any Grafana's first Prometheus, unless another one is chosen
+    used = {json.dumps(each["datasource"]) for panel in DASHBOARD["panels"] for each in (panel, *panel["targets"])}
 
     assert len(cells) == len(set(cells))
     assert max(x for x, _ in cells) == 23
-    assert used == {("prometheus", sources["prometheus"])}
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+    assert used == {json.dumps({"type": "prometheus", "uid": f"${{{variable['name']}}}"})}
 
 
 @needs_prometheus

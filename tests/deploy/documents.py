@@ -1,0 +1,49 @@
+"""The commands of the documents, to be run as they are written."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.service import ROOT
+
+DOCUMENTS = ["README.md", "docs/deployment.md", "docs/operations.md", "docs/runbook.md"]
+# A marker tells which commands need something that no test has; readers don't see it.
+BLOCK = re.compile(r"^#+ (.+)$|(?:^<!-- not run: (.+) -->\n)?^```sh\n((?:.*\n)*?)```$", re.MULTILINE)
+
+
+class Block(NamedTuple):
+    chapter: str
+    not_run: str  # the reason, or ""
+    commands: str
+
+
+def blocks(document: str) -> list[Block]:
+    chapter, found = "", []
+    for heading, reason, commands in BLOCK.findall((ROOT / document).read_text()):
+        chapter = heading or chapter
+        if commands:
+            found.append(Block(chapter, reason, commands))
+    return found
+
+
+def of_chapter(document: str, chapter: str) -> list[str]:
+    """Return the commands of the chapter's blocks that a test has to run."""
+    return [block.commands for block in blocks(document) if block.chapter == chapter and not block.not_run]
+
+
+def type_in(commands: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run the commands in the folder, which must all succeed, and return their output."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout

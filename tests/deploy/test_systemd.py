@@ -1,0 +1,127 @@
+"""The small server without Docker: the commands of docs/deployment.md, in a container with systemd as process 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deploy.documents import of_chapter
+from tests.deploy.engine import copy_checkout, docker, needs_engine
+from tests.service import eventually
+
+pytestmark = needs_engine
+IMAGE = "fizzbuzz-test-systemd"
+CHAPTER = of_chapter("docs/deployment.md", "A small server without Docker, in ten minutes")
+DOCKERFILE = """
+FROM python:3.13-slim
+RUN apt-get update && apt-get install --yes --no-install-recommends mount passwd systemd-sysv util-linux
+"""
+# systemd mounts, and needs a hierarchy of control groups that it may write to.
+RIGHTS = ["--cap-add=SYS_ADMIN", "--security-opt=apparmor=unconfined", "--security-opt=seccomp=unconfined"]
+START = "umount --recursive /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec /sbin/init"
+MAX_EXPOSURE = 2.0  # of 10
+UNITS = ["fizzbuzz-serve.service", "fizzbuzz-migrate.service", "fizzbuzz-backup.service", "fizzbuzz-backup.timer"]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A fresh Debian with a checkout at /opt/fizzbuzz, where the first commands were run."""
+    folder = tmp_path_factory.mktemp("machine")
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    docker("build", "--quiet", "--tag", IMAGE, str(folder))
+    options = ["--detach", "--tmpfs=/run", "--tmpfs=/run/lock", "--env=container=docker", *RIGHTS]
+    machine = docker("run", *options, IMAGE, "sh", "-c", START)
+    try:
+        docker("cp", f"{copy_checkout(tmp_path_factory.mktemp('checkout'))}/.", f"{machine}:/opt/fizzbuzz")
+        assert eventually(lambda: "running" in run(machine, "systemctl is-system-running || true"))
+        run(machine, CHAPTER[0])
+        yield machine
+    finally:
+        docker("rm", "--force", "--volumes", machine)
+
+
+def run(machine: str, commands: str) -> str:
+    """Run the commands as root in the checkout; they must all succeed."""
+    return docker("exec", "--workdir=/opt/fizzbuzz", machine, "bash", "-euo", "pipefail", "-c", commands)
+
+
+def submit(machine: str, number: int) -> str:
+    body = json.dumps({"number": number})
+    post = f"--header 'Content-Type: application/json' --data '{body}' http://127.0.0.1:8080/api/fizzbuzz"
+    return run(machine, f"curl --silent --output /dev/null --write-out '%{{http_code}}' {post}")
+
+
+def rows(machine: str) -> str:
+    return run(
+        machine, "runuser -u fizzbuzz -- psql --tuples-only --no-align -c 'SELECT count(*) FROM fizzbuzz_submission'"
+    )
+
+
+def test_units_are_valid_and_hardened(machine: str) -> None:
+    verified = run(machine, f"systemd-analyze verify {' '.join(UNITS)} 2>&1")
+    exposure = run(machine, "systemd-analyze security --no-pager fizzbuzz-serve.service | tail -1")
+
+    assert verified == ""
+    assert float(exposure.split()[-3]) < MAX_EXPOSURE, exposure
+
+
+def test_service_is_ready_when_systemd_says_so(machine: str) -> None:
+    assert submit(machine, 15) == "201"
+    assert run(machine, "systemctl show --property=User,Type,ActiveState,NRestarts fizzbuzz-serve") == (
+        "Type=notify\nNRestarts=0\nUser=fizzbuzz\nActiveState=active"
+    )
+    assert "fizzbuzz-backup.timer" in run(machine, "systemctl list-timers --no-pager")
+
+
+def test_killed_service_is_restarted(machine: str) -> None:
+    run(machine, "systemctl kill --signal=KILL --kill-whom=main fizzbuzz-serve")
+
+    restarted = "NRestarts=1\nActiveState=active"
+    assert eventually(lambda: run(machine, "systemctl show -p NRestarts,ActiveState fizzbuzz-serve") == restarted)
+    assert submit(machine, 15) == "201"
+
+
+def test_upgrade_reloads_the_workers(machine: str) -> None:
+    main = run(machine, "systemctl show --property=MainPID fizzbuzz-serve")
+    run(machine, CHAPTER[1])
+
+    assert run(machine, "systemctl show --property=MainPID fizzbuzz-serve") == main
+    assert submit(machine, 15) == "201"
+
+
+def test_backup_is_restored(machine: str) -> None:
+    before = rows(machine)
+    backup, _, restore = CHAPTER[2].partition("\n")
+    run(machine, backup)
+    assert submit(machine, 7) == "201"
+    run(machine, restore)
+
+    assert rows(machine) == before
+    assert submit(machine, 7) == "201"
+
+
+def test_log_is_kept_for_a_time(machine: str) -> None:
+    (keep,) = of_chapter("docs/operations.md", "The service log")
+    run(machine, keep)
+
+    assert "FizzBuzz is at" in run(machine, "journalctl --no-pager --unit=fizzbuzz-serve")
+
+
+def test_stops_in_time(machine: str) -> None:
+    run(machine, "systemctl stop fizzbuzz-serve")
+
+    assert (
+        run(machine, "systemctl show --property=Result,ExecMainStatus fizzbuzz-serve")
+        == "Result=success\nExecMainStatus=0"
+    )
+
+
+def test_service_runs_without_make_as_the_readme_says(machine: str) -> None:
+    start, submit = of_chapter("README.md", "Run it")
+    run(machine, "cp -r /opt/fizzbuzz /opt/readme && rm -r /opt/readme/.venv")
+    docker("exec", "--detach", "--workdir=/opt/readme", machine, "bash", "-ec", start)
+
+    assert eventually(lambda: "ok" in run(machine, "curl --silent http://127.0.0.1:8080/health || true"))
+    assert json.loads(run(machine, submit))["result"] == "FizzBuzz"
