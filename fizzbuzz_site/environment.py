@@ -53,7 +53,7 @@ def read(name: str, default: Any, parse: Callable[[str], T], expected: str = "")
     value = _value(name)
     try:
         return parse(value) if value else default
-    except ValueError:
+    except (ValueError, KeyError):
         raise error(name, "is invalid", expected) from None
 
 
@@ -67,20 +67,13 @@ def text(name: str, default: str = "") -> str:
 
 def integer(name: str, default: int, low: int, high: int) -> int:
     def parse(value: str) -> int:
-        if re.fullmatch("[0-9]{1,9}", value) and low <= int(value) <= high:
-            return int(value)
-        raise ValueError
+        return _require(int(value), re.fullmatch("[0-9]+", value) and low <= int(value) <= high)
 
     return read(name, default, parse, f"a whole number from {low} to {high}")
 
 
 def boolean(name: str) -> bool:
-    def parse(value: str) -> bool:
-        if value.lower() in BOOLEANS:
-            return BOOLEANS[value.lower()]
-        raise ValueError
-
-    return read(name, False, parse, "True or False")  # noqa: FBT003 - the default
+    return read(name, False, lambda value: BOOLEANS[value.lower()], "True or False")  # noqa: FBT003 - the default
 
 
 def _value(name: str) -> str:

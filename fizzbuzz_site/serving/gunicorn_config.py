@@ -64,7 +64,7 @@ _embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBE
 
 def on_starting(server: Any) -> None:
     if _embedded:
-        _embedded.acquire()
+        _embedded.acquire()  # released when this process ends
     # A reload doubles the number of workers for a moment, and SIGTTIN adds some.
     worker_metrics.allocate(2 * server.cfg.workers + 8)
 
@@ -102,11 +102,6 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
     gevent.sleep(1e-9)
     slow_clients.discard_body(request)
     request.unreader.sock.await_request()
-
-
-def on_exit(server: Any) -> None:
-    if _embedded:
-        _embedded.release()
 
 
 def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:

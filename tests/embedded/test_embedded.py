@@ -6,61 +6,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from fizzbuzz_site.embedded import programs
-from fizzbuzz_site.embedded.server import DATABASE, USER, EmbeddedError, Server
-from tests.service import ROOT, eventually, processes
-
-ACQUIRE_AND_WAIT = """
-import sys
-from pathlib import Path
-from fizzbuzz_site.embedded.server import Server
-server = Server(Path(sys.argv[1]))
-print(server.acquire(), flush=True)
-sys.stdin.read()
-"""
-
-
-def user(data_dir: Path) -> subprocess.Popen[str]:
-    """Start another process that uses the server."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline()
-    return process
-
-
-def connect(host: str) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(host=host, user=USER, dbname=DATABASE, autocommit=True)
-
-
-def answers(host: str) -> bool:
-    try:
-        connect(host).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-def postmaster(server: Server) -> int:
-    return int((server.home.resolve() / "data/postmaster.pid").read_text().split()[0])
-
-
-def kill(pid: int, signum: int = signal.SIGKILL) -> None:
-    os.kill(pid, signum)
-    assert eventually(lambda: not Path(f"/proc/{pid}/cwd").exists())
+from fizzbuzz_site.embedded.server import EmbeddedError, Server
+from tests.embedded.users import answers, connect, host_of, kill, postmaster, user
+from tests.service import eventually, processes
 
 
 def test_server_is_durable_and_local(server: Server) -> None:
@@ -82,6 +37,7 @@ def test_server_is_durable_and_local(server: Server) -> None:
 def test_last_user_stops_the_server(server: Server, data_dir: Path) -> None:
     other, killed = user(data_dir), user(data_dir)
     host = server.acquire()
+    assert host_of(other) == host_of(killed) == host
 
     killed.kill()  # a killed user does not count
     killed.communicate()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from fizzbuzz_site.embedded.server import EmbeddedError, Server
-from tests.embedded.test_embedded import ACQUIRE_AND_WAIT, answers, connect, kill, postmaster
-from tests.service import ROOT, eventually, processes
+from tests.embedded.users import answers, connect, host_of, kill, postmaster, user
+from tests.service import eventually, processes
 
 # The capabilities of root in a container, which cannot inspect other users' processes.
 WITHOUT_PTRACE = (
@@ -24,24 +21,9 @@ WITHOUT_PTRACE = (
 OTHER_CONTAINER = ("unshare", "--pid", "--ipc", "--net", "--mount", "--fork", "--mount-proc")
 
 
-def user(data_dir: Path, *prefix: str) -> subprocess.Popen[str]:
-    """Start another process that uses the server."""
-    if prefix and (not shutil.which(prefix[0]) or subprocess.run([*prefix, "true"], check=False).returncode):
-        pytest.skip(f"{prefix[0]} is missing, or not allowed for this user")
-    return subprocess.Popen(
-        [*prefix, sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_process_without_ptrace_shares_the_server(server: Server, data_dir: Path) -> None:
     first = user(data_dir, *WITHOUT_PTRACE)
-    assert first.stdout
-    assert first.stdout.readline() == f"{server.home}/socket\n"
+    assert host_of(first) == f"{server.home}/socket"
     pid = postmaster(server)
 
     out, err = user(data_dir, *WITHOUT_PTRACE).communicate()
@@ -54,13 +36,13 @@ def test_process_without_ptrace_shares_the_server(server: Server, data_dir: Path
 
 def test_first_users_that_start_concurrently_share_one_server(empty_data_dir: Path) -> None:
     users = [user(empty_data_dir) for _ in range(3)]
-    hosts = {process.stdout.readline() for process in users if process.stdout}
+    hosts = {host_of(each) for each in users}
 
     users[0].kill()
 
-    assert hosts == {f"{empty_data_dir}/postgres/socket\n"}
-    assert answers(str(empty_data_dir / "postgres/socket"))
-    assert [process.communicate() for process in users] == [("", "")] * 3
+    assert hosts == {f"{empty_data_dir}/postgres/socket"}
+    assert answers(*hosts)
+    assert [each.communicate() for each in users] == [("", "")] * 3
     assert processes(empty_data_dir) == []
 
 
@@ -79,8 +61,7 @@ def test_other_container_starts_no_second_server(server: Server, data_dir: Path)
 
 def test_folder_of_a_killed_container_can_be_used_again(server: Server, data_dir: Path) -> None:
     other = user(data_dir, *OTHER_CONTAINER, "--kill-child")
-    assert other.stdout
-    assert other.stdout.readline()
+    assert host_of(other)
     assert "is in use by a PostgreSQL" in user(data_dir, *OTHER_CONTAINER).communicate()[1]
 
     other.kill()

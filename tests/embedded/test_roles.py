@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 
 from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER, Server
-from tests.embedded.test_embedded import connect
+from tests.embedded.users import connect
 from tests.service import manage
 
 RIGHTS = """
