@@ -40,22 +40,17 @@ _TAKE = f"""
 
 
 class InvalidKey(Rejected):
-    def __init__(self) -> None:
-        super().__init__(
-            "An Idempotency-Key is 1 to 255 visible ASCII characters without quotes and commas, such as a random UUID."
-        )
+    detail = "An Idempotency-Key is 1 to 255 visible ASCII characters without quotes and commas, such as a random UUID."
 
 
 class KeyReused(Rejected):
-    def __init__(self) -> None:
-        super().__init__(
-            "This Idempotency-Key was already used with a different body. This request recorded nothing; use a new key."
-        )
+    detail = (
+        "This Idempotency-Key was already used with a different body. This request recorded nothing; use a new key."
+    )
 
 
 class KeyInProgress(Rejected):
-    def __init__(self) -> None:
-        super().__init__("Another request with this Idempotency-Key is still in progress. Try again in a moment.")
+    detail = "Another request with this Idempotency-Key is still in progress. Try again in a moment."
 
 
 def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> tuple[list[Submission], bool]:

@@ -110,21 +110,19 @@ def load(validated: ValidatedFile) -> Iterator[int]:
     """Record the numbers that are not recorded yet; after each chunk, yield how many of the file are recorded."""
     done = 0
     while done < validated.rows:
-        done = _load_chunk(validated)
+        with transaction.atomic(durable=True):
+            # Another process may import the same file: whichever locks the row continues where the other stopped.
+            progress, _ = Import.objects.select_for_update().get_or_create(
+                digest=validated.digest, defaults={"rows": 0}
+            )
+            chunk = validated.chunk(progress.rows)
+            record.load(chunk)
+            progress.rows += len(chunk)
+            progress.save(update_fields=["rows"])
         while folding.fold(timeout_seconds=FOLD_TIMEOUT_SECONDS) == folding.MAX_ROWS_PER_FOLD:
             pass  # the tail may be longer than a chunk
+        done = progress.rows
         yield done
-
-
-def _load_chunk(validated: ValidatedFile) -> int:
-    with transaction.atomic(durable=True):
-        # Another process may import the same file: whichever locks the row continues where the other stopped.
-        progress, _ = Import.objects.select_for_update().get_or_create(digest=validated.digest, defaults={"rows": 0})
-        chunk = validated.chunk(progress.rows)
-        record.load(chunk)
-        progress.rows += len(chunk)
-        progress.save(update_fields=["rows"])
-    return progress.rows
 
 
 def _lines(file: io.BufferedReader) -> Iterator[str]:
@@ -148,10 +146,9 @@ def _csv(lines: Iterator[str], column: str) -> tuple[str, _Cells]:
     text = (line + "\n" for line in chain([first], lines))
     rows = _rows(csv.reader(text, strict=True, delimiter=next(found, ",")))
     _, header = next(rows, (1, []))
-    indices = _indices(header, column)
-    if len(indices) != 1:
+    index, *others = _indices(header, column) or (0, 0)
+    if others:
         raise _bad_line(1, ",".join(header), f"The header must contain the column {column!a} once.")
-    (index,) = indices
     return header[index], ((line, row[index].strip() if index < len(row) else "") for line, row in rows)
 
 

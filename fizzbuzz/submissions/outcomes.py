@@ -22,6 +22,11 @@ class OutcomeUnknown(OperationalError):
 class Rejected(Exception):
     """The request is at fault, and recorded nothing."""
 
+    detail = ""
+
+    def __str__(self) -> str:
+        return self.detail
+
 
 @contextmanager
 def not_recorded_on_error() -> Iterator[None]:
