@@ -22,7 +22,6 @@ from fizzbuzz_site import environment
 from tests.service import ROOT, SECRET_KEY
 
 SERVER = {"DATABASE_URL": "postgresql://nobody@localhost/nowhere", "SECRET_KEY": SECRET_KEY}
-LIMIT = {"RATE_LIMIT": "600/minute", "REDIS_URL": "redis://localhost"}
 
 
 def declared() -> dict[str, str]:
@@ -73,7 +72,6 @@ def test_documentation_lists_every_variable_with_its_default() -> None:
         ("HTTPS", "off", False),
         ("LOG_LEVEL", "INFO", "info"),
         ("LOG_LEVEL", "Warning", "warning"),
-        ("SECRET_KEY", "\ufeff" + SECRET_KEY + "\r\n", SECRET_KEY),
         ("ALLOWED_HOSTS", "Example.org, .example.com,127.0.0.1,", ["Example.org", ".example.com", "127.0.0.1"]),
         ("ALLOWED_HOSTS", "::1,[2001:DB8:0::1],*", ["[::1]", "[2001:db8::1]", "*"]),
         ("TRUSTED_PROXIES", "127.0.0.1,fd00::/8", [ip_network("127.0.0.1"), ip_network("fd00::/8")]),
@@ -167,7 +165,6 @@ def test_manage_reports_a_setting_in_one_line(variables: dict[str, str], message
 def test_value_is_read_from_a_file(tmp_path: Path) -> None:
     for content in (SECRET_KEY, SECRET_KEY + "\n", "\ufeff" + SECRET_KEY + "\r\n"):
         (tmp_path / "key").write_bytes(content.encode())
-
         assert load(**SERVER | {"SECRET_KEY_FILE": str(tmp_path / "key")})["SECRET_KEY"] == SECRET_KEY
 
 
@@ -277,7 +274,6 @@ for headers in ({}, {"X-Forwarded-Proto": "https"}):
     ids=["http ignores the proxy's header", "https redirects, secures cookies and trusts the proxy"],
 )
 def test_https(variables: dict[str, str], answers: list[object]) -> None:
-    """Visit by http, and by https according to a proxy: status, location, HSTS, and which cookies are secure."""
     visit = run("-c", VISIT, DJANGO_SETTINGS_MODULE="tests.settings", **SERVER, **variables)
 
     assert [json.loads(line) for line in visit.stdout.splitlines()] == answers
@@ -292,7 +288,8 @@ print(*(name in sys.modules for name in ("fizzbuzz_site.http.rate_limit", "limit
 
 def test_disabled_rate_limit_is_not_imported() -> None:
     assert run("-c", LOADED, **SERVER).stdout == "False False False\n"
-    assert run("-c", LOADED, **SERVER, **LIMIT).stdout == "True True True\n"
+    limit = {"RATE_LIMIT": "600/minute", "REDIS_URL": "redis://localhost"}
+    assert run("-c", LOADED, **SERVER, **limit).stdout == "True True True\n"
 
 
 def test_feedback_url_is_the_contact_of_the_openapi_document() -> None:

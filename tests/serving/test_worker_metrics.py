@@ -147,9 +147,3 @@ def test_full_slot_falls_back_to_process_memory(
     assert registry.get_sample_value("wait_seconds_count", {"way": "x"}) == 2
     assert len(list(slots[0].series())) == 1
     assert "/metrics does not include it" in caplog.text
-
-
-def test_free_slot_is_the_first_unused_one(slots: list[worker_metrics.Slot]) -> None:
-    assert worker_metrics.free_slot([]) == 0
-    assert worker_metrics.free_slot([0]) == 1
-    assert worker_metrics.free_slot([1, 0]) is None
