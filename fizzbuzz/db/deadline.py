@@ -21,8 +21,7 @@ from fizzbuzz.gevent_patch import GEVENT
 
 T = TypeVar("T")
 
-LOOKUP_TIMEOUT_SECONDS = 2  # for the IP addresses of the server's names
-CONNECT_TIMEOUT_SECONDS = 2  # libpq's minimum
+CONNECT_TIMEOUT_SECONDS = 2  # libpq's minimum; the look-up of the address before it may take as long
 # Of the deadline: the server's error then arrives before it, and proves that nothing was committed.
 STATEMENT_TIMEOUT_SHARE = 0.9
 
@@ -55,7 +54,7 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
             kwargs["options"] = f"{kwargs.get('options', '')} -c statement_timeout={milliseconds:.0f}"
         if GEVENT:  # libpq's timeout begins after the look-up of the address
             names = [each for each in kwargs.get("host", "").split(",") if not each.startswith("/")]
-            with Timeout(LOOKUP_TIMEOUT_SECONDS, psycopg.OperationalError("the resolver did not answer in time")):
+            with Timeout(CONNECT_TIMEOUT_SECONDS, psycopg.OperationalError("the resolver did not answer in time")):
                 for name in names:
                     with suppress(OSError):  # psycopg reports it, if there is no other host
                         socket.getaddrinfo(name, None)
@@ -83,12 +82,12 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
     @property
     def is_waiting(self) -> bool:
         """Whether the server has not completed its response to a statement yet. Takes no round trip; not for COPY."""
-        with suppress(psycopg.OperationalError):
-            while self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+        while self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            with suppress(psycopg.OperationalError):  # it is lost, and thereby no longer active
                 self.pgconn.consume_input()
-                if self.pgconn.is_busy():
-                    return True
-                self.pgconn.get_result()
+            if self.pgconn.is_busy():
+                return True
+            self.pgconn.get_result()
         return False
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:

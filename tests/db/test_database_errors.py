@@ -13,10 +13,10 @@ from django.test import Client
 from pytest_django.asserts import assertInHTML
 
 from fizzbuzz.db import outage
-from fizzbuzz.db.faults import Fault, fault_of, is_worker_unreachable
+from fizzbuzz.db.faults import Fault, is_worker_unreachable
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import record
-from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
+from fizzbuzz.submissions.outcomes import OutcomeUnknown
 from fizzbuzz_site.http.errors import OUTCOME_UNKNOWN
 from tests.marks import commits
 from tests.problems import assert_problem
@@ -233,26 +233,3 @@ def test_submission_detects_a_closed_connection(client: Client) -> None:
 )
 def test_only_citus_reports_an_unreachable_worker(*, error: psycopg.Error, expected: bool) -> None:
     assert is_worker_unreachable(error) == expected
-
-
-def test_fault_is_found_in_the_chain_of_causes() -> None:
-    def raised_from(cause: Exception) -> Exception:
-        error = OperationalError()
-        error.__cause__ = cause
-        outer = NotRecorded()
-        outer.__cause__ = error
-        return outer
-
-    causes = [
-        psycopg.errors.DiskFull(),
-        psycopg.errors.UniqueViolation(),
-        psycopg.errors.TooManyConnections(),
-        psycopg.OperationalError("no answer within 5 s"),
-        psycopg.ProgrammingError("the query has 0 placeholders"),
-    ]
-    assert [fault_of(raised_from(cause)) for cause in causes] == [
-        Fault.EXHAUSTED, Fault.OURS, Fault.UNAVAILABLE, Fault.UNAVAILABLE, Fault.OURS,
-    ]  # fmt: skip
-    assert [fault_of(error) for error in (NotRecorded(), ValueError(), None)] == [
-        Fault.UNAVAILABLE, Fault.OURS, Fault.OURS,
-    ]  # fmt: skip
