@@ -121,7 +121,9 @@ def test_stops_in_time(machine: str) -> None:
 def test_service_runs_without_make_as_the_readme_says(machine: str) -> None:
     start, submit = of_chapter("README.md", "Run it")
     run(machine, "cp -r /opt/fizzbuzz /opt/readme && rm -r /opt/readme/.venv")
-    docker("exec", "--detach", "--workdir=/opt/readme", machine, "bash", "-ec", start)
+    *install, serve = start.splitlines()
+    run(machine, "cd /opt/readme\n" + "\n".join(install))
+    docker("exec", "--detach", "--workdir=/opt/readme", machine, "bash", "-c", serve)
 
     assert eventually(lambda: "ok" in run(machine, "curl --silent http://127.0.0.1:8080/health || true"))
     assert json.loads(run(machine, submit))["result"] == "FizzBuzz"
