@@ -110,6 +110,7 @@ def test_database_url_is_read_as_by_libpq(url: str, expected: dict[str, str]) ->
     [
         ("PORT", ["http", "65536", "-1", "8_0", "٣", "9" * 5000]),
         ("WEB_CONCURRENCY", ["0", "1.5", "10000"]),
+        ("DATABASE_POOL_SIZE", ["0", "1", "2"]),
         ("DEBUG", ["maybe", "2"]),
         ("ALLOWED_HOSTS", ["https://hush", "hush:80", "hush/", '"hush"', "['hush']", "a hush", "*.hush", "hush."]),
         ("ALLOWED_HOSTS", ["hush_1", "[hush]", "[10.0.0.1]", "hüsh.org", "::1/64"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from time import monotonic
-from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -22,7 +21,10 @@ class Pool(ConnectionPool[DeadlineConnection]):
 
     def __init__(self, size: int, verify: Callable[[DeadlineConnection], None]) -> None:
         super().__init__(
-            kwargs=_parameters,
+            # Called for each new connection: the path of the embedded server's socket may change.
+            kwargs=lambda: (
+                connection.get_connection_params() | {"autocommit": True, "deadline_seconds": DEADLINE_SECONDS}
+            ),
             connection_class=DeadlineConnection,
             min_size=1,
             max_size=size,
@@ -90,10 +92,6 @@ def release_connection() -> None:
     """Return this request's connection to the pool, unless it is in a transaction. The next query takes another."""
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
-
-
-def _parameters() -> dict[str, Any]:
-    return connection.get_connection_params() | {"autocommit": True, "deadline_seconds": DEADLINE_SECONDS}
 
 
 def _raise_if_lost(taken: DeadlineConnection) -> None:
