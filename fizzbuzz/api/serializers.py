@@ -80,7 +80,7 @@ class BodySerializer(serializers.Serializer):
         return super().to_internal_value(data)
 
 
-class _BodySchema(OpenApiSerializerExtension):
+class _BodySchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # drf-spectacular registers subclasses
     target_class, match_subclasses = BodySerializer, True
 
     def map_serializer(self, auto_schema: Any, direction: Direction) -> dict[str, Any]:
