@@ -9,6 +9,8 @@ from typing import IO, Any, NoReturn
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
+MAX_OBJECTS = 100  # a valid body has one; each costs a call of _unique
+
 
 class StrictJSONParser(JSONParser):
     """DRF's JSONParser; rejects duplicate names, NaN and Infinity."""
@@ -20,6 +22,8 @@ class StrictJSONParser(JSONParser):
         parser_context: Any = None,
     ) -> Any:
         body: bytes = parser_context["request"].body  # the browsable page shows it after an error
+        if body.count(b"{") > MAX_OBJECTS:
+            raise ParseError(f"The body contains more than {MAX_OBJECTS} objects.")
         try:
             return _decode(body.decode())
         except RecursionError:

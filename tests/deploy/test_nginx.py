@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,7 +23,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.proxy import Proxy, needs_nginx, proxying
-from tests.service import ROOT, TIMEOUT_SECONDS, Answer, Service, serving
+from tests.raw import post
+from tests.service import ROOT, TIMEOUT_SECONDS, Answer, Service, eventually, serving
 
 pytestmark = [needs_nginx, pytest.mark.slow]
 
@@ -160,6 +162,7 @@ def test_static_files_are_kept_for_years_and_cached(site: Site) -> None:
 @pytest.mark.parametrize(
     "path",
     [
+        "/info",
         "/metrics",
         "//metrics",
         "/%6detrics",
@@ -176,6 +179,18 @@ def test_static_files_are_kept_for_years_and_cached(site: Site) -> None:
 )
 def test_metrics_and_admin_are_forbidden(site: Site, path: str) -> None:
     assert site.send("GET", path).status == 403
+
+
+def test_client_can_hold_64_requests_and_no_more(site: Site) -> None:
+    with ExitStack() as open_:
+        for _ in range(64):
+            connection = socket.create_connection(("127.0.0.1", site.proxy.port), TIMEOUT_SECONDS)
+            open_.enter_context(connection).sendall(post(b"Content-Length: 14"))
+        assert eventually(lambda: site.send("GET", "/health/live").status == 429)
+        rejected = site.send("GET", "/health/live")
+
+    assert rejected.headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert eventually(lambda: site.send("GET", "/health/live").status == 200)
 
 
 def test_forwarded_headers_of_clients_are_replaced(site: Site) -> None:
@@ -274,13 +289,13 @@ def test_body_limit_is_that_of_the_service(site: Site, size: int, status: int) -
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
-        ("/info?" + "x" * 3_000, {}, 200),
-        ("/info?" + "x" * 5_000, {}, 414),
-        ("/info?" + "x" * 9_000, {}, 414),
-        ("/info", {"X-Long": "x" * 8_000}, 200),
-        ("/info", {"X-Long": "x" * 9_000}, 400),
-        ("/info", {f"X-{index}": "x" for index in range(40)}, 200),
-        ("/info", {f"X-{index}": "x" for index in range(64)}, 431),
+        ("/health/live?" + "x" * 3_000, {}, 200),
+        ("/health/live?" + "x" * 5_000, {}, 414),
+        ("/health/live?" + "x" * 9_000, {}, 414),
+        ("/health/live", {"X-Long": "x" * 8_000}, 200),
+        ("/health/live", {"X-Long": "x" * 9_000}, 400),
+        ("/health/live", {f"X-{index}": "x" for index in range(40)}, 200),
+        ("/health/live", {f"X-{index}": "x" for index in range(64)}, 431),
     ],
     ids=["line", "long line", "longer line", "header", "long header", "headers", "many headers"],
 )
