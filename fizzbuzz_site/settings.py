@@ -91,8 +91,8 @@ INSTALLED_APPS = [
 # Each with the reason for its place. The first is the outermost.
 MIDDLEWARE = [
     "fizzbuzz_site.http.request_log.RequestLogMiddleware",  # gives all others' log lines an ID
-    "fizzbuzz_site.http.probes.ProbesMiddleware",  # probes come by plain http, with an IP address as Host
     "django.middleware.security.SecurityMiddleware",  # static files get its headers, too
+    "fizzbuzz_site.http.probes.ProbesMiddleware",  # probes come by plain http, with an IP address as Host
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ORIGINS else []),  # errors need its headers, too
     "fizzbuzz_site.http.middleware.PagePolicyMiddleware",  # all HTML, also that of errors
     "whitenoise.middleware.WhiteNoiseMiddleware",  # static files need nothing that follows
@@ -192,6 +192,7 @@ CSRF_FAILURE_VIEW = "fizzbuzz_site.http.errors.csrf_failure"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_REDIRECT_EXEMPT = ["^health(/live)?$", "^metrics$"]  # addressed by IP address, over plain http
 # W005, W021: HSTS for subdomains and preloading would affect other services' hosts. axes.W002: its middleware wraps
 # only the admin's login (urls.py), so that other requests do not pay for it. admin.E408 to E410: AdminMiddleware runs
 # these.

@@ -211,6 +211,14 @@ def test_every_response_has_strict_security_headers(service: Service, path: str,
         assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", answer.body)
 
 
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/metrics"])
+def test_probes_have_the_headers_of_responses_that_are_no_pages(service: Service, path: str) -> None:
+    answer = send(service, "GET", path)
+
+    for name in ("X-Content-Type-Options", "Strict-Transport-Security"):
+        assert answer.headers[name] == SECURITY_HEADERS[name]
+
+
 def cookies(answer: Answer) -> dict[str, str]:
     return dict(re.findall(r"(\w+)=([^;]*);", answer.headers["Set-Cookie"]))
 
