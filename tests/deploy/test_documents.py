@@ -55,6 +55,10 @@ def test_big_server(deployment: Deployment) -> None:
     (deployment.folder / ".env").write_text("ALLOWED_HOSTS=localhost\n")
     killing(deployment, "web-1", "pgbouncer", "web-2", "nginx", "cache")
     assert counts(BIG) == {15: 1}
+    redirected = run(
+        deployment, "curl --silent --include --header 'Host: localhost:8000' 'http://127.0.0.1/stats?window=day'"
+    )
+    assert "Location: https://localhost/stats?window=day\r" in redirected
 
 
 def test_prometheus_finds_the_instances(deployment: Deployment) -> None:
