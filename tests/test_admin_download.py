@@ -1,3 +1,5 @@
+"""Downloads of the log from the admin: complete, filtered, limited, and with bounded memory."""
+
 from __future__ import annotations
 
 import csv
@@ -6,7 +8,6 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from http.client import HTTPResponse
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -17,7 +18,6 @@ from urllib.parse import urlencode
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.utils import timezone
 from pytest_django.asserts import assertInHTML, assertRedirects
 
 from fizzbuzz import rules
@@ -71,6 +71,7 @@ def test_download_contains_the_log_oldest_first(staff_client: Client) -> None:
         ({"kind": "Fizz"}, ["3", "3", "-3"]),
         ({"kind": "Fizz", "q": "+03"}, ["3", "3"]),
         ({"kind": "Number"}, []),
+        ({"created_at__gte": "2999-01-01 00:00:00+00:00"}, []),
         ({"kind": "Fizz", "o": "-1", "p": "7", "all": ""}, ["3", "3", "-3"]),
     ],
 )
@@ -81,16 +82,6 @@ def test_download_applies_search_and_filters(staff_client: Client, query: dict[s
 
     assert rows[0] == HEADER
     assert [row[1] for row in rows[1:]] == numbers
-
-
-@in_database
-def test_download_applies_the_date_filter(staff_client: Client) -> None:
-    old, _ = submit(3, 5)
-    Submission.objects.filter(id=old.id).update(created_at=timezone.now() - timedelta(days=3))
-
-    rows = table(staff_client.get(DOWNLOAD, {"created_at__gte": str(timezone.now() - timedelta(days=1))}))
-
-    assert [row[1] for row in rows[1:]] == ["5"]
 
 
 @in_database

@@ -33,31 +33,3 @@ def test_statistics_are_accessible(page: Page) -> None:
     expect(page.get_by_role("img")).to_have_accessible_description(
         "42 in all: 23 Number, 11 Fizz, 5 Buzz, 3 FizzBuzz. At most 42 per minute."
     )
-
-
-@pytest.mark.parametrize("width", [320, 3840])
-def test_statistics_are_no_wider_than_the_screen(page: Page, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 640})
-    page.goto("/stats?window=month")
-    page.get_by_text("Show as a table").click()
-
-    assert page.locator("body").evaluate("body => body.scrollWidth <= document.documentElement.clientWidth")
-
-
-def test_window_is_selected_by_keyboard(page: Page) -> None:
-    page.goto("/stats")
-
-    page.get_by_role("link", name="Week").focus()
-    page.keyboard.press("Enter")
-
-    expect(page.get_by_role("heading", level=2).first).to_have_text("Activity in the last week")
-
-
-def test_submissions_are_downloaded(page: Page) -> None:
-    page.goto("/stats?window=day")
-
-    with page.expect_download() as download:
-        page.get_by_role("link", name="CSV").nth(1).click()
-
-    assert download.value.suggested_filename == "submissions-day.csv"
-    assert len(download.value.path().read_text().splitlines()) == 1 + 42

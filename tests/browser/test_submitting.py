@@ -144,26 +144,6 @@ def test_number_entered_before_another_failed_stays_in_the_field(page: Page, fau
     faults.clear()  # htmx and the browser log the failure
 
 
-def test_same_number_again_counts_again(page: Page, service: Service) -> None:
-    page.goto("/")
-    submit(page, "50")
-    expect(page.locator("dd")).to_contain_text(["50", "1 time"])
-
-    submit(page, "50")
-
-    expect(page.locator("dd")).to_contain_text(["50", "2 times"])
-    assert count(service, 50) == 2
-
-
-def test_form_without_javascript_redirects_to_the_number_page(plain: Page, service: Service) -> None:
-    plain.goto("/")
-
-    submit(plain, "60")
-
-    expect(plain).to_have_url(f"{service.address}/numbers/60")
-    expect(plain.get_by_role("heading")).to_have_text("FizzBuzz")
-
-
 def test_invalid_number_shows_an_error_at_the_field(either: Page, service: Service) -> None:
     either.goto("/")
     before = service.request("/api/fizzbuzz").json()["results"]
