@@ -9,7 +9,7 @@ from typing import IO, Any, NoReturn
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-MAX_OBJECTS = 100  # a valid body has one; each costs a call of _unique
+MAX_CONTAINERS = 100  # a valid body has two; 349,000 of them fit into 1 MiB, and take tenths of a second
 
 
 class StrictJSONParser(JSONParser):
@@ -22,12 +22,10 @@ class StrictJSONParser(JSONParser):
         parser_context: Any = None,
     ) -> Any:
         body: bytes = parser_context["request"].body  # the browsable page shows it after an error
-        if body.count(b"{") > MAX_OBJECTS:
-            raise ParseError(f"The body contains more than {MAX_OBJECTS} objects.")
+        if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
+            raise ParseError(f"The body contains more than {MAX_CONTAINERS} objects and arrays.")
         try:
             return _decode(body.decode())
-        except RecursionError:
-            raise ParseError("The body is nested too deeply.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, _NotJSON) as error:
             if body.startswith((BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE)):
                 raise ParseError("The body begins with a byte order mark. Send UTF-8 without one.") from error

@@ -54,7 +54,7 @@ def test_largest_batch_is_one_statement(client: Client, django_assert_num_querie
     ("body", "pointer", "detail"),
     [
         ({"numbers": []}, "#/numbers", "Send at least one number."),
-        ({"numbers": [[]] * 10_001}, "#/numbers", "Send at most 10000 numbers."),
+        ({"numbers": ["x"] * 10_001}, "#/numbers", "Send at most 10000 numbers."),
         ({"numbers": "123"}, "#/numbers", ARRAY),
         ({"numbers": {"0": 1}}, "#/numbers", ARRAY),
         ({"numbers": None}, "#/numbers", "This field may not be null."),

@@ -30,8 +30,8 @@ DEEP = 100_000
         (b'{"number": "\xff"}', "The body is not UTF-8: byte 13 is invalid."),
         (b'\xef\xbb\xbf{"number": 15}', "The body begins with a byte order mark. Send UTF-8 without one."),
         ('{"number": 15}'.encode("utf-16"), "The body begins with a byte order mark. Send UTF-8 without one."),
-        (b'{"number": ' + b"[" * DEEP + b"]" * DEEP + b"}", "The body is nested too deeply."),
-        (b'{"a":' * DEEP + b"1" + b"}" * DEEP, "The body is nested too deeply."),
+        (b'{"number": ' + b"[" * DEEP + b"]" * DEEP + b"}", "The body contains more than 100 objects and arrays."),
+        (b'{"a":' * DEEP + b"1" + b"}" * DEEP, "The body contains more than 100 objects and arrays."),
     ],
     ids=lambda value: ascii(value[:24]),
 )
