@@ -1,4 +1,4 @@
-"""Modules that are named by strings, as in settings.py: import-linter checks only import statements."""
+"""What import-linter does not check: modules that are named by strings, as in settings.py, and the length of files."""
 
 from __future__ import annotations
 
@@ -40,3 +40,9 @@ def test_strings_name_existing_modules() -> None:
     missing = [name for name in names if not find_spec(name.rpartition(".")[0])]
     assert len(names) > 20
     assert missing == []
+
+
+def test_files_have_at_most_300_lines() -> None:
+    files = [file for folder in (*ALLOWED, "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+
+    assert [str(file) for file in files if len(file.read_text().splitlines()) > 300] == []

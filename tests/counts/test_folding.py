@@ -1,3 +1,5 @@
+"""Folds: when they run, what they wait for, and what a failed one changes."""
+
 from __future__ import annotations
 
 import threading
@@ -14,9 +16,7 @@ from prometheus_client import REGISTRY
 
 from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
-from fizzbuzz.counts.activity import activity
 from fizzbuzz.counts.fold_scheduler import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
-from fizzbuzz.counts.number_facts import facts_of
 from fizzbuzz.models import NumberCount, Submission, Watermark
 from fizzbuzz.submissions import record
 from tests.log import INSERT, append, assert_exact, on_another_connection, open_transaction
@@ -206,60 +206,6 @@ def test_tail_stays_bounded_while_commits_are_slow() -> None:
     assert max(tails) <= 30
     fold_scheduler.scheduler.step()
     assert verify.verify() == []
-
-
-def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
-    reads = ["/api/most_common", "/api/numbers/15"]
-    append(7)
-    fold_scheduler.scheduler.step()
-    append(*[15] * 6)
-    known = client.get("/api/most_common")
-    with open_transaction() as folder:
-        folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
-        fold_scheduler.scheduler.step()
-        folder.execute("LOCK TABLE fizzbuzz_watermark")  # the tail can't be measured
-        fold_scheduler.scheduler.step()
-        rejected = [client.get(path) for path in reads]
-    fold_scheduler.scheduler.step()
-
-    assert known.status_code == 200
-    assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in rejected] == [
-        (503, "5", "The counts are catching up with the log: 6 rows remain. Try again in a moment.")
-    ] * 2
-    assert [client.get(path).status_code for path in reads] == [200, 200]
-    assert client.get("/api/most_common").json()[0] == {
-        "number": 15,
-        "result": "FizzBuzz",
-        "kind": "FizzBuzz",
-        "count": 6,
-    }
-
-
-def test_reads_are_rejected_if_the_tail_beyond_a_kept_limit_is_too_long(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As when ten million rows are committed while the limit waits for their writer."""
-    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
-    with open_transaction() as late:
-        late.execute(INSERT, [[7]])
-        append(15)
-        fold_scheduler.scheduler.step()
-        late.execute(INSERT, [[7] * 6])
-        late.commit()
-
-    assert fold_scheduler.scheduler.step() == 2
-    assert client.get("/api/most_common").status_code == 503
-    assert fold_scheduler.scheduler.step() == 6
-    assert client.get("/api/most_common").status_code == 200
-
-
-@pytest.mark.parametrize("read", [lambda: ranking.count_of(15), lambda: facts_of(15), lambda: activity("hour")])
-def test_each_read_is_rejected_while_the_tail_is_too_long(read: Callable[[], object]) -> None:
-    ranking.note_tail(ranking.MAX_TAIL_ROWS + 1)  # undone by conftest.py
-
-    with pytest.raises(ranking.CatchingUp):
-        read()
 
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), InterfaceError("the connection is closed")])
