@@ -90,3 +90,20 @@ def test_kinds_differ_without_color(page: Page) -> None:
         looks.add(page.get_by_role("heading").evaluate(LOOK))
 
     assert looks == {"italic 400", "normal 800", "italic 800", "normal 700"}
+
+
+def test_page_is_usable_by_keyboard(page: Page, service: Service) -> None:
+    page.goto("/")
+    page.keyboard.type("20")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Submit")).to_be_focused()
+    page.keyboard.press("Space")
+    expect(answer(page)).to_have_text("Buzz")
+    expect(page.locator(".htmx-added")).to_have_count(0)  # htmx focuses the field once more when it settles
+    expect(field(page)).to_be_focused()
+
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="/numbers/20")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{service.address}/numbers/20")

@@ -287,20 +287,3 @@ def test_page_restored_by_back_refreshes_and_counts(launch: Callable[..., Browse
     expect(page.locator("dd")).to_contain_text(["165", "2 times"])
     assert count(service, 165) == 2
     browser.close()
-
-
-def test_page_is_usable_by_keyboard(page: Page, service: Service) -> None:
-    page.goto("/")
-    page.keyboard.type("20")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Submit")).to_be_focused()
-    page.keyboard.press("Space")
-    expect(answer(page)).to_have_text("Buzz")
-    expect(page.locator(".htmx-added")).to_have_count(0)  # htmx focuses the field once more when it settles
-    expect(field(page)).to_be_focused()
-
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="/numbers/20")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(f"{service.address}/numbers/20")

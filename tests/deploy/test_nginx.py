@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import ssl
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +22,7 @@ import pytest
 
 from tests.proxy import Proxy, needs_nginx, proxying
 from tests.raw import post
-from tests.service import ROOT, TIMEOUT_SECONDS, Answer, Service, eventually, serving
+from tests.service import TIMEOUT_SECONDS, Answer, Service, eventually, serving
 
 pytestmark = [needs_nginx, pytest.mark.slow]
 
@@ -234,21 +232,6 @@ def test_admin_is_allowed_for_networks_in_admin_conf() -> None:
         connection.close()
 
     assert statuses == [200, 403]
-
-
-def test_documented_commands_remove_and_add_an_instance(tmp_path: Path) -> None:
-    commands = re.findall(r"sed -i .*upstream\.conf$", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
-    file = tmp_path / "deploy/nginx/upstream.conf"
-    file.parent.mkdir(parents=True)
-    shutil.copy(ROOT / "deploy/nginx/upstream.conf", file)
-    before = file.read_text()
-
-    texts = []
-    for command in commands:
-        subprocess.run(["bash", "-ec", f"web=web-1; {command}"], cwd=tmp_path, check=True)
-        texts.append(file.read_text())
-
-    assert texts == [before.replace("server web-1:8080 max", "server web-1:8080 down max"), before]
 
 
 @contextmanager
