@@ -7,7 +7,6 @@ from typing import Any
 
 from django.http import Http404
 from django.http.response import HttpResponseBase
-from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.decorators import action
@@ -150,11 +149,14 @@ class NumberViewSet(BaseViewSet):
         return answer(request, NUMBER.to_representation(NumberWithCount(value, reads.count_of(value))))
 
 
-@method_decorator(conditional_page, "dispatch")
 class MostCommonViewSet(BaseViewSet):
     """The most frequently submitted numbers."""
 
     queries = {"list": MostCommonQuery()}
+
+    @classmethod
+    def as_view(cls, *args: Any, **kwargs: Any) -> Any:
+        return conditional_page(super().as_view(*args, **kwargs))  # method_decorator would wrap each request again
 
     @extend_schema(
         summary="The most common numbers",
