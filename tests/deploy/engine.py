@@ -93,5 +93,8 @@ def deploying(folder: Path) -> Iterator[Deployment]:
     deployment = Deployment(folder)
     try:
         yield deployment
+    except AssertionError as error:
+        error.add_note(deployment.compose("logs", "--no-color", "--tail=30"))
+        raise
     finally:
         deployment.compose("down", "--volumes", "--remove-orphans", "--timeout=1")

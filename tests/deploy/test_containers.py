@@ -22,7 +22,7 @@ from tests.proxy import free_port
 from tests.service import ROOT, TIMEOUT_SECONDS, eventually
 from tests.serving.test_rolling_upgrade import PREVIOUS_RELEASE
 
-pytestmark = [*needs_engine, pytest.mark.xdist_group("compose")]  # one project and one image for both modules
+pytestmark = needs_engine
 MAX_MEGABYTES = 90  # beside the base image
 RIGHTS = """
     SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user
