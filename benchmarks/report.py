@@ -47,15 +47,10 @@ PARTS = {
         "CPU time of pages and reads in one process",
         "By WSGI, without gunicorn. A floor is a view that returns a constant, behind the same middleware.",
     ),
-    "cost": (
-        "CPU time of each middleware in a submission",
-        "The difference between all middlewares and all but one; those below 2 µs are left out.",
-    ),
     "import": (
         "Rows per second of `import_numbers`",
         r"psql's `\copy` fills an empty table with the same indexes.",
     ),
-    "memory": ("Memory and start", "PSS after some seconds of submissions; seconds until the first response."),
 }
 MIN_SHOWN_US = 2  # of a middleware
 NOT_SHOWN = {"p50_ms", "postgres_cpu_ms", "of_floor"}  # in tables with a column for each figure
