@@ -92,5 +92,5 @@ def test_backup_is_restored(deployment: Deployment) -> None:
     answer(f"{BIG}/api/fizzbuzz", 15)
 
     assert "All counts match the log." in run(deployment, restore)
-    assert eventually(lambda: answer(f"{BIG}/health")[0] == 200)
+    assert eventually(lambda: {answer(f"{BIG}/health")[0] for _ in range(8)} == {200})  # both instances
     assert counts(BIG) == before

@@ -24,7 +24,7 @@ TEXT = (ROOT / "docs/operations.md").read_text()
 *_, BACKUP, RESTORE = of_chapter("docs/deployment.md", "Back up and restore")
 (COMMANDS,) = of_chapter("docs/operations.md", "Commands")
 (DELETE,) = of_chapter("docs/operations.md", "Delete old submissions")
-# By this module, test_documents.py (also the whole runbook), test_containers.py and test_systemd.py.
+# By this module, test_documents.py (also the whole runbook), test_systemd.py and test_upgrade.py.
 RUN = {
     ("README.md", "Run it"),
     ("docs/deployment.md", "A small server in ten minutes"),
