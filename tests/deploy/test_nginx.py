@@ -30,6 +30,7 @@ VISITS = 1_000
 CLIENTS = 20
 SHARED_SECONDS = 2  # s-maxage of the shared pages
 JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 HOST = "fizzbuzz.example"
 
 
@@ -115,7 +116,7 @@ def test_post_to_a_cached_path_reaches_the_service(site: Site, path: str, view: 
     site.send("GET", path)
     before = site.requests(view)
 
-    answers = [site.send("POST", path, "number=15") for _ in range(2)]
+    answers = [site.send("POST", path, "number=15", **FORM) for _ in range(2)]
 
     assert [answer.headers.get("X-Cache") for answer in answers] == [None, None]
     assert site.requests(view) == before + 2

@@ -23,8 +23,9 @@ CALLS, CALLS_PER_HEAD_KIB, CALLS_PER_BODY_KIB, CALLS_PER_NUMBER = 60_000, 3_000,
 BYTES, BYTES_PER_BYTE, BYTES_PER_NUMBER = 2_000_000, 30, 1_500
 
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+# Without /metrics, which has a token, and costs as much as there are series.
 PATHS = [
-    "/", "/live", "/stats", "/numbers/15", "/docs", "/info", "/health/live", "/metrics", "/nowhere", "/admin/login/",
+    "/", "/live", "/stats", "/numbers/15", "/docs", "/info", "/health/live", "/nowhere", "/admin/login/",
     "/api/", "/api/fizzbuzz", "/api/fizzbuzz/1", "/api/fizzbuzz/batch", "/api/most_common", "/api/numbers/15",
     "/api/schema",
 ]  # fmt: skip
@@ -175,7 +176,7 @@ def test_no_request_costs_more_than_its_size_allows(request: Request) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=1_000, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=1_000, derandomize=True, deadline=None, database=None, suppress_health_check=[*HealthCheck])
 @given(requests())
 def test_no_request_of_many_costs_more_than_its_size_allows(request: Request) -> None:
     check(request)
