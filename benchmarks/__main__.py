@@ -1,7 +1,5 @@
 """`make bench`: measures the service against its peers, and writes docs/benchmarks.md and .svg."""
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import sys

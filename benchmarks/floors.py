@@ -1,7 +1,5 @@
 """The service's URLs, and views that return a constant, to measure the cheapest request of each kind."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 

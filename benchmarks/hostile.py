@@ -5,8 +5,6 @@ connection ten times per second; while batches are recorded, /api/most_common. P
 beside the quiet ones, its statuses and those of the attackers, and the peak memory of a worker.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import sys

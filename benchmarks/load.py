@@ -1,7 +1,5 @@
 """Load generators, and the CPU time that their load costs."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

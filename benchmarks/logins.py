@@ -3,8 +3,6 @@
 Quiet and busy turns alternate; ten clients guess in the busy ones, each time under a new name and IP address.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -3,8 +3,6 @@
 Prints {name: [µs of CPU per request, one per round]}, for all middleware together and for all but the named one.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

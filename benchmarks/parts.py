@@ -1,7 +1,5 @@
 """The measurements. In every round of a part, every system is measured once, so that a slow minute affects all."""
 
-from __future__ import annotations
-
 import json
 import random
 import subprocess

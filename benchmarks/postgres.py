@@ -1,7 +1,5 @@
 """One embedded PostgreSQL for all systems, as `make run` starts it; each system has its own database."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

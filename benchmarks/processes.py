@@ -1,7 +1,5 @@
 """CPU time and memory of a server's processes, as reported by Linux."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

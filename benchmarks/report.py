@@ -1,7 +1,5 @@
 """Write docs/benchmarks.md, and the picture in the README, from benchmarks/results.json."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -4,8 +4,6 @@ As in a worker, gevent is in place, connections come from the pool, and metrics 
 Prints {case: [µs of CPU a request, one for each round]}.
 """
 
-from __future__ import annotations
-
 if __name__ == "__main__":
     from gevent import monkey
 

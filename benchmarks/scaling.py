@@ -9,8 +9,6 @@ Folds take `fold` CPU seconds a row from the same cores. Not modelled: lock cont
 memory, and disks that fill up.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import time

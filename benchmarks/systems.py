@@ -1,7 +1,5 @@
 """The service and its peers, each run as two worker processes on one port of 127.0.0.1."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -1,7 +1,5 @@
 """The log in Django's admin: read-only, with bounded queries whatever the length of the log."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import psycopg

@@ -1,7 +1,5 @@
 """App configuration: registers the handlers of migrate, and starts the folds."""
 
-from __future__ import annotations
-
 from django.apps import AppConfig
 from django.conf import settings
 from django.db.models.signals import post_migrate, pre_migrate

@@ -1,7 +1,5 @@
 """Limits on concurrent expensive operations, so that one kind of request cannot take a whole process."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore

@@ -1,7 +1,5 @@
 """Checks of the database at `migrate`, and repair of the log's id sequence, whose check is also for readiness."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Export of the log and of counts as CSV, JSON or JSON Lines, for downloads and commands."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """The service's own Prometheus metrics. Their names are an interface."""
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Iterable
 from typing import Literal

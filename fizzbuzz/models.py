@@ -1,9 +1,7 @@
 """The models: the log of submissions, its rollups, and the records of imports and idempotency keys."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
@@ -73,11 +71,11 @@ def sql_of(queryset: models.QuerySet[Any, Any]) -> tuple[str, tuple[Any, ...]]:
 
 
 class SubmissionQuerySet(models.QuerySet["Submission"]):
-    def of_kind(self, kind: rules.Kind) -> SubmissionQuerySet:
+    def of_kind(self, kind: rules.Kind) -> Self:
         """Filter by kind, which is computed in SQL as `rules.classify` does."""
         return self.alias(sql_kind=_Kind("number")).filter(sql_kind=kind.value)
 
-    def with_kind(self) -> SubmissionQuerySet:
+    def with_kind(self) -> Self:
         """Annotate `sql_kind` and `sql_result`, computed in SQL as `rules` does."""
         number = models.When(sql_kind=rules.Kind.NUMBER.value, then=Cast("number", models.TextField()))
         query = self.annotate(sql_kind=_Kind("number"))
@@ -91,12 +89,12 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         except EmptyResultSet:
             return []
 
-    def between(self, since: datetime | None, until: datetime | None) -> SubmissionQuerySet:
+    def between(self, since: datetime | None, until: datetime | None) -> Self:
         """Filter by since <= created_at < until. None leaves that end open."""
         query = self if since is None else self.filter(created_at__gte=since)
         return query if until is None else query.filter(created_at__lt=until)
 
-    def newest(self, rows: int) -> SubmissionQuerySet:
+    def newest(self, rows: int) -> Self:
         """Filter to the newest `rows` submissions, to be filtered and ordered further.
 
         This runs a query for the first id: with a constant in its place, the planner can estimate the row count.
@@ -104,7 +102,7 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         first = self.order_by("-id").values_list("id", flat=True)[rows - 1 : rows].first()
         return self if first is None else self.filter(id__gte=first)
 
-    def counted(self) -> models.QuerySet[Submission, tuple[int, int]]:
+    def counted(self) -> models.QuerySet["Submission", tuple[int, int]]:
         """Return pairs of number and count, most common first; on a tie the smaller number comes first.
 
         This reads every row of the queryset. For the whole log use `counts.ranking.top`.

@@ -1,7 +1,5 @@
 """The rules of FizzBuzz: classify numbers and parse input. Pure: no Django, no I/O."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from enum import StrEnum

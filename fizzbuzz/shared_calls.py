@@ -1,7 +1,5 @@
 """Sharing of one call's result among concurrent callers in a process."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, MutableMapping

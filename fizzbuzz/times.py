@@ -1,7 +1,5 @@
 """Parse the times that clients and operators give. Pure: no Django, no I/O."""
 
-from __future__ import annotations
-
 import re
 from datetime import MAXYEAR, UTC, datetime, timedelta
 

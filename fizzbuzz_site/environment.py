@@ -4,8 +4,6 @@ An error names the variable and what to write, in one line. It never quotes the 
 variable that was meant for something else.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable
@@ -121,7 +119,7 @@ def networks(value: str) -> list[IPv4Network | IPv6Network]:
     return [ip_network(item) for item in items(value)]
 
 
-def rate(value: str) -> RateLimitItem | None:
+def rate(value: str) -> "RateLimitItem | None":
     from limits import parse_many  # noqa: PLC0415 - takes 0.1 s, which only services with a limit should spend
 
     parsed, *more = parse_many(value)

@@ -5,8 +5,6 @@ prometheus_client's storage. `serve` passes three variables on to gunicorn and i
 FIZZBUZZ_STARTED_AT and FIZZBUZZ_EMBEDDED.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from datetime import timedelta

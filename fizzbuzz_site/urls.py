@@ -1,7 +1,5 @@
 """All URLs. fizzbuzz_site/http/probes.py handles `/health`, `/health/live` and `/metrics` before URLs are resolved."""
 
-from __future__ import annotations
-
 from axes.middleware import AxesMiddleware
 from django.contrib import admin
 from django.urls import path

@@ -1,7 +1,5 @@
 """WSGI application for gunicorn's workers."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment

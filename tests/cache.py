@@ -1,7 +1,5 @@
 """A real Redis for tests."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import subprocess

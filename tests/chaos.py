@@ -4,8 +4,6 @@ Prints a report, and exits with 1 if anything was lost, duplicated, or left behi
 kills and of the submissions, but not their timing.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import secrets

@@ -1,7 +1,5 @@
 """Clients that retry until they get an acknowledgement, and a ledger to compare with the log."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import ssl

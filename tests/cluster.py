@@ -1,7 +1,5 @@
 """A PostgreSQL server for a service with DATABASE_URL, which the test can stop and suspend."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

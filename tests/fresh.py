@@ -1,7 +1,5 @@
 """A clock for the results that a process keeps for a while."""
 
-from __future__ import annotations
-
 import time
 
 from fizzbuzz import shared_calls

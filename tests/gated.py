@@ -1,7 +1,5 @@
 """Django's test client in front of which the gate stands, as in the service."""
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import urlencode
 

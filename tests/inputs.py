@@ -1,7 +1,5 @@
 """Values that are not numbers."""
 
-from __future__ import annotations
-
 # For the parser, which all forms and endpoints use.
 REJECTED: list[object] = [
     15.5, 15.0, float("nan"), True, False, None, [], {}, b"15",

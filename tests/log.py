@@ -1,7 +1,5 @@
 """Helpers that fill the log, on this connection and others, and compare all counts with it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

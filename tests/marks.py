@@ -1,7 +1,5 @@
 """Markers for several test modules."""
 
-from __future__ import annotations
-
 import pytest
 from django.conf import settings
 

@@ -3,8 +3,6 @@
 Prints the Markdown table of docs/exactness.md; exits with 1 if a mutant survives.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Comparison of whole problem documents (RFC 9457)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 # Status and title of each problem type, by slug.

@@ -1,7 +1,5 @@
 """A real Prometheus with the configuration in deploy/prometheus/, scraping every second, without Docker's DNS."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

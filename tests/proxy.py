@@ -1,7 +1,5 @@
 """A real nginx with deploy/nginx.conf, on free ports."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import socket

@@ -1,7 +1,5 @@
 """Raw sockets to a service, for what no HTTP client would send."""
 
-from __future__ import annotations
-
 import re
 import socket
 from contextlib import suppress

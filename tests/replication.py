@@ -1,7 +1,5 @@
 """A primary PostgreSQL and its synchronous standby, on 127.0.0.1, with the embedded server's programs."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import signal
@@ -33,7 +31,7 @@ class Node:
     def conninfo(self) -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{DATABASE}"
 
-    def sibling(self, name: str) -> Node:
+    def sibling(self, name: str) -> "Node":
         """Return a server, not yet created, in a folder next to this one."""
         return Node(self.folder.with_name(name), self._programs)
 
@@ -43,7 +41,7 @@ class Node:
         with psycopg.connect(host="127.0.0.1", port=self.port, user=USER, dbname=USER, autocommit=True) as database:
             database.execute(f"CREATE DATABASE {DATABASE}")
 
-    def copy_of(self, primary: Node) -> None:
+    def copy_of(self, primary: "Node") -> None:
         """Become a standby that streams from `primary`, and start."""
         source = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", USER)
         self._run("pg_basebackup", *source, "-D", str(self.folder), "-X", "stream", "-c", "fast", "-R")

@@ -1,7 +1,5 @@
 """Real services for tests: `manage.py serve` as a process, with gunicorn and its own PostgreSQL."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

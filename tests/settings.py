@@ -1,7 +1,5 @@
 """Settings for tests: an embedded database in a temporary folder, unless DATABASE_URL is set."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Production settings with short timeouts; a test's service uses them with tests.service.SHORT_DEADLINES."""
 
-from __future__ import annotations
-
 from fizzbuzz_site.serving import slow_clients
 from fizzbuzz_site.settings import *  # noqa: F403 - all of them
 

@@ -1,7 +1,5 @@
 """The template data folder: an initialised, migrated and stopped embedded PostgreSQL. Tests start from copies."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import subprocess

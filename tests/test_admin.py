@@ -1,7 +1,5 @@
 """The log in the admin: read-only, with bounded queries."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import closing

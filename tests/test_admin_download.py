@@ -1,7 +1,5 @@
 """Downloads of the log from the admin: complete, filtered, limited, and with bounded memory."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re
@@ -185,8 +183,7 @@ def browser(service: Service) -> urllib.request.OpenerDirector:
 
 
 def download(browser: urllib.request.OpenerDirector, service: Service) -> HTTPResponse:
-    response: HTTPResponse = browser.open(service.address + DOWNLOAD, timeout=TIMEOUT_SECONDS)
-    return response
+    return browser.open(service.address + DOWNLOAD, timeout=TIMEOUT_SECONDS)
 
 
 def length(response: HTTPResponse) -> int:

@@ -1,7 +1,5 @@
 """Expensive requests do not block a real gunicorn's other requests."""
 
-from __future__ import annotations
-
 import re
 import signal
 import threading

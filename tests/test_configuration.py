@@ -1,7 +1,5 @@
 """Settings: documentation, valid and invalid values, files of secrets, the generated secret key, http and https."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Environment variables of libpq and gunicorn, and HOST."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What import-linter does not check: modules that are named by strings, as in settings.py, and the length of files."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

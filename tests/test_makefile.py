@@ -1,7 +1,5 @@
 """make repairs an interrupted environment, and installs into it whatever pip is configured to do."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The mutants of the counts match the code. `python -m tests.mutants` runs them."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.mutants import MUTANTS, Mutant

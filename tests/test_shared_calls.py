@@ -1,7 +1,5 @@
 """Shared calls: how current a result is, and what its concurrent callers get."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """FastAPI on a bare asyncpg pool: the minimal implementation, without an ORM, metrics or HTML pages."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

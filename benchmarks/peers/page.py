@@ -1,7 +1,5 @@
 """The usual peer with a first page: the form, the top 3, the latest, and the last hour as a chart."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The rules of FizzBuzz, used by both peers."""
 
-from __future__ import annotations
-
 
 def kind(number: int) -> str:
     if number % 15 == 0:

@@ -1,7 +1,5 @@
 """FastAPI with SQLAlchemy's async ORM and Prometheus instrumentation, as in their tutorials."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Take the README's screenshots of a temporary service with an hour of sample data: python -m docs.screenshots.take."""
 
-from __future__ import annotations
-
 import os
 import random
 import tempfile

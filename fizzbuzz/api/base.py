@@ -5,8 +5,6 @@
 - Template responses, unless the client wants a page: they take longer than the JSON itself.
 """
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Browsable pages of the API."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rest_framework.renderers import BrowsableAPIRenderer

@@ -1,7 +1,5 @@
 """The examples in the OpenAPI document. A test sends them and compares the responses."""
 
-from __future__ import annotations
-
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from fizzbuzz.api.serializers import INTEGER

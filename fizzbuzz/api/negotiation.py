@@ -1,7 +1,5 @@
 """Content negotiation by the weights of the header Accept, which DRF ignores. Few clients differ, so it is cached."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Cursor pagination of the log, newest first."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rest_framework.exceptions import NotFound

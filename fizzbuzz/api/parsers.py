@@ -1,7 +1,5 @@
 """JSON parser of the API."""
 
-from __future__ import annotations
-
 import json
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from typing import IO, Any, NoReturn

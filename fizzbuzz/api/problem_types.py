@@ -1,7 +1,5 @@
 """The problem types of the API (RFC 9457), as listed at /docs/problems."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

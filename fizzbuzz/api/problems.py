@@ -1,7 +1,5 @@
 """Error responses of the API as problem details (RFC 9457)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from http import HTTPStatus
 from itertools import islice

@@ -1,7 +1,5 @@
 """View of the OpenAPI document."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 
@@ -29,5 +27,4 @@ class SchemaView(SpectacularAPIView):
 @cache
 def _document(renderer: Any) -> bytes:
     schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # drf-spectacular has no annotations
-    document: bytes = renderer().render(schema, renderer_context={})
-    return document
+    return renderer().render(schema, renderer_context={})

@@ -1,7 +1,5 @@
 """Serializers of the API's requests, query parameters and responses."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """URLs of the API and its documentation."""
 
-from __future__ import annotations
-
 from django.urls import include, path
 from django.views.generic import TemplateView
 from rest_framework.routers import DefaultRouter

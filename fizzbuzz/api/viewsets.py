@@ -1,7 +1,5 @@
 """Viewsets of the API."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

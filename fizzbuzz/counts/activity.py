@@ -1,7 +1,5 @@
 """Recent submissions, and counts per kind and time bucket."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import NamedTuple
 

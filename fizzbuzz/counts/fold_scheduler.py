@@ -1,7 +1,5 @@
 """Fold scheduling: each process folds in a thread (in a worker, a greenlet), concurrently with its requests."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

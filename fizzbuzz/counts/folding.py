@@ -3,8 +3,6 @@
 docs/exactness.md proves that no row is missed or counted twice.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -190,8 +188,7 @@ def tail_rows(cursor: CursorWrapper | psycopg.Cursor[Any]) -> int:
 
 def _writers(cursor: CursorWrapper, among: list[str] | None = None) -> list[str]:
     """Return the transactions that currently write to the log, except this one."""
-    writers: list[str] = _value(cursor, _WRITERS, {"among": among})
-    return writers
+    return _value(cursor, _WRITERS, {"among": among})
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """SQL to count submissions by minute and kind, shared by the fold, the verification and the reads."""
 
-from __future__ import annotations
-
 from fizzbuzz import rules
 from fizzbuzz.models import kind_in_sql
 

@@ -1,7 +1,5 @@
 """Facts about one number: its count, its rank, and the times of its first and last submission."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 docs/exactness.md has the proof.
 """
 
-from __future__ import annotations
-
 import logging
 
 from django.db import DatabaseError

@@ -3,8 +3,6 @@
 Each result is read after the call began: it includes every write that was acknowledged before.
 """
 
-from __future__ import annotations
-
 from fizzbuzz.counts import number_facts, ranking
 from fizzbuzz.shared_calls import SharedCalls
 

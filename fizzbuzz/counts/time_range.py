@@ -1,7 +1,5 @@
 """The most common numbers of a time range, counted from the log within a time limit."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import psycopg

@@ -1,7 +1,5 @@
 """Verify the rollups against the log, and repair them."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from django.db import connection, transaction

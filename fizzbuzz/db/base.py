@@ -1,7 +1,5 @@
 """Database backend: django-prometheus' for PostgreSQL, with deadlines, pools, and settings of each session."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.conf import settings

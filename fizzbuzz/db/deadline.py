@@ -1,7 +1,5 @@
 """psycopg connections with a client-side deadline, and a statement timeout on the server just below it."""
 
-from __future__ import annotations
-
 import socket
 from contextlib import suppress
 from functools import cached_property
@@ -129,5 +127,4 @@ def _wait(gen: PQGen[T], fileno: int, deadline: float) -> T:
             wait_on(watcher, max(0, deadline - monotonic()), psycopg.OperationalError())
             state = gen.send(Ready(state))  # report both readiness bits; libpq's calls are non-blocking
     except StopIteration as stop:
-        result: T = stop.value
-        return result
+        return stop.value

@@ -1,7 +1,5 @@
 """Database errors: those that pass by themselves, and faults of the service or of its settings. Waits for locks."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """One log line when requests or folds begin to fail because of the database, and one when they succeed again."""
 
-from __future__ import annotations
-
 import logging
 from time import monotonic
 from typing import Literal

@@ -1,7 +1,5 @@
 """Connections of a web worker: one pool for reads, and one for all else, so that neither waits for the other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from time import monotonic

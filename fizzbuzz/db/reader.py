@@ -1,7 +1,5 @@
 """Single statements that read, without Django's own work per statement, which doubles the CPU time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +18,7 @@ def rows(statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[
     if not settings.IN_WEB_WORKER:
         with wrapper.cursor() as cursor:
             cursor.execute(statement, parameters)
-            return cursor.fetchall()  # type: ignore[no-any-return]  # Django has no types for cursors
+            return cursor.fetchall()
     with wrapper.wrap_database_errors:
         taken = pool.reads().getconn()
         try:

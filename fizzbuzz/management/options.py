@@ -1,7 +1,5 @@
 """Parsers of the options that commands share."""
 
-from __future__ import annotations
-
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """The whole schema. A database of release 0.1.0 or 0.2.0 has it already, by the migrations that this one replaces."""
 
-from __future__ import annotations
-
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import migrations, models

@@ -1,7 +1,5 @@
 """Submissions over time as a stacked bar chart. templates/_chart.html draws it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.utils.safestring import SafeString, mark_safe

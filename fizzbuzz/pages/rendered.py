@@ -1,7 +1,5 @@
 """Response bodies shared by many requests, with an ETag, compressed once."""
 
-from __future__ import annotations
-
 import gzip
 import re
 from hashlib import sha256

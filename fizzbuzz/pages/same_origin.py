@@ -4,8 +4,6 @@ The form needs no account, so there is no session to abuse, and the origin that 
 token, the page with the form is the same for everyone.
 """
 
-from __future__ import annotations
-
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 

@@ -1,7 +1,5 @@
 """The statistics page and its downloads. Each is rendered at most once a second per process."""
 
-from __future__ import annotations
-
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string

@@ -1,7 +1,5 @@
 """URLs of the HTML pages and their downloads."""
 
-from __future__ import annotations
-
 from django.urls import path, re_path
 
 from fizzbuzz.pages import stats, views

@@ -1,7 +1,5 @@
 """HTML pages: the first page with its form, its live data, and a page for each number."""
 
-from __future__ import annotations
-
 import logging
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache

@@ -3,8 +3,6 @@
 A single item is sent at once. Many concurrent items cost little more than one.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Idempotency keys: a request that is repeated with the same key is recorded only once."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 
@@ -85,8 +83,7 @@ def _take(name: str) -> list[int]:
                 cursor.execute(_TAKE, {"key": name})
         except LockTimeout as error:
             raise KeyInProgress from error
-        ids: list[int] = cursor.fetchone()[0]
-        return ids
+        return cursor.fetchone()[0]
 
 
 def _find(ids: list[int], numbers: Sequence[int]) -> list[Submission]:

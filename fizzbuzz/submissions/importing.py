@@ -1,7 +1,5 @@
 """Import of files of numbers: all of a file or nothing, exactly once, and resumable after an interruption."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import hashlib
@@ -55,7 +53,7 @@ class ValidatedFile(NamedTuple):
     rows: int
     spool: IO[bytes]
 
-    def chunk(self, start: int) -> array[int]:
+    def chunk(self, start: int) -> "array[int]":
         self.spool.seek(start * _WIDTH)
         return array("q", self.spool.read(MAX_ROWS_PER_TRANSACTION * _WIDTH))
 

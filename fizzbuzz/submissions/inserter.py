@@ -1,7 +1,5 @@
 """The INSERT statement for submissions, and the connection on which each process inserts single ones."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime

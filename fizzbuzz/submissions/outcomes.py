@@ -1,7 +1,5 @@
 """Classify errors during a write: not recorded, or outcome unknown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

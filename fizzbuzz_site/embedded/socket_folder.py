@@ -1,7 +1,5 @@
 """The Unix socket of the embedded PostgreSQL: next to the data, in a folder that only the server's user can enter."""
 
-from __future__ import annotations
-
 import os
 import socket
 import struct

@@ -1,7 +1,5 @@
 """Client identification: IP address behind trusted proxies, rate-limit key, login name."""
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address

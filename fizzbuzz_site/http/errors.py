@@ -1,7 +1,5 @@
 """Error responses outside of DRF's views: problem details under /api/, an HTML page elsewhere."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Version endpoint."""
 
-from __future__ import annotations
-
 import platform
 
 import django

@@ -1,7 +1,5 @@
 """Failed logins to the admin, counted by django-axes per account and IP address, and per IP address alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from axes.handlers.database import AxesDatabaseHandler

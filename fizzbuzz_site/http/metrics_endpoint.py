@@ -1,7 +1,5 @@
 """The endpoint /metrics: metrics of all workers, and gauges read from the database."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 

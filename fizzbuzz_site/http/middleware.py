@@ -1,7 +1,5 @@
 """Django's and others' middleware, limited to the paths and responses that need it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

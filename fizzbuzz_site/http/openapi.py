@@ -1,7 +1,5 @@
 """OpenAPI description of /info and the probes, which are not DRF views."""
 
-from __future__ import annotations
-
 from typing import Any
 
 TEXT = {"type": "string"}

@@ -1,7 +1,5 @@
 """Readiness and liveness, for load balancers and orchestrators."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 
@@ -35,8 +33,7 @@ class ProbesMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info == METRICS_PATH:
             request.resolver_match = resolve(METRICS_PATH)  # for the line in the log
-            response: HttpResponse = request.resolver_match.func(request)
-            return response
+            return request.resolver_match.func(request)
         probe = PROBES.get(request.path_info)
         if probe is None:
             return self.get_response(request)

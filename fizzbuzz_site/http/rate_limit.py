@@ -1,7 +1,5 @@
 """Rate limit per client, counted in Redis: exact over all processes and machines."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from time import monotonic

@@ -1,7 +1,5 @@
 """Request ID, log line and metrics of each request."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import cache

@@ -1,17 +1,13 @@
 """The gate in front of Django: the body that each kind of URL accepts, checked before any other work is done."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from fizzbuzz.bulkhead import Bulkhead, Busy
 from fizzbuzz_site.serving.slow_clients import MAX_BODY_BYTES
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 MAX_FORM_BYTES = 16 * 1024
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"

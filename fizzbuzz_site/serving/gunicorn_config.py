@@ -4,8 +4,6 @@ gunicorn's master imports this file, so nothing here may import Django or psycop
 standard library before those are imported, or one slow query would block all requests.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -3,8 +3,6 @@
 gunicorn's master imports this module too, so nothing here may import Django or psycopg.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -5,8 +5,6 @@ that does not read the response. It has no public hook for bodies, so its reques
 worker.Connection ends a read at `body_deadline`.
 """
 
-from __future__ import annotations
-
 import errno
 from contextlib import suppress
 from time import monotonic

@@ -1,7 +1,5 @@
 """Non-blocking standard error: a stalled reader causes dropped log lines, but never blocks a request."""
 
-from __future__ import annotations
-
 import logging
 import os
 import stat

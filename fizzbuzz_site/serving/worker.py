@@ -4,8 +4,6 @@ gunicorn has no hooks for that, so methods of its worker are overridden that are
 imports this module, so nothing here may import Django.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -7,8 +7,6 @@ of that: gunicorn's master allocates it before it forks, and the kernel frees it
 gunicorn's master imports this module, so nothing here may import Django.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Container, Iterable, Iterator
@@ -26,8 +24,8 @@ MAX_SERIES = 16_384
 MAX_NAME_BYTES = 4 << 20  # of all series' names together; pages that are never written use no memory
 
 _log = logging.getLogger(__name__)
-_slots: list[Slot] = []
-_own: Slot | None = None
+_slots: list["Slot"] = []
+_own: "Slot | None" = None
 
 
 class Slot:
@@ -51,7 +49,7 @@ class Slot:
         """Index the series that an earlier worker left in this slot."""
         self._positions = {name: position for position, (name, _) in enumerate(self.series())}
 
-    def cell(self, name: str) -> memoryview[float] | None:
+    def cell(self, name: str) -> "memoryview[float] | None":
         """Return a view of this series' value; None if the slot is full."""
         position = self._positions.get(name)
         if position is None:

@@ -1,7 +1,5 @@
 """Errors that all endpoints under /api/ have in common."""
 
-from __future__ import annotations
-
 import pytest
 from django.test import Client
 from pytest_django.asserts import assertInHTML

@@ -1,7 +1,5 @@
 """POST of a number, one submission, and what /api/fizzbuzz does not allow. test_api_log.py tests the list."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The filter by kind scans a bounded number of rows per page, however rare the kind is."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

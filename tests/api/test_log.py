@@ -1,7 +1,5 @@
 """GET of the log: order, pages and filters."""
 
-from __future__ import annotations
-
 import base64
 from typing import Any
 

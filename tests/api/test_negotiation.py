@@ -1,7 +1,5 @@
 """The header Accept decides between JSON and a browsable page; programs get JSON."""
 
-from __future__ import annotations
-
 import pytest
 from django.test import Client
 

@@ -1,7 +1,5 @@
 """Fixtures for tests in Debian's Chromium against the real gunicorn."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable, Iterator

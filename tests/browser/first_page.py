@@ -1,7 +1,5 @@
 """Steps on the first page."""
 
-from __future__ import annotations
-
 import time
 
 from playwright.sync_api import Locator, Page
@@ -30,8 +28,7 @@ def answer(page: Page) -> Locator:
 
 
 def count(service: Service, number: int) -> int:
-    counted: int = service.request(f"/api/numbers/{number}").json()["count"]
-    return counted
+    return service.request(f"/api/numbers/{number}").json()["count"]
 
 
 def newest(page: Page) -> Locator:

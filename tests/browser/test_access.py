@@ -1,7 +1,5 @@
 """Accessibility, color schemes and widths of screens."""
 
-from __future__ import annotations
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect

@@ -1,7 +1,5 @@
 """The button that copies the link to a number."""
 
-from __future__ import annotations
-
 import pytest
 from playwright.sync_api import Locator, Page, expect
 

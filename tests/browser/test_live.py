@@ -1,7 +1,5 @@
 """Live data of the first page: refreshes, outages, caches in between, and browsers that do not run the script."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event

@@ -1,7 +1,5 @@
 """Submitting a number on the first page, with and without JavaScript."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from urllib.parse import parse_qs

@@ -1,7 +1,5 @@
 """What the first page loads, and that nothing of it moves."""
 
-from __future__ import annotations
-
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, expect

@@ -1,7 +1,5 @@
 """Exports: each row as the rules classify it, in bounded blocks, in a form that can be imported."""
 
-from __future__ import annotations
-
 import csv
 import io
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Foreseeable failures of any command end with one line and exit code 1; and no colors where a terminal wants none."""
 
-from __future__ import annotations
-
 import os
 import pty
 import subprocess

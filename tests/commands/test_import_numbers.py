@@ -1,7 +1,5 @@
 """Imports: files of all systems are recorded exactly once, or not at all, with the line that is invalid."""
 
-from __future__ import annotations
-
 import bz2
 import codecs
 import gzip

@@ -1,7 +1,5 @@
 """`top_numbers` prints exact numbers in each format, and rejects invalid options."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Buckets of the periods at their edges. test_rollup*.py check that the counts are exact."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

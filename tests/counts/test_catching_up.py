@@ -1,7 +1,5 @@
 """Reads are rejected while the tail is too long to be counted in time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Folds: when they run, what they wait for, and what a failed one changes."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

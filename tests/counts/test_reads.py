@@ -1,7 +1,5 @@
 """Shared reads include every write that was acknowledged before the call."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

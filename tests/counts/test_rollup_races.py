@@ -1,7 +1,5 @@
 """Race conditions, each forced at every statement where it could happen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,8 +1,6 @@
 """Concurrent writes, folds and reads in separate processes, and sequences of operations that hypothesis generates."""
 # ruff: noqa: S311 - nothing here is secret
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import random

@@ -1,7 +1,5 @@
 """Counts survive a kill, a move to another cluster, and the releases before them."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable, Iterator

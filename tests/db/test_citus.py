@@ -1,7 +1,5 @@
 """The service on a Citus cluster: CITUS_URL names a database on its coordinator, whose tables are dropped."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

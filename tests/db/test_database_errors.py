@@ -1,7 +1,5 @@
 """Errors raised by PostgreSQL, and the responses to them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any

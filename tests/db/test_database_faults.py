@@ -1,7 +1,5 @@
 """Responses of the real service while its PostgreSQL fails, and its recovery afterwards."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import shutil
@@ -135,8 +133,7 @@ def outcome_of(answer: Answer) -> str:
         return str(answer.status)
     assert answer.headers["Retry-After"] == "5"
     assert answer.headers["Content-Type"] == "application/problem+json"
-    outcome: str = answer.json().get("outcome", "unavailable")
-    return outcome
+    return answer.json().get("outcome", "unavailable")
 
 
 def submissions(number: int) -> dict[str, tuple[str, Any, dict[str, str]]]:

@@ -1,7 +1,5 @@
 """A deadline ends the wait of the client; the connection tells whether the server still works on the statement."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """A synchronous standby: what is acknowledged is on it, also while it is stopped, and nothing else becomes visible."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

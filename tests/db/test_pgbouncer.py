@@ -1,7 +1,5 @@
 """The service behind a real PgBouncer in transaction mode, with the configuration that docker-compose.yml uses."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import re

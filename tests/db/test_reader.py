@@ -1,7 +1,5 @@
 """Statements on the pools' connections, as in a web worker."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

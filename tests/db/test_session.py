@@ -1,7 +1,5 @@
 """Settings of a role or a database, as a provider makes them, do not change what the service does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

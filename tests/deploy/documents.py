@@ -1,7 +1,5 @@
 """The commands of the documents, to be run as they are written."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

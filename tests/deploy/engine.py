@@ -1,7 +1,5 @@
 """A container engine, and deployments on it. `.ci/engine` starts one where none answers."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

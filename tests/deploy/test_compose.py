@@ -1,7 +1,5 @@
 """Checks of docker-compose.yml and the files that it mounts, without Docker."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

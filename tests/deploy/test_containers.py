@@ -3,8 +3,6 @@
 The profile citus and Grafana, Loki and Alloy are not tried: their images have no stand-in (.ci/stand-ins/Dockerfile).
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import urllib.error

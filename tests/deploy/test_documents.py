@@ -1,7 +1,5 @@
 """The commands of docs/deployment.md and docs/runbook.md for Compose, in order, on one deployment."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

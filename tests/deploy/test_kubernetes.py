@@ -1,7 +1,5 @@
 """References between the manifests of deploy/kubernetes. `make lint` validates each with Kubernetes' schemas."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

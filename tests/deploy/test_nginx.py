@@ -1,7 +1,5 @@
 """deploy/nginx.conf with a real service: cache, headers, limits and forbidden paths."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

@@ -1,7 +1,5 @@
 """The commands in docs/deployment.md and the metrics in docs/operations.md."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """deploy/prometheus and deploy/grafana with a real service and a real Prometheus."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """The small server without Docker: the commands of docs/deployment.md, in a container with systemd as process 1."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """A volume of the release before is upgraded by the commands of docs/deployment.md."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

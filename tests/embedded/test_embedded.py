@@ -1,7 +1,5 @@
 """The embedded server starts, is shared, survives kills, and stops with its last user."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """One server per data folder, for processes with any user, capabilities and namespaces."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The embedded server with unreadable, deleted or oddly named folders."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

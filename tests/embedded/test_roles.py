@@ -1,7 +1,5 @@
 """The service's database role owns its database and has no other privileges."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import psycopg

@@ -1,7 +1,5 @@
 """Processes that use an embedded server, and what a test asks a server."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Sign-in to the admin: lockouts by account and IP address, sessions, CSRF."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any

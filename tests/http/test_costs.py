@@ -1,7 +1,5 @@
 """A search for the costliest request. It counts work instead of time, so it is the same on every machine."""
 
-from __future__ import annotations
-
 import sys
 import tracemalloc
 from io import BytesIO

@@ -1,7 +1,5 @@
 """What the gate rejects: a body that the URL does not accept. Django never decodes it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Password hashing is limited, and does not block a gevent worker's other requests."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """Hostile values in every input are rejected with an error response and never recorded."""
 
-from __future__ import annotations
-
 import gzip
 from typing import Any
 from urllib.parse import quote

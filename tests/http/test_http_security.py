@@ -1,7 +1,5 @@
 """HTTP attacks on the real service with HTTPS=1: hosts, redirects, security headers, cross-site forms, cookies."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from http.client import HTTPConnection

@@ -1,7 +1,5 @@
 """/info returns versions."""
 
-from __future__ import annotations
-
 import platform
 from datetime import datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """Each URL answers the methods that this table lists, and rejects others with 405, Allow and an error that says so."""
 
-from __future__ import annotations
-
 import pytest
 from django.test import Client
 from pytest_django.asserts import assertInHTML

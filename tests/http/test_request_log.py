@@ -1,7 +1,5 @@
 """Request IDs and log lines: one per request, without secrets, that no client can forge."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

@@ -1,7 +1,5 @@
 """Every HTML page is valid. DRF's browsable API is left out: its own templates have dozens of faults."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

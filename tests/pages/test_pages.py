@@ -1,7 +1,5 @@
 """The first page: its form, the answers and the live data; and the error pages of all pages."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any

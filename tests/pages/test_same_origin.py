@@ -1,7 +1,5 @@
 """The form is accepted only from the service's own pages, according to the browser's headers."""
 
-from __future__ import annotations
-
 import pytest
 from django.test import Client
 from django.utils.html import escape

@@ -1,7 +1,5 @@
 """Pages that are the same for all visitors, and shared by their requests."""
 
-from __future__ import annotations
-
 import gzip
 import re
 from datetime import UTC, datetime, timedelta

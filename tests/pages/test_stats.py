@@ -1,7 +1,5 @@
 """The statistics page, its chart and its downloads."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

@@ -1,7 +1,5 @@
 """What a service inherits from the process that starts it: standard streams and a working folder."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

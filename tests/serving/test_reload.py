@@ -1,7 +1,5 @@
 """Code that can't be loaded: at the start, after SIGHUP, and in a worker that replaces a dead one."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

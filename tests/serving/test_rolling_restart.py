@@ -1,7 +1,5 @@
 """Deployments under load: a rolling restart of two instances behind nginx, and a reload of a single instance."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

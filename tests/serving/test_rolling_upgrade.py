@@ -1,7 +1,5 @@
 """Rolling upgrade: the previous and this release serve one database concurrently, before and after `migrate`."""
 
-from __future__ import annotations
-
 import itertools
 import subprocess
 import tarfile

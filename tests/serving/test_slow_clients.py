@@ -1,7 +1,5 @@
 """Clients that send slowly, too much, or incompletely, on raw sockets against a real gunicorn."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

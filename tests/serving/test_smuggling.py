@@ -1,7 +1,5 @@
 """HTTP request smuggling: a real gunicorn sends one response to ambiguous bytes, and handles no second request."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +26,7 @@ def service(shared_data_dir: Path) -> Iterator[Service]:
 
 
 def recorded(service: Service, number: int) -> int:
-    count: int = service.request(f"/api/numbers/{number}").json()["count"]
-    return count
+    return service.request(f"/api/numbers/{number}").json()["count"]
 
 
 def test_two_valid_requests_get_two_responses(service: Service) -> None:

@@ -1,7 +1,5 @@
 """Standard error never blocks: a stalled reader costs whole log lines, which are counted."""
 
-from __future__ import annotations
-
 import gc
 import os
 import pty

@@ -1,7 +1,5 @@
 """SIGTERM: idle connections are closed at once, and requests that have begun get their response."""
 
-from __future__ import annotations
-
 import signal
 import time
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Metrics of all workers in shared memory, independent of disks and temporary folders."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Group commit: each item is sent once or never, and each caller gets its own row or error."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Idempotency keys: repeated requests are recorded once, and acknowledged only with a commit of their own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager

@@ -1,7 +1,5 @@
 """Recording: all numbers or none, their rows in order, counted in the metrics once committed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """`manage.py distribute`: distribute the log over the workers of a Citus cluster."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 
@@ -88,8 +86,7 @@ def _workers(cursor: CursorWrapper) -> list[str]:
         raise CommandError("This is a worker. Set DATABASE_URL to the coordinator; all writes go through it.")
     if not workers:
         raise CommandError("The cluster has no workers: run SELECT citus_add_node('host', 5432) for each.")
-    found: list[str] = workers
-    return found
+    return workers
 
 
 def _distribute(cursor: CursorWrapper, shards: int) -> None:

@@ -1,7 +1,5 @@
 """`manage.py export_submissions`: print the log as CSV or JSON Lines."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from contextlib import closing
 from typing import Any

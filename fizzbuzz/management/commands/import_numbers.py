@@ -1,7 +1,5 @@
 """`manage.py import_numbers`: record every number of a file."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

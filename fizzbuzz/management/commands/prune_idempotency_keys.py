@@ -1,7 +1,5 @@
 """`manage.py prune_idempotency_keys`: delete expired idempotency keys."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.management.base import BaseCommand

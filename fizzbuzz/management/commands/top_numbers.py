@@ -1,7 +1,5 @@
 """`manage.py top_numbers`: print the most common numbers, and verify or rebuild the counts."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """`manage.py postgres`: PostgreSQL's own programs, for backup and restore."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

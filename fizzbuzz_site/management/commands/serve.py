@@ -1,7 +1,5 @@
 """`manage.py serve`: prepare the database and start gunicorn, for `make run` and the container."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket
