@@ -44,8 +44,8 @@ def configuration(level: str, *, readable: bool) -> dict[str, Any]:
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "django": {"handlers": [], "propagate": True},
-            # Its warnings about 4xx responses repeat the request's line.
-            "django.request": {"level": "ERROR"},
+            # Without an exception, its lines repeat the request's.
+            "django.request": {"filters": [lambda record: bool(record.exc_info)]},
             "gunicorn.error": {"handlers": ["stderr"], "propagate": False},
         },
     }

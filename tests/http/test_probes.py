@@ -143,5 +143,7 @@ def test_readiness_names_missing_rights_and_logs_them_once(client: Client, caplo
     denied = "permission denied for table fizzbuzz_watermark"
     assert [(each.status_code, each.json()["checks"]["database"]) for each in responses] == [(503, denied)] * 2
     assert recovered.json() == READY
-    logged = [each.getMessage() for each in caplog.records if each.name == "fizzbuzz.db.outage"]
-    assert logged == [f"The database fails: {denied}", "The database works again, after 0 s"]
+    assert [each.getMessage() for each in caplog.records] == [
+        f"The database fails: {denied}",
+        "The database works again, after 0 s",
+    ]
