@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models.functions import Cast, Now
 
 from fizzbuzz import rules
-from fizzbuzz.db import reader
+from fizzbuzz.db import pool
 
 
 def kind_in_sql(number: str) -> str:
@@ -84,7 +84,7 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
     def rows(self) -> list[LogRow]:
         """Return named tuples instead of Submissions, with the time as text: parsing times dominates a page's cost."""
         try:
-            rows = reader.rows(*sql_of(self.values_list("id", "number", IsoTime("created_at"))))
+            rows = pool.read(*sql_of(self.values_list("id", "number", IsoTime("created_at"))))
             return [LogRow._make(row) for row in rows]
         except EmptyResultSet:
             return []

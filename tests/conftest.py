@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import get_resolver
 
 from fizzbuzz.counts import fold_scheduler, ranking
-from fizzbuzz.db import outage
+from fizzbuzz.db import faults
 from fizzbuzz.submissions import record
 from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER
 from tests import template
@@ -65,7 +65,7 @@ def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     a_second_later()
-    outage.failing.clear()
+    faults.failing.clear()
 
 
 @pytest.fixture

@@ -84,8 +84,8 @@ MUTANTS = [
     Mutant("the activity ignores the tail", "FROM ({tail}) AS tail", "FROM ({tail}) AS tail WHERE false"),
     Mutant(
         "the top is read in two statements",
-        "reader.rows(_TOP, {",
-        f"reader.rows(_TOP.replace({THROUGH!r}, str(reader.rows('SELECT {THROUGH}', [])[0][0])), {{",
+        "pool.read(_TOP, {",
+        f"pool.read(_TOP.replace({THROUGH!r}, str(pool.read('SELECT {THROUGH}', [])[0][0])), {{",
     ),
     Mutant("a number with one count less than the Nth is not a candidate", "count FROM last) - 1", "count FROM last)"),
     Mutant("a number that is in the tail twice is not looked up", "tail.count > 1 OR", "tail.count > 2 OR"),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fizzbuzz import rules
 from fizzbuzz.counts import minutes, ranking
-from fizzbuzz.db import reader
+from fizzbuzz.db import pool
 from fizzbuzz.models import Submission
 
 
@@ -71,7 +71,7 @@ def activity(period: str) -> list[Bucket]:
     ranking.require_short_tail()
     return [
         Bucket(start, dict(zip(minutes.COLUMNS.values(), map(int, counts), strict=True)))
-        for start, *counts in reader.rows(_ACTIVITY, PERIODS[period]._asdict())
+        for start, *counts in pool.read(_ACTIVITY, PERIODS[period]._asdict())
     ]
 
 

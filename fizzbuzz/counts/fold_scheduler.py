@@ -9,8 +9,7 @@ from django.db import Error, connection
 from fizzbuzz import metrics
 from fizzbuzz.counts import folding, ranking
 from fizzbuzz.counts.folding import FoldLimit
-from fizzbuzz.db import outage
-from fizzbuzz.db.faults import Fault, LockTimeout, fault_of
+from fizzbuzz.db.faults import Fault, LockTimeout, begin_outage, end_outage, fault_of
 
 FOLD_EVERY_ROWS = 1_000  # recorded by this process
 FOLD_INTERVAL_SECONDS = 1.0  # between two checks of the tail, for rows recorded by any process
@@ -56,9 +55,9 @@ class FoldScheduler:
         except Error as error:
             self._forget()
             metrics.folds.labels("failed").inc()
-            outage.begin("folds", error, traceback=fault_of(error) is not Fault.UNAVAILABLE)
+            begin_outage("folds", error, traceback=fault_of(error) is not Fault.UNAVAILABLE)
             return 0
-        outage.end("folds")
+        end_outage("folds")
         return rows
 
     def _fold_tail(self) -> int:

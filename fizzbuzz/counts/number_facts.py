@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from fizzbuzz.counts.ranking import MAX_RANK, require_short_tail
-from fizzbuzz.db import reader
+from fizzbuzz.db import pool
 from fizzbuzz.models import WithKind
 
 # One statement, so one snapshot. The rank is 1 + the number of numbers that rank higher: by their rolled-up count alone
@@ -67,7 +67,7 @@ class NumberFacts(_Facts, WithKind):
 def facts_of(number: int) -> NumberFacts:
     """Return the facts about a number, submitted or not. Raise CatchingUp."""
     require_short_tail()
-    ((count, rank, *times),) = reader.rows(_FACTS, {"number": number, "max_rank": MAX_RANK})
+    ((count, rank, *times),) = pool.read(_FACTS, {"number": number, "max_rank": MAX_RANK})
     # Rows may get their ids in another order than their times.
     first, last = sorted(times) if all(times) else (None, None)
     return NumberFacts(number, count, rank if rank and rank <= MAX_RANK else None, first, last)

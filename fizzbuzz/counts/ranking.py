@@ -7,7 +7,7 @@ import logging
 
 from django.db import DatabaseError
 
-from fizzbuzz.db import reader
+from fizzbuzz.db import pool
 from fizzbuzz.db.faults import is_worker_unreachable
 from fizzbuzz.models import NumberWithCount
 
@@ -100,15 +100,15 @@ def top(limit: int) -> list[NumberWithCount]:
     """Return the `limit` most common numbers; on a tie the smaller number comes first. Raise CatchingUp."""
     require_short_tail()
     try:
-        return [NumberWithCount(*row) for row in reader.rows(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})]
+        return [NumberWithCount(*row) for row in pool.read(_TOP, {"limit": limit, "max_near": MAX_NEAR_NUMBERS})]
     except DatabaseError as error:
         if not is_worker_unreachable(error):
             raise
         log.warning("A Citus worker is unreachable. The most common numbers are those of the last fold: %s", error)
-        return StaleTop(NumberWithCount(*row) for row in reader.rows(_TOP_OF_ROLLUP, {"limit": limit}))
+        return StaleTop(NumberWithCount(*row) for row in pool.read(_TOP_OF_ROLLUP, {"limit": limit}))
 
 
 def count_of(number: int) -> int:
     """Return how often a number was submitted. Raise CatchingUp."""
     require_short_tail()
-    return int(reader.rows(_COUNT_OF, {"number": number})[0][0])
+    return int(pool.read(_COUNT_OF, {"number": number})[0][0])

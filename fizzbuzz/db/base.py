@@ -25,21 +25,20 @@ SESSION = {
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
 }
-FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-prometheus has no types
     @property
     def pool(self) -> pool.Pool | None:
         """The pool of web workers; Django takes connections from it and returns them. Commands have none."""
-        return pool.writes() if settings.IN_WEB_WORKER and self.alias != NO_DB_ALIAS else None
+        return pool.WRITES if settings.IN_WEB_WORKER and self.alias != NO_DB_ALIAS else None
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return psycopg's parameters. Start the embedded server first, if it is used and does not run.
 
         Workers leave the start to gunicorn's master, so that none of them hangs in it.
         """
-        params: dict[str, Any] = super().get_connection_params()
+        params = super().get_connection_params()
         if server := settings.EMBEDDED:
             params["host"] = server.host if settings.IN_WEB_WORKER else server.acquire()
         if not settings.TRANSACTION_POOLING:
@@ -51,6 +50,6 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         if self.pool:
             return self.pool.getconn()
         connection = DeadlineConnection.connect(**conn_params, autocommit=True)
-        if connection.info.server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:  # earlier ones reject the option
-            connection.execute("SET transaction_timeout = 0")
+        # PostgreSQL 14 to 16 do not have this setting, and would reject it as an option.
+        connection.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")
         return connection

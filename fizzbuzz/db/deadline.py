@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 from django.conf import settings
 from django.db import connection
-from django_prometheus.db.common import ExportingCursorWrapper
+from django_prometheus.db import errors_total, execute_total, query_duration_seconds
 from psycopg.abc import PQGen
 from psycopg.errors import Diagnostic
 from psycopg.pq import Format, TransactionStatus
@@ -28,7 +28,22 @@ if GEVENT:
     from gevent import Timeout, get_hub
     from gevent.socket import wait as wait_on
 
-_CountedCursor = ExportingCursorWrapper(psycopg.Cursor, "default", "postgresql")
+_LABELS = ("default", "postgresql")  # alias and vendor
+_executed = execute_total.labels(*_LABELS)
+_seconds = query_duration_seconds.labels(*_LABELS)
+
+
+class _CountedCursor(psycopg.Cursor[tuple[Any, ...]]):
+    """Counts statements as django-prometheus' cursor does, whose look-up of labels takes 9 µs per statement."""
+
+    def execute(self, *args: Any, **kwargs: Any) -> Self:
+        _executed.inc()
+        with _seconds.time():
+            try:
+                return super().execute(*args, **kwargs)
+            except Exception as error:
+                errors_total.labels(*_LABELS, type(error).__name__).inc()
+                raise
 
 
 class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -46,7 +61,7 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
         """Connect, with any `deadline_seconds`. The server then ends statements just before it."""
-        deadline_seconds: float | None = kwargs.pop("deadline_seconds", None)
+        deadline_seconds = kwargs.pop("deadline_seconds", None)
         if deadline_seconds and not settings.TRANSACTION_POOLING:
             milliseconds = deadline_seconds * STATEMENT_TIMEOUT_SHARE * 1000
             kwargs["options"] = f"{kwargs.get('options', '')} -c statement_timeout={milliseconds:.0f}"
@@ -65,7 +80,7 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
     @cached_property
     def prepared(self) -> psycopg.Cursor[tuple[Any, ...]]:
         """A cursor that prepares its statements. Reusing one takes half the CPU time of creating one per statement."""
-        cursor: psycopg.Cursor[tuple[Any, ...]] = _CountedCursor(self)
+        cursor = _CountedCursor(self)
         cursor.format = Format.BINARY
         return cursor
 

@@ -1,13 +1,21 @@
 """Database errors: those that pass by themselves, and faults of the service or of its settings. Waits for locks."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from time import monotonic
+from typing import Literal
 
 import psycopg
 from django.db import InterfaceError, OperationalError
 from django.db.backends.utils import CursorWrapper
+
+Failing = Literal["reads", "writes", "folds"]
+
+log = logging.getLogger(__name__)
+failing: dict[Failing, float] = {}  # time.monotonic() of the first failure since the last success
 
 
 class LockTimeout(Exception):
@@ -35,41 +43,56 @@ _BY_SQLSTATE = {
     "53": Fault.EXHAUSTED,  # disk full, out of memory
     "58030": Fault.EXHAUSTED,  # I/O error
 }
-
 _RIGHTS_AND_TABLES = {"42501", "42P01", "3F000"}  # rights are missing, or a table or schema
+_LOST = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
 
-def fault_of(exception: BaseException | None) -> Fault:
+def fault_of(exception: BaseException) -> Fault:
     """Return the fault of a database error, or of the one that caused this exception."""
-    while exception and exception.__cause__ and not isinstance(exception, psycopg.Error):
-        exception = exception.__cause__
-    state = exception.sqlstate if isinstance(exception, psycopg.Error) else None
-    if exception and state:
-        if is_worker_unreachable(exception):
-            return Fault.UNAVAILABLE
-        return next((fault for prefix, fault in _BY_SQLSTATE.items() if state.startswith(prefix)), Fault.OURS)
-    # Not an error message of the server, such as a lost connection or a timeout.
-    lost = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
-    return Fault.UNAVAILABLE if isinstance(exception, lost) else Fault.OURS
+    cause, state = _cause(exception)
+    if not state:  # not an error message of the server, such as a lost connection or a timeout
+        return Fault.UNAVAILABLE if isinstance(cause, _LOST) else Fault.OURS
+    if is_worker_unreachable(cause):
+        return Fault.UNAVAILABLE
+    return next((fault for prefix, fault in _BY_SQLSTATE.items() if state.startswith(prefix)), Fault.OURS)
 
 
 def is_worker_unreachable(exception: BaseException) -> bool:
     """Return whether the server itself lives, and could not reach a worker of its Citus cluster."""
-    cause = exception if isinstance(exception, psycopg.Error) else exception.__cause__
-    if not isinstance(cause, psycopg.Error):
-        return False
+    cause, state = _cause(exception)
     # Citus' messages are not translated. It gives the second one no SQLSTATE of its own; a pooler's errors are 08P01.
-    lost = (cause.sqlstate or "").startswith("08") and re.search("remote node|while executing command on", str(cause))
+    lost = state.startswith("08") and re.search("remote node|while executing command on", str(cause))
     return bool(lost) or "connection marked as essential" in str(cause)
 
 
 def foreseeable(exception: BaseException) -> str | None:
     """Return one line about a database error that an operator can cause and repair. None for faults of the code."""
-    cause = exception if isinstance(exception, psycopg.Error) else exception.__cause__
-    ours = fault_of(exception) is Fault.OURS and getattr(cause, "sqlstate", None) not in _RIGHTS_AND_TABLES
+    cause, state = _cause(exception)
+    if fault_of(exception) is Fault.OURS and state not in _RIGHTS_AND_TABLES:
+        return None
     primary = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
-    hintless = (line for line in str(exception).splitlines() if not line.startswith("\t"))
-    return None if ours else primary or " ".join(hintless)
+    return primary or " ".join(line for line in str(exception).splitlines() if not line.startswith("\t"))  # hints
+
+
+def _cause(exception: BaseException) -> tuple[BaseException, str]:
+    """Return the database's error that caused this exception, or its first cause; and the SQLSTATE, if there is one."""
+    while exception.__cause__ and not isinstance(exception, psycopg.Error):
+        exception = exception.__cause__
+    return exception, getattr(exception, "sqlstate", None) or ""
+
+
+def begin_outage(what: Failing, cause: BaseException, *, traceback: bool = False) -> None:
+    """Log one line when reads, writes or folds begin to fail because of the database."""
+    if not failing:
+        log.error("The database fails: %s", " ".join(str(cause).split()), exc_info=cause if traceback else None)
+    failing.setdefault(what, monotonic())
+
+
+def end_outage(what: Failing) -> None:
+    """Log one line when all that failed succeeds again."""
+    since = failing.pop(what, None)
+    if since and not failing:
+        log.warning("The database works again, after %.0f s", monotonic() - since)
 
 
 @contextmanager

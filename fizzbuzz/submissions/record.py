@@ -7,7 +7,7 @@ from django.db import connection, transaction
 
 from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler
-from fizzbuzz.db import outage
+from fizzbuzz.db import faults
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions.group_commit import GroupCommit
 from fizzbuzz.submissions.inserter import SubmissionInserter, insert_rows
@@ -60,7 +60,7 @@ def load(numbers: Iterable[int]) -> None:
 
 def _after_commit(numbers: Sequence[int], channel: metrics.Channel) -> None:
     """Trigger folds and count the rows. They are recorded: this must neither fail nor delay the response."""
-    outage.end("writes")
+    faults.end_outage("writes")
     try:
         fold_scheduler.scheduler.recorded(len(numbers))
         metrics.count_submissions(numbers, channel)

@@ -20,8 +20,7 @@ from django.urls import is_valid_path
 from fizzbuzz.api.problems import problem_response
 from fizzbuzz.bulkhead import RETRY_AFTER_SECONDS, Busy
 from fizzbuzz.counts.ranking import CatchingUp
-from fizzbuzz.db import outage
-from fizzbuzz.db.faults import Fault, fault_of
+from fizzbuzz.db.faults import Failing, Fault, begin_outage, fault_of
 from fizzbuzz.pages.same_origin import CrossOrigin
 from fizzbuzz.request_id import request_id
 from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReused
@@ -139,8 +138,8 @@ def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse 
     if fault is Fault.OURS:
         log.error("Database error: %s", exception, exc_info=exception)
     else:
-        kind: outage.Kind = "writes" if isinstance(exception, NotRecorded | OutcomeUnknown) else "reads"
-        outage.begin(kind, exception, traceback=fault is not Fault.UNAVAILABLE)
+        kind: Failing = "writes" if isinstance(exception, NotRecorded | OutcomeUnknown) else "reads"
+        begin_outage(kind, exception, traceback=fault is not Fault.UNAVAILABLE)
     if isinstance(exception, OutcomeUnknown):
         return _error(request, 503, "The database gave no confirmation.", RETRY)
     if not isinstance(exception, NotRecorded):

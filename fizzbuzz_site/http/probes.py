@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.urls import resolve
 
 from fizzbuzz import database_setup
-from fizzbuzz.db import outage
+from fizzbuzz.db import faults
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
 from fizzbuzz.shared_calls import SharedCalls
 
@@ -68,9 +68,9 @@ def _check() -> dict[str, str]:
                 return _failed(status) | {"migrations": f"{missing} not applied"}
             sequence = database_setup.sequence_status(database)
     except psycopg.Error as error:
-        outage.begin("reads", error)
+        faults.begin_outage("reads", error)
         return _failed(error.diag.message_primary or "unreachable")
-    outage.end("reads")
+    faults.end_outage("reads")
     return {"database": status, "migrations": "ok", "sequence": sequence}
 
 

@@ -242,7 +242,7 @@ def test_failed_fold_is_logged_once_and_retried(
 
     assert steps == [0, 0]
     assert folds("failed") == failed + 2
-    (logged,) = [each.getMessage() for each in caplog.records if each.name == "fizzbuzz.db.outage"]
+    (logged,) = [each.getMessage() for each in caplog.records if each.name == "fizzbuzz.db.faults"]
     assert logged.startswith('The database fails: relation "fizzbuzz_numbercount" does not exist')
     assert client.get("/api/most_common").status_code == 503  # a failed fold does not lift the limit
     assert fold_scheduler.scheduler.step() == 1

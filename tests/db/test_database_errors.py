@@ -10,8 +10,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django.asserts import assertInHTML
 
-from fizzbuzz.db import outage
-from fizzbuzz.db.faults import Fault, is_worker_unreachable
+from fizzbuzz.db.faults import Fault, end_outage, is_worker_unreachable
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import record
 from fizzbuzz.submissions.outcomes import OutcomeUnknown
@@ -111,7 +110,7 @@ def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: 
     assert problem["type"] == f"/docs/problems#{'not-recorded' if status == 503 else 'internal-error'}"
     assert response.get("Retry-After") == ("5" if status == 503 else None)
     assert not Submission.objects.exists()
-    (logged,) = [each for each in caplog.records if each.name in {"fizzbuzz_site.http.errors", "fizzbuzz.db.outage"}]
+    (logged,) = [each for each in caplog.records if each.name in {"fizzbuzz_site.http.errors", "fizzbuzz.db.faults"}]
     assert bool(logged.exc_info) == (detail != UNAVAILABLE)
 
 
@@ -190,7 +189,7 @@ def test_request_without_a_database_returns_503_and_an_outage_is_logged_once(
     with fault():
         response = client.get(path)
         client.get(path)
-    outage.end("reads")  # as any read that succeeds
+    end_outage("reads")  # as any read that succeeds
 
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     if path.startswith("/api/"):

@@ -7,7 +7,7 @@ import pytest
 from django.db import DataError, connection
 from django.test import RequestFactory
 
-from fizzbuzz.db import pool, reader
+from fizzbuzz.db import pool
 from fizzbuzz_site.wsgi import application
 from tests.marks import commits
 
@@ -17,40 +17,42 @@ BACKEND = "SELECT pg_backend_pid(), current_setting('statement_timeout')"
 
 
 @pytest.fixture(autouse=True)
-def web_worker(settings: Any) -> Iterator[None]:
+def web_worker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Pools of one connection for reads, and two for all else."""
     connection.close()
-    settings.IN_WEB_WORKER, settings.DATABASE_POOL_SIZE = True, 3
+    settings.IN_WEB_WORKER = True
+    pools = {"READS": pool.Pool(1, round_trip=False), "WRITES": pool.Pool(2, round_trip=True)}
+    for name, replaced in pools.items():
+        monkeypatch.setattr(pool, name, replaced)
     yield
     connection.close()
-    for pool_of in (pool.reads, pool.writes):
-        pool_of().close()
-        pool_of.cache_clear()
+    for each in pools.values():
+        each.close()
 
 
 def test_statement_is_prepared_and_bounded() -> None:
-    first = reader.rows(BACKEND, {})
+    first = pool.read(BACKEND, {})
     prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = %(statement)s"
 
-    assert reader.rows(BACKEND, {}) == first
+    assert pool.read(BACKEND, {}) == first
     assert first[0][1] == "9s"
-    assert reader.rows(prepared, {"statement": BACKEND}) == [(1,)]
+    assert pool.read(prepared, {"statement": BACKEND}) == [(1,)]
 
 
 def test_connection_that_the_server_closed_is_replaced() -> None:
-    ((backend, _),) = reader.rows(BACKEND, {})
+    ((backend, _),) = pool.read(BACKEND, {})
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [backend])
         assert cursor.fetchone() == (True,)
 
-    assert reader.rows("SELECT pg_backend_pid() <> %(old)s", {"old": backend}) == [(True,)]
+    assert pool.read("SELECT pg_backend_pid() <> %(old)s", {"old": backend}) == [(True,)]
 
 
 def test_error_is_djangos_and_gives_the_connection_back() -> None:
     with pytest.raises(DataError):
-        reader.rows("SELECT 1 / %(zero)s", {"zero": 0})
+        pool.read("SELECT 1 / %(zero)s", {"zero": 0})
 
-    assert reader.rows("SELECT %(one)s + 1", {"one": 1}) == [(2,)]
+    assert pool.read("SELECT %(one)s + 1", {"one": 1}) == [(2,)]
 
 
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/stats/submissions.csv"])
