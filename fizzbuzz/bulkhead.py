@@ -10,6 +10,8 @@ RETRY_AFTER_SECONDS = 5
 class Busy(Exception):
     """The limit is reached. Error handlers turn this into 429 with Retry-After."""
 
+    status = 429
+
 
 class Bulkhead:
     """Semaphore for `limit` callers at a time. Others wait up to `wait_seconds` and then get Busy."""

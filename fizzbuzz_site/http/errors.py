@@ -12,36 +12,33 @@ from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, TooManyFieldsSent
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.http.request import split_domain_port
-from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.template.loader import render_to_string
 from django.urls import is_valid_path
 
 from fizzbuzz.api.problems import problem_response
 from fizzbuzz.bulkhead import RETRY_AFTER_SECONDS, Busy
 from fizzbuzz.counts.ranking import CatchingUp
-from fizzbuzz.db.faults import Failing, Fault, begin_outage, fault_of
-from fizzbuzz.pages.same_origin import CrossOrigin
+from fizzbuzz.db.faults import Fault, begin_outage, fault_of
 from fizzbuzz.request_id import request_id
 from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReused
 from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
-from fizzbuzz_site.serving.gate import REJECTION, Rejection
+from fizzbuzz_site.serving.gate import REJECTION
 
-INVALID_HOST = (
-    "The Host header is not a valid host name, which consists of letters, digits, hyphens and dots. Use another name "
-    "or the IP address of the service; ALLOWED_HOSTS cannot allow this one."
-)
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+INVALID_HOST = (
+    "Invalid Host header. The operator can add this name to ALLOWED_HOSTS, if it consists of letters, digits, hyphens "
+    "and dots. If not, use another name or the IP address of the service."
+)
 OUTCOME_UNKNOWN = "The submission may or may not have been recorded: check before you send it again."
 # Statuses and details of exceptions that a client causes. If the detail is empty, it is the message of the exception.
 RESPONSES: dict[type[Exception], tuple[int, str]] = {
     BadRequest: (400, ""),
-    DisallowedHost: (400, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS."),
+    DisallowedHost: (400, INVALID_HOST),
     InvalidKey: (400, ""),
     TooManyFieldsSent: (400, "Too many fields or parameters. This request recorded nothing; send fewer."),
     KeyInProgress: (409, ""),
     KeyReused: (422, ""),
-    Busy: (429, ""),
+    Busy: (Busy.status, ""),
 }
 
 log = logging.getLogger(__name__)
@@ -51,33 +48,25 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Return the response to an exception that the client caused."""
     if isinstance(exception, DisallowedHost) and not is_valid_path(request.path_info):
         return not_found(request, exception)  # as a balancer's probe by IP address expects
-    # Django does not document this function; a name is valid or not by the same rule as in get_host.
-    if isinstance(exception, DisallowedHost) and not split_domain_port(request.META.get("HTTP_HOST", ""))[0]:
-        return _error(request, 400, INVALID_HOST)
-    if isinstance(exception, Rejection):
-        return _error(request, exception.status, str(exception))
     status, detail = RESPONSES.get(type(exception), (400, "The request is malformed."))
-    return _error(request, status, detail or str(exception), RETRY if isinstance(exception, Busy) else None)
+    return _error(request, status, detail or str(exception))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if isinstance(exception, CrossOrigin):
-        return _error(request, 403, str(exception))
-    return _error(request, 403, "Your account may not do this. Sign in with another account, or contact the operator.")
+    account = "Your account may not do this. Sign in with another account, or contact the operator."
+    return _error(request, 403, str(exception) or account)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    if reason == REASON_NO_CSRF_COOKIE:
-        detail = "CSRF check failed: enable cookies, reload the page and send the form again."
-    elif "checking failed" in reason:  # of Origin or Referer; Django gives the reason only as text
+    if "checking failed" in reason:  # of Origin or Referer; Django gives the reason only as text
         detail = (
             "CSRF check failed: the Origin or Referer header does not match this site. Allow the browser to send these "
             "headers. If the site is served over HTTPS, its operator must set HTTPS=1."
         )
     else:
         detail = (
-            "This page is out of date: an account signed in or out in another tab. Nothing was changed. Reload the "
-            "page and send the form again."
+            "This page is out of date, because an account signed in or out in another tab, or the browser sent no "
+            "cookie. Nothing was changed. Enable cookies, reload the page and send the form again."
         )
     return _error(request, 403, detail)
 
@@ -110,7 +99,7 @@ class ErrorMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if rejection := request.META.get(REJECTION):
-            return bad_request(request, rejection)
+            return _error(request, rejection.status, str(rejection))
         response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
             allowed = response.headers["Allow"]
@@ -123,9 +112,8 @@ class ErrorMiddleware:
         if type(exception) in RESPONSES:
             return bad_request(request, exception)
         if isinstance(exception, CatchingUp):
-            nothing = {"outcome": "not-recorded"} if _is_submission(request) else {}
-            detail = f"{exception} {'This request recorded nothing. ' if nothing else ''}Try again in a moment."
-            return _error(request, 503, detail, RETRY, **nothing)
+            outcome = "not-recorded" if _is_submission(request) else ""
+            return _error(request, 503, f"{exception} Try again in a moment.", outcome=outcome)
         if isinstance(exception, DatabaseError | InterfaceError | psycopg.Error):
             return _database_error(request, exception)
         return None
@@ -133,19 +121,17 @@ class ErrorMiddleware:
 
 def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     fault = fault_of(exception)
-    if fault is Fault.OURS and not isinstance(exception, NotRecorded | OutcomeUnknown):
+    is_write = isinstance(exception, NotRecorded | OutcomeUnknown)
+    if fault is Fault.OURS and not is_write:
         return None  # Django logs it and returns 500
     if fault is Fault.OURS:
         log.error("Database error: %s", exception, exc_info=exception)
     else:
-        kind: Failing = "writes" if isinstance(exception, NotRecorded | OutcomeUnknown) else "reads"
-        begin_outage(kind, exception, traceback=fault is not Fault.UNAVAILABLE)
+        begin_outage("writes" if is_write else "reads", exception, traceback=fault is not Fault.UNAVAILABLE)
     if isinstance(exception, OutcomeUnknown):
-        return _error(request, 503, "The database gave no confirmation.", RETRY)
-    if not isinstance(exception, NotRecorded):
-        return _error(request, 503, fault.value, RETRY)
-    status, headers = (500, None) if fault is Fault.OURS else (503, RETRY)
-    return _error(request, status, f"This request recorded nothing. {fault.value}", headers, outcome="not-recorded")
+        return _error(request, 503, "The database gave no confirmation.")
+    status = 500 if fault is Fault.OURS else 503
+    return _error(request, status, fault.value, outcome="not-recorded" if is_write else "")
 
 
 def _is_submission(request: HttpRequest) -> bool:
@@ -153,18 +139,17 @@ def _is_submission(request: HttpRequest) -> bool:
 
 
 def _error(
-    request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None, **more: str
+    request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None, outcome: str = ""
 ) -> HttpResponse:
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and "outcome" not in more and _is_submission(request):
-        detail, more["outcome"] = f"{detail} {OUTCOME_UNKNOWN}", "outcome-unknown"
+    if outcome:
+        detail = f"This request recorded nothing. {detail}"
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR and _is_submission(request):
+        outcome = "outcome-unknown"
+        detail = f"{detail} {OUTCOME_UNKNOWN}"
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers = headers or RETRY
     if re.match("/+api(/|$)", request.path, re.IGNORECASE):
-        return problem_response(status, detail, request.path, headers, **more)
-    context = {"status": status, "detail": detail, "request_id": request_id.get()}
-    kind = "html"
-    try:
-        # Rendered without the request: its session or account may have caused the error.
-        body: str = render_to_string("error.html", context)
-    except Exception:
-        log.exception("Could not render the error page")
-        kind, body = "plain", "{status}: {detail}\n\nRequest {request_id}\n".format(**context)
-    return HttpResponse(body, f"text/{kind}; charset=utf-8", status, headers=headers)
+        return problem_response(status, detail, request.path, headers, **({"outcome": outcome} if outcome else {}))
+    # Rendered without the request: its session or account may have caused the error.
+    page = render_to_string("error.html", {"status": status, "detail": detail, "request_id": request_id.get()})
+    return HttpResponse(page, status=status, headers=headers)

@@ -101,7 +101,7 @@ def test_batches_wait_before_reads_do(client: Client) -> None:
 
     rejected = client.post("/api/fizzbuzz/batch", {"numbers": [15]}, "application/json")
 
-    detail = "The counts are catching up with the log: 100,001 rows remain. This request recorded nothing."
+    detail = "This request recorded nothing. The counts are catching up with the log: 100,001 rows remain."
     assert_problem(rejected, "not-recorded", f"{detail} Try again in a moment.", outcome="not-recorded")
     assert rejected["Retry-After"] == "5"
     assert client.post("/api/fizzbuzz", {"number": 15}, "application/json").status_code == 201

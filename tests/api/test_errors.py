@@ -99,12 +99,6 @@ def test_failed_precondition_is_a_problem(client: Client, path: str) -> None:
     assert_problem(response, "precondition-failed", "Precondition failed: the resource is not the one in If-Match.")
 
 
-def test_invalid_hosts_are_rejected(client: Client) -> None:
-    response = client.get("/api/", headers={"host": "evil.example"})
-
-    assert_problem(response, "bad-request", "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.")
-
-
 @pytest.mark.parametrize(
     ("path", "accepted"),
     [

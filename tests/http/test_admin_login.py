@@ -173,8 +173,8 @@ def test_admin_redirects_without_a_trailing_slash() -> None:
         (
             {},
             (
-                "This page is out of date: an account signed in or out in another tab. Nothing was changed. Reload "
-                "the page and send the form again."
+                "This page is out of date, because an account signed in or out in another tab, or the browser sent no "
+                "cookie. Nothing was changed. Enable cookies, reload the page and send the form again."
             ),
         ),
         (

@@ -7,9 +7,12 @@ from urllib.parse import quote
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
 from fizzbuzz.models import IdempotencyKey, Submission
+from fizzbuzz_site.http.errors import INVALID_HOST
+from tests.problems import assert_problem
 
 pytestmark = pytest.mark.django_db
 
@@ -37,6 +40,13 @@ READS = [
     ("/numbers/{}", 404),
     ("/{}", 404),
 ]
+
+
+HOSTS = [
+    "evil.example", "fizzbuzz.example.evil.example", "evilfizzbuzz.example", "[::1]", "192.0.2.1",
+    "", ".", "*", "{{7}}", "[::1", "a..b/", "fizz_buzz.example", "fizz_buzz.example:8080",
+    *(f"fizzbuzz.example{more}" for more in ("@evil.example", ":80@evil.example", ", evil.example", "/evil", ":http")),
+]  # fmt: skip
 
 
 def short(value: Any) -> str:
@@ -81,6 +91,19 @@ def test_cursor_rejects_hostile_values(client: Client) -> None:
             assert [each["number"] for each in response.json()["results"]] == [15]
         else:
             assert_rejected(response, 404, path)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_other_hosts_are_rejected(client: Client, settings: Any, host: str) -> None:
+    settings.ALLOWED_HOSTS = ["fizzbuzz.example"]
+
+    problem = client.get("/api/numbers/15", headers={"host": host})
+    page = client.get("/", headers={"host": host})
+
+    assert_problem(problem, "bad-request", INVALID_HOST)
+    assert_rejected(page, 400, "/")
+    assertInHTML(f"<p>{INVALID_HOST}</p>", page.text)
+    assert "evil" not in page.text
 
 
 @pytest.mark.parametrize(

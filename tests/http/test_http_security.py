@@ -8,7 +8,6 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from fizzbuzz_site.http.errors import INVALID_HOST
 from tests.raw import exchange
 from tests.service import TIMEOUT_SECONDS, Answer, Service, eventually, manage, serving
 
@@ -55,38 +54,6 @@ def send(service: Service, method: str, path: str, body: str = "", **headers: st
 def raw(service: Service, *lines: bytes) -> bytes:
     """Send these lines, and return the raw response."""
     return exchange(service, b"\r\n".join([*lines, b"X-Forwarded-Proto: https", b"Connection: close", b"", b""]))
-
-
-UNKNOWN = ["evil.example", f"{HOST}.evil.example", f"evil{HOST}", "localhost", "127.0.0.1", "[::1]"]
-INVALID = [
-    *(f"{HOST}{more}" for more in ("@evil.example", ":80@evil.example", ", evil.example", "/evil.example", ":http")),
-    *(f"{HOST}#evil", ".", "*", "", "{{7}}", "fizz_buzz.example"),
-]
-
-
-@pytest.mark.parametrize(
-    ("host", "detail"),
-    [
-        *((host, "Invalid Host header. The operator can add this name to ALLOWED_HOSTS.") for host in UNKNOWN),
-        *((host, INVALID_HOST) for host in INVALID),
-    ],
-)
-def test_other_hosts_are_rejected(service: Service, host: str, detail: str) -> None:
-    problem = send(service, "GET", "/api/numbers/15", Host=host)
-    page = send(service, "GET", "/", Host=host)
-
-    assert (problem.status, problem.headers["Content-Type"]) == (400, "application/problem+json")
-    assert problem.json() == {
-        "type": "/docs/problems#bad-request",
-        "title": "Bad Request",
-        "status": 400,
-        "detail": detail,
-        "instance": "/api/numbers/15",
-        "request_id": problem.headers["X-Request-ID"],
-    }
-    assert (page.status, page.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
-    assert '<h1 class="answer">400</h1>' in page.body
-    assert "evil" not in page.body
 
 
 @pytest.mark.parametrize(
