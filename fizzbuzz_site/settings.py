@@ -90,7 +90,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "fizzbuzz_site.http.request_log.RequestLogMiddleware",  # gives all others' log lines an ID
     "django.middleware.security.SecurityMiddleware",  # static files get its headers, too
-    "fizzbuzz_site.http.probes.ProbesMiddleware",  # probes come by plain http, with an IP address as Host
+    "fizzbuzz_site.http.monitoring.ProbesMiddleware",  # probes come by plain http, with an IP address as Host
     *(["corsheaders.middleware.CorsMiddleware"] if CORS_ORIGINS else []),  # errors need its headers, too
     "fizzbuzz_site.http.middleware.PagePolicyMiddleware",  # all HTML, also that of errors
     "whitenoise.middleware.WhiteNoiseMiddleware",  # static files need nothing that follows

@@ -1,4 +1,4 @@
-"""All URLs. fizzbuzz_site/http/probes.py handles `/health`, `/health/live` and `/metrics` before URLs are resolved."""
+"""All URLs. http/monitoring.py handles `/health`, `/health/live` and `/metrics` before URLs are resolved."""
 
 from axes.middleware import AxesMiddleware
 from django.contrib import admin
@@ -7,8 +7,7 @@ from django.views.generic import RedirectView
 
 from fizzbuzz.api import urls as api_urls
 from fizzbuzz.pages import urls as page_urls
-from fizzbuzz_site.http.info import info
-from fizzbuzz_site.http.metrics_endpoint import metrics_view
+from fizzbuzz_site.http.monitoring import info, metrics_view
 
 urlpatterns = [
     # Not by include(): of a request, each level and each URL before its own costs some µs.

@@ -10,7 +10,7 @@ from django.test import Client
 
 from fizzbuzz import shared_calls
 from fizzbuzz.shared_calls import SharedCalls
-from fizzbuzz_site.http import metrics_endpoint, probes
+from fizzbuzz_site.http import monitoring
 from tests.fresh import later
 from tests.service import eventually
 
@@ -176,7 +176,7 @@ def test_wait_for_a_hung_call_times_out(log: Log, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("calls", "path"), [(probes.checks, "/health"), (metrics_endpoint.gauges, "/metrics")], ids=["readiness", "gauges"]
+    ("calls", "path"), [(monitoring.checks, "/health"), (monitoring.gauges, "/metrics")], ids=["readiness", "gauges"]
 )
 def test_public_endpoints_read_the_database_once_per_second(
     client: Client, monkeypatch: pytest.MonkeyPatch, calls: SharedCalls[object], path: str

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 
 from fizzbuzz.request_id import request_id as current
 from fizzbuzz_site.http import client_ip
-from fizzbuzz_site.http.probes import METRICS_PATH, PROBES
+from fizzbuzz_site.http.monitoring import METRICS_PATH, PROBES
 from fizzbuzz_site.serving import log_config
 
 # The label values that django-prometheus uses.

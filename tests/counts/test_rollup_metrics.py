@@ -7,7 +7,7 @@ from django.test import Client
 
 from fizzbuzz.counts import folding, ranking
 from fizzbuzz_site.embedded.server import DATABASE, USER, Server
-from fizzbuzz_site.http import metrics_endpoint
+from fizzbuzz_site.http import monitoring
 from tests.fresh import a_second_later
 from tests.log import append
 from tests.marks import commits
@@ -42,7 +42,7 @@ def test_metrics_omit_database_gauges_while_the_database_is_unavailable(
     def fail(seconds: float) -> None:
         raise psycopg.OperationalError
 
-    monkeypatch.setattr(metrics_endpoint, "connect_with_deadline", fail)
+    monkeypatch.setattr(monitoring, "connect_with_deadline", fail)
     response = client.get("/metrics")
 
     assert response.status_code == 200

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 
 from fizzbuzz_site import __version__
-from fizzbuzz_site.http.info import WORKER_STARTED_AT
+from fizzbuzz_site.http.monitoring import WORKER_STARTED_AT
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 
 from fizzbuzz_site.embedded.server import Server
-from fizzbuzz_site.http import probes
+from fizzbuzz_site.http import monitoring
 from tests.fresh import a_second_later
 from tests.marks import commits
 from tests.service import Service, eventually, processes, serving
@@ -96,8 +96,8 @@ def test_probes_accept_any_host_and_plain_http(client: Client, settings: object,
 
 @pytest.mark.django_db
 def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = probes._known_migrations()
-    monkeypatch.setattr(probes, "_known_migrations", lambda: known | {("fizzbuzz", "9999_tomorrow")})
+    known = monitoring._known_migrations()
+    monkeypatch.setattr(monitoring, "_known_migrations", lambda: known | {("fizzbuzz", "9999_tomorrow")})
 
     response = client.get("/health")
 

@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from fizzbuzz import database_setup
-from fizzbuzz_site.http import probes
+from fizzbuzz_site.http import monitoring
 
 LAST_FRAMES = -5  # of a traceback, where the fault is
 # They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
@@ -43,7 +43,7 @@ class Command(BaseCommand):
             self._migrate()
         else:
             connection.ensure_connection()
-            if missing := probes.missing_migrations(connection.connection):
+            if missing := monitoring.missing_migrations(connection.connection):
                 self._warn(f"{missing} migrations are not applied: run manage.py migrate")
         self._warn_of_lost_durability()
         self._become_gunicorn(listener)
