@@ -156,14 +156,14 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
 ]
 
-PASSWORD_HASHERS = ["fizzbuzz_site.http.hashing.PasswordHasher"]
+PASSWORD_HASHERS = ["fizzbuzz_site.http.logins.PasswordHasher"]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 # Lock out by (username, IP address), so that an attacker cannot lock a user out elsewhere. The handler also
 # locks out an IP address that tries many user names.
-AXES_HANDLER = "fizzbuzz_site.http.login_attempts.LoginAttempts"
+AXES_HANDLER = "fizzbuzz_site.http.logins.LoginAttempts"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "fizzbuzz_site.http.client_ip.rate_limit_key"
-AXES_USERNAME_CALLABLE = "fizzbuzz_site.http.client_ip.login_username"
+AXES_USERNAME_CALLABLE = "fizzbuzz_site.http.logins.login_username"
 AXES_LOCKOUT_CALLABLE = "fizzbuzz_site.http.errors.locked_out"
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)

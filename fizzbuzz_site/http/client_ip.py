@@ -1,4 +1,4 @@
-"""Client identification: IP address behind trusted proxies, rate-limit key, login name."""
+"""Client identification: IP address behind trusted proxies, and rate-limit key."""
 
 import re
 from functools import lru_cache
@@ -41,11 +41,6 @@ def rate_limit_key(request: HttpRequest) -> str:
     if isinstance(parsed, IPv6Address):
         return str(IPv6Address(int(parsed) >> 64 << 64))
     return str(parsed or client)
-
-
-def login_username(request: HttpRequest, credentials: dict[str, str] | None) -> str:
-    """Return the user name of a login attempt, cut to the length of axes' column."""
-    return str((credentials or request.POST).get("username") or "")[:255]
 
 
 @lru_cache(1024)  # the proxies' own addresses are in each request
