@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from functools import partial
 from logging.config import dictConfig
@@ -42,27 +41,18 @@ dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
 
 
-def _first_writable(*folders: str | None) -> str | None:
-    """Return the first folder in which a file can be created; None is the system's temporary folder."""
-    for folder in folders:
-        with suppress(OSError), tempfile.TemporaryFile(dir=folder):
-            return folder
-    sys.exit("error: No temporary folder is writable: mount one at /tmp, or set TMPDIR")
-
-
-# The workers' heartbeat files are in memory, where a slow disk can't block them.
-worker_tmp_dir = _first_writable("/dev/shm", None, os.environ.get("FIZZBUZZ_EMBEDDED"))  # noqa: S108 - random names
+# The workers' heartbeat files are in memory, where a slow disk can't block them, or in any folder that is writable.
+_folders = ("/dev/shm", os.environ.get("FIZZBUZZ_EMBEDDED", ""))  # noqa: S108 - random names
+worker_tmp_dir = next((each for each in _folders if os.access(each, os.W_OK)), None)
 # It warns about the body of each response to HEAD, which Django leaves to the server to discard.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
 
 LOAD_TIMEOUT_SECONDS = 50  # of the check before a reload
 
-_embedded = Server(Path(data_dir)) if (data_dir := os.environ.get("FIZZBUZZ_EMBEDDED")) else None
-
 
 def on_starting(server: Any) -> None:
-    if _embedded:
-        _embedded.acquire()  # released when this process ends
+    if data_dir := os.environ.get("FIZZBUZZ_EMBEDDED"):
+        Server(Path(data_dir)).acquire()  # released when this process ends
     # A reload doubles the number of workers for a moment, and SIGTTIN adds some.
     worker_metrics.allocate(2 * server.cfg.workers + 8)
 
@@ -90,7 +80,6 @@ def post_worker_init(worker: Any) -> None:
 
 def pre_request(worker: Any, request: Any) -> None:
     slow_clients.set_timeouts(request)
-    request.unreader.sock.idle = False  # gunicorn's hooks get the socket in no documented way
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
@@ -99,7 +88,7 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
     # sleep(0) would look for new data only every 50 turns.
     gevent.sleep(1e-9)
     slow_clients.discard_body(request)
-    request.unreader.sock.await_request()
+    request.unreader.sock.await_request()  # the hooks get the socket in no documented way
 
 
 def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
@@ -113,8 +102,7 @@ def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
         subprocess.run(
             load,
             cwd=server.cfg.chdir,  # gunicorn enters it again, and exits if it was deleted
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=LOAD_TIMEOUT_SECONDS,
             check=True,
         )

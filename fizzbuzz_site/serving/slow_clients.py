@@ -22,32 +22,29 @@ DISCARDED_BYTES = 64 * 1024  # per read
 def set_timeouts(req: Any) -> None:
     req.unreader.sock.settimeout(CLIENT_TIMEOUT_SECONDS)
     req.unreader.sock.body_deadline = monotonic() + CLIENT_TIMEOUT_SECONDS
-    if isinstance(req.body.reader, ChunkedReader):
-        req.body.reader = _Body(req, _Chunks(req, req.unreader))
-    elif length := getattr(req.body.reader, "length", 0):
-        req.body.reader = _Body(req, req.body.reader)
-        if length > MAX_BODY_BYTES:  # the gate rejects it unread
-            req.force_close()
+    if getattr(req.body.reader, "length", 1):  # in chunks, or not empty
+        req.body = _Body(req)
 
 
 def discard_body(req: Any) -> None:
     """Read the rest of a body that was rejected, so that the connection can be used again."""
-    if isinstance(req.body.reader, _Body):
+    if isinstance(req.body, _Body):
         with suppress(OSError):
-            while not req.should_close() and req.body.reader.read(DISCARDED_BYTES):
+            while not req.should_close() and req.body.read(DISCARDED_BYTES):
                 pass
 
 
 class _Body:
-    """Reader of a body. Raises OSError if it is incomplete, or late.
+    """The body of a request, which the gate reads at once. Raises OSError if it is incomplete, or late.
 
     After an error, or too many bytes, the start of the next request is unknown, so the connection is closed.
     """
 
-    def __init__(self, req: Any, reader: Any) -> None:
+    def __init__(self, req: Any) -> None:
         self._req = req
-        self._reader = reader
-        self._left = MAX_BODY_BYTES
+        self._reader = _Chunks(req, req.unreader) if isinstance(req.body.reader, ChunkedReader) else req.body.reader
+        if getattr(self._reader, "length", 0) > MAX_BODY_BYTES:  # the gate rejects it unread
+            req.force_close()
 
     def read(self, size: int) -> bytes:
         expected = min(size, getattr(self._reader, "length", 0))
@@ -59,8 +56,7 @@ class _Body:
         except Exception:
             self._req.force_close()
             raise
-        self._left -= len(data)
-        if self._left < 0:
+        if len(data) > MAX_BODY_BYTES:
             self._req.force_close()
         return data
 

@@ -27,8 +27,6 @@ RETRY_DELAY_SECONDS = 5  # before a worker that can't load the application is re
 class Connection(socket):  # type: ignore[misc]  # gevent has no types
     """A client's connection. The hooks in gunicorn_config.py set its attributes before and after a request."""
 
-    client = ""  # its IP address
-    idle = True  # while it waits for the first byte of a request
     waits_for: int | None = None  # SHUT_RD while it waits for bytes from the client, SHUT_RDWR while it sends
     head_bytes = 0  # received of a request's line and headers
     body_deadline: float | None = None  # time.monotonic(); None while it waits for a request or its headers
@@ -36,17 +34,15 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
     def recv(self, *args: Any) -> bytes:
         self.waits_for = SHUT_RD
         try:
-            if self.body_deadline is None:
-                data: bytes = super().recv(*args)
-                self.head_bytes += len(data)
-                if self.head_bytes > MAX_HEAD_BYTES:  # gunicorn would accept 512 KB, and scan all of it at each read
-                    raise LimitRequestHeaders("request line and headers")
-            else:
+            if self.body_deadline is not None:
                 with gevent.Timeout(max(self.body_deadline - time.monotonic(), 0), TimeoutError):
-                    data = super().recv(*args)
+                    return super().recv(*args)
+            data: bytes = super().recv(*args)
         finally:
             self.waits_for = None
-        self.idle = False
+        self.head_bytes += len(data)
+        if self.head_bytes > MAX_HEAD_BYTES:  # gunicorn would accept 512 KB, and scan all of it at each read
+            raise LimitRequestHeaders("request line and headers")
         return data
 
     def sendall(self, *args: Any) -> None:
@@ -64,17 +60,13 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
             connection.shutdown(how)
 
     def await_request(self) -> None:
-        self.idle, self.head_bytes, self.body_deadline = True, 0, None
-
-    def end_if_idle(self) -> None:
-        if self.idle:
-            self.end_wait()
+        self.head_bytes, self.body_deadline = 0, None
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     metrics_slot: int | None = None
     _quitting = False
-    _connections: dict[Connection, None] = {}  # by age; there is one worker per process
+    _connections: dict[Connection, str] = {}  # with its client's IP address, by age; there is one worker per process
 
     def load_wsgi(self) -> None:
         try:
@@ -84,15 +76,12 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
                 raise
             # gunicorn would exit here too, although other workers may still serve.
             self.log.exception("New worker can't load the application. Next attempt in %s s", RETRY_DELAY_SECONDS)
-            deadline = time.monotonic() + RETRY_DELAY_SECONDS
-            while self.alive and time.monotonic() < deadline:
-                time.sleep(0.1)
+            time.sleep(RETRY_DELAY_SECONDS)
             raise SystemExit(1) from None
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         connection = Connection(client.family, client.type, client.proto, client.detach())
-        connection.client = addr[0] if isinstance(addr, tuple) else ""  # of a Unix socket
-        self._connections[connection] = None
+        self._connections[connection] = addr[0] if isinstance(addr, tuple) else ""  # of a Unix socket
         if len(self._connections) > MAX_CONNECTIONS_SHARE * self.worker_connections:
             self._end_a_waiting_connection()
         try:
@@ -102,10 +91,10 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _end_a_waiting_connection(self) -> None:
         """End the oldest one of the client with the most such connections, so that no client can hold all."""
-        waiting = [connection for connection in self._connections if connection.waits_for is not None]
+        waiting = [(each, client) for each, client in self._connections.items() if each.waits_for is not None]
         if waiting:
-            ((client, _),) = Counter(connection.client for connection in waiting).most_common(1)
-            next(connection for connection in waiting if connection.client == client).end_wait()
+            ((most, _),) = Counter(client for _, client in waiting).most_common(1)
+            next(connection for connection, client in waiting if client == most).end_wait()
 
     def timeout_ctx(self) -> gevent.Timeout:
         """Return the timeout for a connection's next request."""
@@ -120,5 +109,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
+        gevent.spawn(self._end_idle_connections)  # not in the signal handler, which can interrupt any greenlet
+
+    def _end_idle_connections(self) -> None:
         for connection in list(self._connections):
-            gevent.spawn(connection.end_if_idle)  # not in the signal handler, which can interrupt any greenlet
+            if connection.body_deadline is None and not connection.head_bytes:
+                connection.end_wait()

@@ -5,7 +5,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from argparse import ArgumentParser
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +18,7 @@ from django.db import connection
 from fizzbuzz import database_setup
 from fizzbuzz_site.http import monitoring
 
-LAST_FRAMES = -5  # of a traceback, where the fault is
+LAST_FRAMES = 5  # of a traceback, where the fault is
 # They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
 GUNICORN_VARIABLES = ["GUNICORN_FD", "GUNICORN_PID", "LISTEN_FDS", "LISTEN_PID"]
 MIGRATION_LOCK = 0x46495A5A  # key of the advisory lock: "FIZZ"
@@ -37,7 +36,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, migrate: bool, **options: Any) -> None:
-        self._load_application()
+        sys.tracebacklimit = LAST_FRAMES
+        import_module("fizzbuzz_site.wsgi")  # fails here, instead of in each worker
+        self.check()
+        del sys.tracebacklimit
         listener = self._listen()
         if migrate or settings.EMBEDDED:
             self._migrate()
@@ -47,15 +49,6 @@ class Command(BaseCommand):
                 self._warn(f"{missing} migrations are not applied: run manage.py migrate")
         self._warn_of_lost_durability()
         self._become_gunicorn(listener)
-
-    def _load_application(self) -> None:
-        """Raise CommandError if the application can't be loaded, once instead of in each worker."""
-        try:
-            import_module("fizzbuzz_site.wsgi")
-        except Exception as error:
-            lines = traceback.format_exception(error, limit=LAST_FRAMES)
-            raise CommandError(f"The application can't be loaded.\n{''.join(lines).strip()}") from error
-        self.check()
 
     def _listen(self) -> socket.socket:
         host, port = settings.HOST.strip("[]"), settings.PORT
