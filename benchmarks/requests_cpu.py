@@ -56,7 +56,7 @@ def application() -> Application:
     from fizzbuzz_site.serving import worker_metrics  # noqa: PLC0415 - allocated before Django's settings install it
 
     worker_metrics.allocate(1)
-    worker_metrics.use_slot(0)
+    worker_metrics.slots[0].use()
     from fizzbuzz_site import wsgi  # noqa: PLC0415
 
     return wsgi.application

@@ -17,7 +17,7 @@ from fizzbuzz_site import __version__, environment
 from fizzbuzz_site.embedded.secret_key import load_or_create_secret_key
 from fizzbuzz_site.embedded.server import DATABASE, USER, Server
 from fizzbuzz_site.http import openapi
-from fizzbuzz_site.serving import log_config, worker_metrics
+from fizzbuzz_site.serving import log, worker_metrics
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = __version__
@@ -145,7 +145,7 @@ STORAGES = {
 
 # JSON, or human-readable on a terminal or with DEBUG.
 LOG_READABLE = DEBUG or sys.stderr.isatty()
-LOGGING = log_config.configuration(LOG_LEVEL, readable=LOG_READABLE)
+LOGGING = log.configuration(LOG_LEVEL, readable=LOG_READABLE)
 
 LANGUAGE_CODE = "en"
 USE_I18N = False

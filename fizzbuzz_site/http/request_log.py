@@ -17,14 +17,14 @@ from prometheus_client import Counter, Histogram
 from fizzbuzz.request_id import request_id as current
 from fizzbuzz_site.http import client_ip
 from fizzbuzz_site.http.monitoring import METRICS_PATH, PROBES
-from fizzbuzz_site.serving import log_config
+from fizzbuzz_site.serving import log
 
 # The label values that django-prometheus uses.
 INVALID_METHOD = "<invalid method>"
 UNNAMED_VIEW = "<unnamed view>"
 
 _is_valid = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
-_log = log_config.request_logger(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
+_log = log.request_logger(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
 _metrics = Metrics.get_instance()
 _cpu_seconds = Counter("fizzbuzz_worker_cpu_seconds_total", "CPU time of the workers, up to their last request.")
 

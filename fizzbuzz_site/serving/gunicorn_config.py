@@ -19,7 +19,7 @@ import gevent
 
 from fizzbuzz.request_id import request_id
 from fizzbuzz_site.embedded.server import Server
-from fizzbuzz_site.serving import log_config, slow_clients, worker_metrics
+from fizzbuzz_site.serving import log, slow_clients, worker_metrics
 
 worker_class = "fizzbuzz_site.serving.worker.Worker"
 worker_connections = 500  # per worker
@@ -37,7 +37,7 @@ loglevel = "warning"
 forwarded_allow_ips = ""
 # Log through logging, like everything else. (The setting logconfig_dict would also enable gunicorn's access log.)
 errorlog = None
-dictConfig(log_config.configuration(loglevel, readable=sys.stderr.isatty()))
+dictConfig(log.configuration(loglevel, readable=sys.stderr.isatty()))
 logging.captureWarnings(True)  # noqa: FBT003 - its only argument
 
 
@@ -58,11 +58,15 @@ def on_starting(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    worker.metrics_slot = worker_metrics.free_slot({each.metrics_slot for each in server.WORKERS.values()})
+    taken = [each.metrics_slot for each in server.WORKERS.values()]
+    worker.metrics_slot = next((slot for slot in worker_metrics.slots if slot not in taken), None)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    worker_metrics.use_slot(worker.metrics_slot)
+    if worker.metrics_slot:
+        worker.metrics_slot.use()
+    else:
+        server.log.warning("No slot left for this worker's metrics: /metrics does not include them.")
 
 
 def when_ready(server: Any) -> None:

@@ -64,7 +64,7 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    metrics_slot: int | None = None
+    metrics_slot: Any = None
     _quitting = False
     _connections: dict[Connection, str] = {}  # with its client's IP address, by age; there is one worker per process
 

@@ -9,7 +9,7 @@ gunicorn's master imports this module, so nothing here may import Django.
 
 import json
 import logging
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from mmap import mmap
 from typing import Any
@@ -24,7 +24,7 @@ MAX_SERIES = 16_384
 MAX_NAME_BYTES = 4 << 20  # of all series' names together; pages that are never written use no memory
 
 _log = logging.getLogger(__name__)
-_slots: list["Slot"] = []
+slots: list["Slot"] = []  # of all workers
 _own: "Slot | None" = None
 
 
@@ -45,8 +45,10 @@ class Slot:
         names = bytes(self._names[: self._used[0]]).decode().splitlines()
         return zip(names, self._values[: len(names)].tolist(), strict=True)
 
-    def open(self) -> None:
-        """Index the series that an earlier worker left in this slot."""
+    def use(self) -> None:
+        """Count this process's metrics in this slot, which no other living process uses. Index an earlier one's."""
+        global _own  # noqa: PLW0603 - there is one per process
+        _own = self
         self._positions = {name: position for position, (name, _) in enumerate(self.series())}
 
     def cell(self, name: str) -> "memoryview[float] | None":
@@ -87,23 +89,9 @@ class SharedValue(values.MutexValue):
         return self._cell[0]
 
 
-def allocate(slots: int) -> None:
+def allocate(workers: int) -> None:
     """Allocate memory for this many workers, before the first is forked."""
-    _slots.extend(Slot() for _ in range(slots))
-
-
-def free_slot(taken: Container[int | None]) -> int | None:
-    return next((index for index in range(len(_slots)) if index not in taken), None)
-
-
-def use_slot(index: int | None) -> None:
-    """Count this process's metrics in a slot that no other living process uses."""
-    global _own  # noqa: PLW0603 - there is one per process
-    if index is None:
-        _log.warning("No slot left for this worker's metrics: /metrics does not include them.")
-    else:
-        _own = _slots[index]
-        _own.open()
+    slots.extend(Slot() for _ in range(workers))
 
 
 def install() -> None:
@@ -117,7 +105,7 @@ def install() -> None:
 
 def registry() -> CollectorRegistry | Collector:
     """Return the registry that /metrics reports."""
-    return _AllWorkers() if _slots else REGISTRY
+    return _AllWorkers() if slots else REGISTRY
 
 
 class _AllWorkers(Collector):
@@ -125,7 +113,7 @@ class _AllWorkers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
-        for slot in _slots:
+        for slot in slots:
             for series, value in slot.series():
                 kind, family, name, text, labels = _parsed(series)
                 families.setdefault(family, Metric(family, text, kind)).add_sample(name, labels, value)

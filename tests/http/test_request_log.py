@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from fizzbuzz_site.serving import log_config
+from fizzbuzz_site.serving import log
 from tests.service import ROOT, TIMEOUT_SECONDS, Service, eventually
 
 MADE = re.compile(r"[0-9a-f]{16}")
@@ -185,7 +185,7 @@ def test_requests_cannot_forge_or_hide_log_lines(data_dir: Path) -> None:
 
 def test_log_level_warning_omits_request_lines(capfd: pytest.CaptureFixture[str]) -> None:
     for level in ("warning", "error", "info"):
-        log_config.request_logger(level, readable=False)(method=level)
+        log.request_logger(level, readable=False)(method=level)
 
     assert [line["method"] for line in lines(capfd.readouterr().err)] == ["info"]
 
@@ -214,7 +214,7 @@ def test_stalled_log_reader_blocks_no_request(data_dir: Path) -> None:
 def test_line_is_shorter_than_pipe_buf() -> None:
     event = {"event": "broke", "exception": "\n\u202e" * 10_000 + "ValueError: why", "more": "x"}
 
-    line = log_config._as_json(event)
+    line = log._as_json(event)
 
     assert len(line) < 4096
     assert json.loads(line)["exception"].endswith("ValueError: why")
@@ -223,9 +223,9 @@ def test_line_is_shorter_than_pipe_buf() -> None:
 
 READABLE = """
 import logging, logging.config
-from fizzbuzz_site.serving import log_config
-logging.config.dictConfig(log_config.configuration("info", readable=True))
-requests = log_config.request_logger("info", readable=True)
+from fizzbuzz_site.serving import log
+logging.config.dictConfig(log.configuration("info", readable=True))
+requests = log.request_logger("info", readable=True)
 requests(method="POST", route="home", status=303, ms=1.5, client="::1")
 try:
     raise ValueError("\\x1b[2J\\u202e")

@@ -15,7 +15,7 @@ from threading import Thread
 
 import pytest
 
-from fizzbuzz_site.serving.stderr import NonBlockingStderr
+from fizzbuzz_site.serving.log import NonBlockingStderr
 from tests.service import ROOT, TIMEOUT_SECONDS
 
 # The socket of the process' own stderr is never closed.
@@ -114,7 +114,7 @@ def test_shared_file_description_stays_blocking(ends: tuple[int, int]) -> None:
 
 WRITE = """
 import logging, sys
-from fizzbuzz_site.serving.stderr import NonBlockingStderr
+from fizzbuzz_site.serving.log import NonBlockingStderr
 logging.disable()
 stderr = NonBlockingStderr()
 for number in range(300):

@@ -94,7 +94,7 @@ def test_counters_survive_their_workers_and_leave_no_files(tmp_path: Path, data_
 def slots(monkeypatch: pytest.MonkeyPatch) -> list[worker_metrics.Slot]:
     """Return two slots; this process uses the first."""
     slots = [worker_metrics.Slot(), worker_metrics.Slot()]
-    monkeypatch.setattr(worker_metrics, "_slots", slots)
+    monkeypatch.setattr(worker_metrics, "slots", slots)
     monkeypatch.setattr(worker_metrics, "_own", slots[0])
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)
     worker_metrics.install()
@@ -129,7 +129,7 @@ def test_sums_over_workers_equal_those_of_one_process(
 
 def test_new_worker_continues_with_the_dead_workers_values(slots: list[worker_metrics.Slot]) -> None:
     count([1, 2, 3])
-    slots[0].open()
+    slots[0].use()
     count([3])
 
     assert 'wait_seconds_count{way="x"} 4.0' in lines(generate_latest(worker_metrics.registry()))
