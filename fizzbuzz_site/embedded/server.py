@@ -208,8 +208,8 @@ class Server:
         stale = (self.programs.cluster / "postmaster.pid", self.programs.cluster / "server.log", self._spare)
         for each in (*stale, self._socket, self._socket.with_name(f"{SOCKET}.lock")):
             each.unlink(missing_ok=True)
-        options = " ".join(f"--{name}={value}" for name, value in OPTIONS.items())
-        start = ("start", "-D", ".", "-t", str(START_STOP_TIMEOUT_SECONDS), "-l", "server.log", "-o", options)
+        settings = " ".join(f"--{name}={value}" for name, value in OPTIONS.items())
+        start = ("start", "-D", ".", "-t", str(START_STOP_TIMEOUT_SECONDS), "-l", "server.log", "-o", settings)
         done = self.programs.run("pg_ctl", *start, cwd=self.programs.cluster, pass_fds=[lock.fileno()])
         logs = (self.programs.cluster / "server.log", *self.programs.cluster.glob("log/*.log"))
         log = max(logs, key=lambda each: each.stat().st_mtime_ns)
