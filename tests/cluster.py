@@ -42,3 +42,8 @@ class Cluster:
         with self.connect() as database:
             (count,) = database.execute("SELECT count(*) FROM fizzbuzz_submission WHERE number = %s", [number])
         return int(count[0])
+
+    def is_folded(self) -> bool:
+        folded = "SELECT through >= (SELECT max(id) FROM fizzbuzz_submission) FROM fizzbuzz_watermark"
+        with self.connect() as database:
+            return database.execute(folded).fetchone() == (True,)

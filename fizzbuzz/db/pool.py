@@ -2,17 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from django.conf import settings
 from django.db import connection
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from fizzbuzz.db import faults
 from fizzbuzz.db.deadline import DeadlineConnection
 
 DEADLINE_SECONDS = 10.0  # per step of a request
+
+
+class PooledConnection(DeadlineConnection):
+    failure: str | None = None  # why the last attempt to connect failed
+
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> Self:
+        try:
+            opened = super().connect(*args, **kwargs)
+        except psycopg.Error as error:
+            PooledConnection.failure = str(error)
+            raise
+        PooledConnection.failure = None
+        return opened
 
 
 class Pool(ConnectionPool[DeadlineConnection]):
@@ -24,7 +38,7 @@ class Pool(ConnectionPool[DeadlineConnection]):
             kwargs=lambda: (
                 connection.get_connection_params() | {"autocommit": True, "deadline_seconds": DEADLINE_SECONDS}
             ),
-            connection_class=DeadlineConnection,
+            connection_class=PooledConnection,
             min_size=1,
             max_size=size,
             timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS,
@@ -49,7 +63,10 @@ class Pool(ConnectionPool[DeadlineConnection]):
             raise psycopg.OperationalError("all connections wait for a response of PostgreSQL")
         ends = monotonic() + self.timeout
         while True:
-            taken = super().getconn(timeout)
+            try:
+                taken = super().getconn(timeout)
+            except PoolTimeout as error:  # it connects in the background, and does not say why it can't
+                raise psycopg.OperationalError(PooledConnection.failure or str(error)) from None
             try:
                 self._verify(taken)
             except psycopg.OperationalError:

@@ -92,6 +92,7 @@ def configuration(level: str, *, readable: bool) -> dict[str, Any]:
             "django": {"handlers": [], "propagate": True},
             # Without an exception, its lines repeat the request's.
             "django.request": {"filters": [lambda record: bool(record.exc_info)]},
+            "psycopg.pool": {"level": "ERROR"},  # it warns of each attempt to connect; an outage is logged once
             "gunicorn.error": {"handlers": ["stderr"], "propagate": False},
         },
     }
