@@ -1,5 +1,9 @@
 """A PostgreSQL server for a service with DATABASE_URL, which the test can stop and suspend."""
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +51,20 @@ class Cluster:
         folded = "SELECT through >= (SELECT max(id) FROM fizzbuzz_submission) FROM fizzbuzz_watermark"
         with self.connect() as database:
             return database.execute(folded).fetchone() == (True,)
+
+
+@contextmanager
+def stopped(cluster: Cluster) -> Iterator[None]:
+    cluster.stop()
+    yield
+    cluster.start()
+
+
+@contextmanager
+def hung(cluster: Cluster) -> Iterator[None]:
+    pids = cluster.processes()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
