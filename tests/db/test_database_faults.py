@@ -208,20 +208,21 @@ def test_long_outage_ends_at_once_and_is_logged_in_two_lines(cluster: Cluster) -
             assert eventually(lambda: not set(before) & set(children(service.process.pid)))
             assert eventually(lambda: service.request("/health/live").status == 200)
             for _ in range(4):
-                requests = [*submissions(next(NUMBERS)).values(), ("/api/fizzbuzz",), ("/health",)]
-                sent += [pool.submit(service.request, *each[:2]) for each in requests]
+                sent += [pool.submit(service.request, *each[:2]) for each in submissions(next(NUMBERS)).values()]
+                sent += [pool.submit(service.request, path) for path in ("/api/fizzbuzz", "/health")]
                 time.sleep(5)
             during = {each.result().status for each in sent}
-        requests = [*submissions(next(NUMBERS)).values(), ("/api/fizzbuzz", None, {})]
-        after = [service.request(path, data, **more).status for path, data, more in requests]
+        requests = submissions(next(NUMBERS)).values()
+        after = [service.request(path, data, **headers).status for path, data, headers in requests]
+        after.append(service.request("/api/fizzbuzz").status)
         assert eventually(cluster.is_folded)
         log = [json.loads(line)["event"] for line in service.stop()[1].splitlines()]
 
     assert during == {503}
     assert after == [201, 201, 201, 201, 200]
     *begun, over = log  # the first worker may not have noticed
-    assert {each.partition(" failed:")[0] for each in begun} == {"The database fails: connection"}
-    assert len(begun) <= 2
+    assert len(begun) in {1, 2}
+    assert all(each.startswith("The database fails: connection ") for each in begun)  # and why
     assert over.startswith("The database works again, after ")
 
 
