@@ -7,7 +7,7 @@ variable that was meant for something else.
 import os
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -91,8 +91,9 @@ def _value(name: str) -> str:
     return value
 
 
-def items(value: str) -> list[str]:
-    return [item for each in value.split(",") if (item := each.strip())]
+def list_of(parse: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """Return a parser of items that are separated by commas."""
+    return lambda value: [parse(item) for each in value.split(",") if (item := each.strip())]
 
 
 def secret_key(value: str) -> str:
@@ -104,19 +105,11 @@ def metrics_token(value: str) -> str:
     return _require(value, re.fullmatch("[ -~]+", value))
 
 
-def allowed_hosts(value: str) -> list[str]:
-    """Return host names as Django compares them: IPv6 addresses in brackets."""
-    return [_allowed_host(item) for item in items(value)]
-
-
-def _allowed_host(item: str) -> str:
+def allowed_host(item: str) -> str:
+    """Return a host name as Django compares it: an IPv6 address in brackets."""
     if item == "*" or re.fullmatch(rf"\.?{HOST_NAME}", item, re.IGNORECASE):
         return item
     return f"[{IPv6Address(item.removeprefix('[').removesuffix(']'))}]"
-
-
-def networks(value: str) -> list[IPv4Network | IPv6Network]:
-    return [ip_network(item) for item in items(value)]
 
 
 def rate(value: str) -> "RateLimitItem | None":
@@ -136,7 +129,7 @@ def redis_url(value: str) -> str:
 
 
 def cors_origins(value: str) -> list[str]:
-    return ["*"] if value == "*" else [_origin(item) for item in items(value)]
+    return ["*"] if value == "*" else list_of(_origin)(value)
 
 
 def _origin(item: str) -> str:

@@ -8,6 +8,7 @@ FIZZBUZZ_STARTED_AT and FIZZBUZZ_EMBEDDED.
 import os
 import sys
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ DATA_DIR = Path(environment.text("DATA_DIR") or BASE_DIR / "var").absolute()
 REVISION = environment.text("REVISION", "unknown")
 LOG_LEVEL = environment.read("LOG_LEVEL", "info", environment.log_level)
 SECRET_KEY = environment.read("SECRET_KEY", "", environment.secret_key)
-ALLOWED_HOSTS = environment.read("ALLOWED_HOSTS", [], environment.allowed_hosts)
-TRUSTED_PROXIES = environment.read("TRUSTED_PROXIES", [], environment.networks)
+ALLOWED_HOSTS = environment.read("ALLOWED_HOSTS", [], environment.list_of(environment.allowed_host))
+TRUSTED_PROXIES = environment.read("TRUSTED_PROXIES", [], environment.list_of(ip_network))
 RATE_LIMIT = environment.read("RATE_LIMIT", None, environment.rate)
 REDIS_URL = environment.read("REDIS_URL", "", environment.redis_url)
 CORS_ORIGINS = environment.read("CORS_ORIGINS", [], environment.cors_origins)
@@ -99,7 +100,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",  # reads the session of the admin
     "django.middleware.clickjacking.XFrameOptionsMiddleware",  # anywhere: no view is exempt
     "fizzbuzz_site.http.errors.ErrorMiddleware",  # errors of views, with the headers of all the above
-    *(["fizzbuzz_site.http.rate_limit.RateLimitMiddleware"] if RATE_LIMIT else []),  # counts only what reaches a view
+    *(["fizzbuzz_site.http.rate_limit.RateLimitMiddleware"] if RATE_LIMIT else []),  # counts only what the gate accepts
 ]
 
 ROOT_URLCONF = "fizzbuzz_site.urls"

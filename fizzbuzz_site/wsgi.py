@@ -1,6 +1,5 @@
-"""WSGI application for gunicorn's workers."""
+"""WSGI application for gunicorn's workers. manage.py has set DJANGO_SETTINGS_MODULE."""
 
-import os
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -13,8 +12,6 @@ from django.urls import get_resolver
 
 from fizzbuzz.db.pool import release_connection
 from fizzbuzz_site.serving.gate import gate
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
 
 _handler = get_wsgi_application()
 

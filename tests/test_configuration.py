@@ -279,7 +279,8 @@ def test_https(variables: dict[str, str], answers: list[object]) -> None:
 
 
 LOADED = """
-import sys
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "fizzbuzz_site.settings"
 from fizzbuzz_site.wsgi import application
 print(*(name in sys.modules for name in ("fizzbuzz_site.http.rate_limit", "limits", "redis")))
 """

@@ -3,14 +3,11 @@
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from limits import RateLimitItem
-from redis import ConnectionPool, Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis import Redis, RedisError
 
 from fizzbuzz import metrics
 from fizzbuzz_site.http import client_ip, errors
@@ -32,45 +29,35 @@ class RateLimitMiddleware:
         self.get_response = get_response
         self.limit: RateLimitItem = settings.RATE_LIMIT  # type: ignore[assignment]  # not None here
         self.window = self.limit.get_expiry()  # seconds
-        pool = ConnectionPool.from_url(
+        self.redis = Redis.from_url(
             settings.REDIS_URL,
             socket_timeout=REDIS_TIMEOUT_SECONDS,
             socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
+            retry=None,
         )
-        self.redis = Redis(connection_pool=pool)
         self._broken_until = 0.0
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
-        for name, value in getattr(request, "rate_limit", {}).items():
-            response[name] = value
-        return response
-
-    def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         if request.method != "POST":
-            return None
+            return self.get_response(request)
         # In a batch, only the commas between the numbers are valid.
         cost = 1 + request.body.count(b",") if request.content_type == JSON else 1
         counted = self._count(client_ip.rate_limit_key(request), cost)
         if counted is None:
             metrics.unlimited.inc()
-            return None
-        used, seconds = counted
-        left = self.limit.amount - used
-        rejected = left < 0
-        if rejected and cost > 1:
+            return self.get_response(request)
+        left, seconds = counted
+        response = errors.too_many_requests(request, seconds) if left < 0 else self.get_response(request)
+        if cost > 1 and left < 0:
             left += cost
-        request.rate_limit = {  # type: ignore[attr-defined]  # read in __call__, for every response
-            "RateLimit-Policy": f'"default";q={self.limit.amount};w={self.window}',
-            "RateLimit": f'"default";r={max(0, left)};t={seconds}',
-        }
-        return errors.too_many_requests(request, seconds) if rejected else None
+        response["RateLimit-Policy"] = f'"default";q={self.limit.amount};w={self.window}'
+        response["RateLimit"] = f'"default";r={max(0, left)};t={seconds}'
+        return response
 
     def _count(self, client: str, cost: int = 1) -> tuple[int, int] | None:
-        """Count a request; return the sum of the client's window, and the seconds until the window ends.
+        """Count a request; return what is left of the limit, and the seconds until the window ends.
 
-        Return None if Redis is unavailable.
+        What is left is negative if the request exceeds the limit. Return None if Redis is unavailable.
         """
         if self._broken_until:
             if monotonic() < self._broken_until:
@@ -90,4 +77,4 @@ class RateLimitMiddleware:
             self._broken_until = monotonic() + BREAK_SECONDS
             return None
         self._broken_until = 0.0
-        return used, -(-milliseconds // 1000)  # rounded up, so that no client retries too early
+        return self.limit.amount - used, -(-milliseconds // 1000)  # rounded up, so that no client retries too early

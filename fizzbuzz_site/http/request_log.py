@@ -43,31 +43,30 @@ class RequestLogMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         start = perf_counter()
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = sent if sent and client_ip.behind_proxy(request) and _is_valid(sent) else token_hex(8)
+        request_id = sent if _is_valid(sent) and client_ip.behind_proxy(request) else token_hex(8)
         current.set(request_id)
         response = self.get_response(request)
         response.headers["X-Request-ID"] = request_id
         if request.path_info in PROBES:
             return response
         seconds = perf_counter() - start
-        match = request.resolver_match
+        method = request.method if request.method in HTTPMethod.__members__ else None
+        view = request.resolver_match.view_name if request.resolver_match else None
         _log(
-            method=request.method if request.method in HTTPMethod.__members__ else "unknown",
-            route=match.view_name if match else "unmatched",
+            method=method or "unknown",
+            route=view or "unmatched",
             status=response.status_code,
             ms=round(seconds * 1000, 2),
             client=client_ip.client_ip(request),
         )
-        if request.path_info != METRICS_PATH:
-            self._measure(request, response, seconds)
-        return response
+        if request.path_info == METRICS_PATH:
+            return response
 
-    def _measure(self, request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
         cpu = process_time()
         _cpu_seconds.inc(cpu - self.cpu_counted)
         self.cpu_counted = cpu
-        method = request.method if request.method in HTTPMethod.__members__ else INVALID_METHOD
-        counters, latency = _series(method, request.scheme, _view(request), response.status_code, response.charset)
+        method = method or INVALID_METHOD
+        counters, latency = _series(method, request.scheme, view, response.status_code, response.charset)
         for counter in counters:
             counter.inc()
         latency.observe(seconds)
@@ -77,17 +76,18 @@ class RequestLogMiddleware:
             _metrics.responses_streaming.inc()
         else:
             _metrics.responses_body_bytes.observe(int(response.headers.get("Content-Length", 0)))
+        return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        match: Any = request.resolver_match  # of the view that raised it
         _metrics.exceptions_by_type.labels(type(exception).__name__).inc()
-        _metrics.exceptions_by_view.labels(_view(request) or UNNAMED_VIEW).inc()
+        _metrics.exceptions_by_view.labels(match.view_name).inc()
 
 
 @cache  # clients cannot invent values of the labels, so there are few
 def _series(
     method: str, transport: str, view: str | None, status: int, charset: str
 ) -> tuple[list[Counter], Histogram]:
-    """Return the counters and the latency of requests with these labels. `view` is None if none matches the URL."""
     name = view or UNNAMED_VIEW
     counters = [
         _metrics.requests_total,
@@ -101,8 +101,3 @@ def _series(
     if view:
         counters.append(_metrics.requests_by_view_transport_method.labels(view, transport, method))
     return counters, _metrics.requests_latency_by_view_method.labels(name, method)
-
-
-def _view(request: HttpRequest) -> str | None:
-    match: Any = request.resolver_match
-    return match and (match.view_name or UNNAMED_VIEW)
