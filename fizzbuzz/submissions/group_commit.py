@@ -13,30 +13,9 @@ from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
+Failure = NotRecorded | OutcomeUnknown
 
 MAX_ITEMS_PER_STATEMENT = 1_000
-
-
-class _Pending(Generic[Item, Row]):
-    """An item whose caller is waiting for its row.
-
-    The thread sets `taken` before it reads `withdrawn`; the caller sets `withdrawn` before it reads `taken`. So at
-    least one of them sees the other's flag, and an item is never sent after its caller was told that it was not.
-    """
-
-    taken = withdrawn = False
-
-    def __init__(self, item: Item) -> None:
-        self.item = item
-        self.answer: SimpleQueue[Row | NotRecorded | OutcomeUnknown] = SimpleQueue()
-
-    def take(self) -> bool:
-        """Return whether to send the item. If not, answer its caller, which may have seen `taken`."""
-        self.taken = True
-        if self.withdrawn:
-            self.answer.put(NotRecorded("The item was withdrawn"))
-            return False
-        return True
 
 
 class GroupCommit(Generic[Item, Row]):
@@ -49,7 +28,10 @@ class GroupCommit(Generic[Item, Row]):
     def __init__(self, execute: Callable[[list[Item]], list[Row]], timeout_seconds: float) -> None:
         self._execute = execute
         self._timeout_seconds = timeout_seconds
-        self._waiting: SimpleQueue[_Pending[Item, Row]] = SimpleQueue()
+        # Items by the queue for their caller's answer. The thread pops an item to send it, its caller to withdraw it:
+        # `pop` is atomic, so only one of them gets it.
+        self._waiting: dict[SimpleQueue[Row | Failure], Item] = {}
+        self._arrived = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -59,25 +41,23 @@ class GroupCommit(Generic[Item, Row]):
         Raise NotRecorded or OutcomeUnknown, as `execute` does (any other error of it is OutcomeUnknown), or NotRecorded
         if no statement took the item within the timeout.
         """
-        pending = _Pending[Item, Row](item)
-        answer = None
+        queue: SimpleQueue[Row | Failure] = SimpleQueue()
         try:
-            self._start()
-            self._waiting.put(pending)
-            answer = pending.answer.get(timeout=self._timeout_seconds)
+            self._waiting[queue] = item
+            self._wake()
+            answer = queue.get(timeout=self._timeout_seconds)
         except Empty:
-            pass
+            if self._waiting.pop(queue, None) is not None:
+                raise NotRecorded(f"No statement took this item within {self._timeout_seconds} s") from None
+            answer = queue.get()  # part of a statement, which has its own timeout
         finally:
-            pending.withdrawn = True
-        if answer is None and pending.taken:
-            answer = pending.answer.get()  # part of a statement, which has its own timeout
-        if answer is None:
-            raise NotRecorded(f"No statement took this item within {self._timeout_seconds} s")
-        if isinstance(answer, NotRecorded | OutcomeUnknown):
+            self._waiting.pop(queue, None)  # if this caller was interrupted
+        if isinstance(answer, Failure):
             raise type(answer)(*answer.args) from answer.__cause__  # each caller has its own traceback
         return answer
 
-    def _start(self) -> None:
+    def _wake(self) -> None:
+        self._arrived.set()
         with self._starting:
             if self._thread is None or not self._thread.is_alive():  # a fork does not copy the thread
                 self._thread = threading.Thread(target=self._run, name="group commit", daemon=True)
@@ -85,18 +65,20 @@ class GroupCommit(Generic[Item, Row]):
 
     def _run(self) -> None:
         while True:
-            taken = [self._waiting.get()]
-            time.sleep(0)  # yield once, so that runnable greenlets can join this batch
-            while len(taken) < MAX_ITEMS_PER_STATEMENT and not self._waiting.empty():
-                taken.append(self._waiting.get())
-            if sent := [each for each in taken if each.take()]:
-                self._commit(sent)
+            self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                time.sleep(0)  # yield once, so that runnable greenlets can join this batch
+                queues = list(self._waiting)[:MAX_ITEMS_PER_STATEMENT]
+                taken = [(queue, self._waiting.pop(queue, None)) for queue in queues]
+                if sent := [(queue, item) for queue, item in taken if item is not None]:
+                    self._commit(sent)
 
-    def _commit(self, sent: list[_Pending[Item, Row]]) -> None:
+    def _commit(self, sent: list[tuple[SimpleQueue[Row | Failure], Item]]) -> None:
         try:
-            for each, row in zip(sent, self._execute([each.item for each in sent]), strict=True):
-                each.answer.put(row)
+            for (queue, _), row in zip(sent, self._execute([item for _, item in sent]), strict=True):
+                queue.put(row)
         except BaseException as error:  # noqa: BLE001 - raised in the callers; this thread must not end
-            outcome = error if isinstance(error, NotRecorded | OutcomeUnknown) else OutcomeUnknown(repr(error))
-            for each in sent:
-                each.answer.put(outcome)
+            outcome = error if isinstance(error, Failure) else OutcomeUnknown(repr(error))
+            for queue, _ in sent:
+                queue.put(outcome)

@@ -59,7 +59,7 @@ class Crowd:
         return future
 
     def _arrived(self) -> int:
-        return self.group._waiting.qsize() + sum(map(len, self.database.statements))
+        return len(self.group._waiting) + sum(map(len, self.database.statements))
 
 
 def test_single_item_is_sent_at_once() -> None:
@@ -110,14 +110,6 @@ def test_item_is_never_sent_after_its_timeout() -> None:
 
     assert first.result() == 10
     assert crowd.database.statements == [[1]]
-
-
-def test_item_withdrawn_while_it_is_taken_is_not_sent_and_its_caller_is_answered() -> None:
-    pending = group_commit._Pending[int, int](1)
-    pending.withdrawn = True
-
-    assert not pending.take()
-    assert isinstance(pending.answer.get_nowait(), NotRecorded)
 
 
 def test_sent_item_is_awaited_beyond_the_timeout() -> None:
