@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import psycopg
 from django.db import connection, transaction
@@ -13,8 +14,7 @@ from django.db.models import Count, F
 from django.db.models.functions import TruncMinute
 
 from fizzbuzz import rules
-from fizzbuzz.counts import activity, ranking
-from fizzbuzz.counts.number_facts import facts_of
+from fizzbuzz.counts import activity, folding, ranking
 from fizzbuzz.models import Submission, Watermark
 
 T = TypeVar("T")
@@ -79,6 +79,22 @@ def before_statement(index: int, action: Callable[[], object]) -> Iterator[None]
     assert seen > index
 
 
+@contextmanager
+def at_pause(index: int, action: Callable[[], object]) -> Iterator[list[float]]:
+    """Take an action at the n-th pause between two looks for writers, instead of sleeping. Yield the pauses."""
+
+    def pause(seconds: float) -> None:
+        assert connection.connection is None  # other requests may need it
+        pauses.append(seconds)
+        if len(pauses) == index:
+            action()
+
+    pauses: list[float] = []
+    with patch.object(folding, "sleep", pause):
+        yield pauses
+    assert len(pauses) == index
+
+
 def assert_exact() -> int:
     """Compare all counts with the log in the same snapshot. Return the number of rows of the log."""
     with transaction.atomic():
@@ -89,7 +105,8 @@ def assert_exact() -> int:
         assert ranking.top(3) == expected[:3]
         for rank, (number, count) in enumerate(expected[:3], start=1):
             assert ranking.count_of(number) == count
-            assert facts_of(number)[1:3] == (count, rank)
+            facts = ranking.facts_of(number)
+            assert (facts.count, facts.rank) == (count, rank)
         assert_activity_is_exact()
         assert not Watermark.objects.exclude(minutes_through=F("through"))  # release 0.1.0 reads both
         return sum(count for _, count in expected)

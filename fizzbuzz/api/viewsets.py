@@ -27,7 +27,7 @@ from fizzbuzz.api.serializers import (
     SubmitSerializer,
 )
 from fizzbuzz.bulkhead import Bulkhead
-from fizzbuzz.counts import ranking, reads, time_range
+from fizzbuzz.counts import ranking
 from fizzbuzz.counts.ranking import StaleTop
 from fizzbuzz.models import NumberWithCount, Submission
 from fizzbuzz.submissions import idempotency, record
@@ -144,7 +144,7 @@ class NumberViewSet(BaseViewSet):
             value = rules.parse_number(number)
         except rules.InvalidNumber as error:
             raise Http404(str(error)) from error
-        return answer(request, NUMBER.to_representation(NumberWithCount(value, reads.count_of(value))))
+        return answer(request, NUMBER.to_representation(NumberWithCount(value, ranking.shared_count_of(value))))
 
 
 class MostCommonViewSet(BaseViewSet):
@@ -173,8 +173,8 @@ class MostCommonViewSet(BaseViewSet):
     def list(self, request: Request) -> HttpResponseBase:
         try:
             in_range = {"since", "until"} & self.query.keys()
-            top = time_range.top(**self.query) if in_range else reads.top(self.query["limit"])
-        except time_range.TimeRangeTooWide as error:
+            top = ranking.top_between(**self.query) if in_range else ranking.shared_top(self.query["limit"])
+        except ranking.TimeRangeTooWide as error:
             raise InvalidQuery({"since": [str(error)]}) from error
         headers = {"Cache-Control": "no-cache"}  # clients revalidate by ETag on every request
         if isinstance(top, StaleTop):

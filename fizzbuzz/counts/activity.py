@@ -1,12 +1,40 @@
-"""Recent submissions, and counts per kind and time bucket."""
+"""Counts per minute and kind, and the activity of a period from them."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from fizzbuzz import rules
-from fizzbuzz.counts import minutes, ranking
+from fizzbuzz.counts import ranking
 from fizzbuzz.db import pool
-from fizzbuzz.models import Submission
+from fizzbuzz.models import kind_in_sql
+
+# The columns of MinuteCount, and the kind that each one counts. All SQL about them is built from this.
+COLUMNS = {
+    "fizz": rules.Kind.FIZZ,
+    "buzz": rules.Kind.BUZZ,
+    "fizzbuzz": rules.Kind.FIZZBUZZ,
+    "number": rules.Kind.NUMBER,
+}
+
+
+def each_column(sql: str = "{column}") -> str:
+    """Return a list of this SQL for each column, in which {column} and {kind} are replaced."""
+    return ", ".join(sql.format(column=column, kind=kind) for column, kind in COLUMNS.items())
+
+
+# Join that unpivots these columns into rows of kind and count.
+BY_KIND = f"""CROSS JOIN LATERAL (VALUES {each_column("('{kind}', {column})")}) AS by_kind (kind, count)"""
+
+
+def counts_of(rows: str) -> str:
+    """Return a query in the columns of MinuteCount over `rows`, a query of number and created_at."""
+    return f"""
+        SELECT minute, {each_column("count(*) FILTER (WHERE kind = '{kind}') AS {column}")} FROM (
+            SELECT date_trunc('minute', created_at, 'UTC') AS minute, {kind_in_sql("number")} AS kind
+            FROM ({rows}) AS submission
+        ) AS with_kind
+        GROUP BY minute
+    """  # noqa: S608 - built from constants
 
 
 class Period(NamedTuple):
@@ -56,10 +84,10 @@ _ACTIVITY = """
     )
     SELECT start, {or_zero} FROM bucket LEFT JOIN per_bucket USING (start) ORDER BY start
 """.format(  # noqa: S608 - built from constants
-    columns=minutes.each_column(),
-    sums=minutes.each_column("sum({column}) AS {column}"),
-    or_zero=minutes.each_column("COALESCE({column}, 0)"),
-    tail=minutes.counts_of("""
+    columns=each_column(),
+    sums=each_column("sum({column}) AS {column}"),
+    or_zero=each_column("COALESCE({column}, 0)"),
+    tail=counts_of("""
         SELECT number, created_at FROM fizzbuzz_submission
         WHERE id > COALESCE((SELECT through FROM fizzbuzz_watermark), 0) ORDER BY id
     """),
@@ -70,11 +98,6 @@ def activity(period: str) -> list[Bucket]:
     """Return the buckets of a period (a key of PERIODS), oldest first, including empty ones."""
     ranking.require_short_tail()
     return [
-        Bucket(start, dict(zip(minutes.COLUMNS.values(), map(int, counts), strict=True)))
+        Bucket(start, dict(zip(COLUMNS.values(), map(int, counts), strict=True)))
         for start, *counts in pool.read(_ACTIVITY, PERIODS[period]._asdict())
     ]
-
-
-def latest(limit: int) -> list[Submission]:
-    """Return the newest submissions, newest first."""
-    return list(Submission.objects.order_by("-id")[:limit])

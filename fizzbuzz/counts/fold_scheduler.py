@@ -2,35 +2,29 @@
 
 import logging
 import threading
-import time
+from math import inf
+from time import monotonic
 
 from django.db import Error, connection
 
 from fizzbuzz import metrics
 from fizzbuzz.counts import folding, ranking
-from fizzbuzz.counts.folding import FoldLimit
 from fizzbuzz.db.faults import Fault, LockTimeout, begin_outage, end_outage, fault_of
 
 FOLD_EVERY_ROWS = 1_000  # recorded by this process
 FOLD_INTERVAL_SECONDS = 1.0  # between two checks of the tail, for rows recorded by any process
-MIN_SETTLE_INTERVAL_SECONDS = 0.05  # between two checks of the writers that delay a fold; doubled after each check
 SLOW_FOLD_SECONDS = 1.0  # the next fold gets half the rows: on slow storage, all would exceed the statement timeout
 
 log = logging.getLogger(__name__)
 
 
 class FoldScheduler:
-    """Folds after every FOLD_EVERY_ROWS rows that this process recorded, and every FOLD_INTERVAL_SECONDS.
-
-    It does not block on writers: it keeps a fold limit, and folds once their transactions have ended.
-    """
+    """Folds after every FOLD_EVERY_ROWS rows that this process recorded, and every FOLD_INTERVAL_SECONDS."""
 
     def __init__(self) -> None:
-        self.pause_seconds = FOLD_INTERVAL_SECONDS  # before the next step
         self._recorded = 0
         self._due = threading.Event()
         self._thread: threading.Thread | None = None
-        self._limit: FoldLimit | None = None
         self._rows_per_fold = FOLD_EVERY_ROWS  # doubled after each fold of so many rows that was not slow
 
     def start(self) -> None:
@@ -49,11 +43,12 @@ class FoldScheduler:
             self._due.set()
 
     def step(self) -> int:
-        """Fold the settled rows, and return how many. An error of the database is logged, and 0 returned."""
+        """Fold the tail, after a wait for its writers. Return how many rows; 0 after an error, which is logged."""
         try:
             rows = self._fold_tail()
+        except LockTimeout:
+            return 0
         except Error as error:
-            self._forget()
             metrics.folds.labels("failed").inc()
             begin_outage("folds", error, traceback=fault_of(error) is not Fault.UNAVAILABLE)
             return 0
@@ -62,40 +57,33 @@ class FoldScheduler:
 
     def _fold_tail(self) -> int:
         if not self._measure_tail():
-            self._forget()
             return 0
-        if self._limit is None:
-            self._limit = folding.find_fold_limit()
-            self.pause_seconds = MIN_SETTLE_INTERVAL_SECONDS
-        if not folding.is_settled(self._limit):
-            self.pause_seconds = min(2 * self.pause_seconds, FOLD_INTERVAL_SECONDS)
-            return 0
-        limit, folded, more = self._limit, 0, True
-        self._forget()
-        while more:
+        limit, folded, more = folding.find_fold_limit(inf, self._before_pause), 0, True
+        while limit and more:
             rows, more = self._fold(limit)
             folded += rows
             self._measure_tail()  # the limit may be old, and the tail beyond it long
         return folded
 
-    def _measure_tail(self) -> int | None:
-        """Return the length of the tail, and let the reads know it. None if a lock prevents that at the moment."""
-        try:
-            with folding.short_lock_waits() as cursor:
-                rows = folding.tail_rows(cursor)
-        except LockTimeout:
-            return None
+    def _measure_tail(self) -> int:
+        """Return the length of the tail, and let the reads know it. Raise LockTimeout."""
+        with folding.short_lock_waits() as cursor:
+            rows = folding.tail_rows(cursor)
         ranking.note_tail(rows)
         return rows
 
-    def _fold(self, limit: FoldLimit) -> tuple[int, bool]:
+    def _before_pause(self) -> None:
+        self._measure_tail()
+        connection.close()  # returns it to the pool
+
+    def _fold(self, limit: folding.FoldLimit) -> tuple[int, bool]:
         """Fold once. Return how many rows, and whether there may be more."""
         max_rows = min(self._rows_per_fold, folding.MAX_ROWS_PER_FOLD)
-        rows, started = None, time.monotonic()
+        rows, started = None, monotonic()
         try:
             rows = folding.fold_to(limit, max_rows)
         finally:
-            seconds = time.monotonic() - started
+            seconds = monotonic() - started
             metrics.fold_seconds.observe(seconds)
             if seconds > SLOW_FOLD_SECONDS:
                 self._rows_per_fold = max(1, max_rows // 2)
@@ -104,12 +92,9 @@ class FoldScheduler:
         metrics.folds.labels("skipped" if rows is None else "done").inc()
         return rows or 0, rows == max_rows
 
-    def _forget(self) -> None:
-        self._limit, self.pause_seconds = None, FOLD_INTERVAL_SECONDS
-
     def _run(self) -> None:
         while True:
-            self._due.wait(self.pause_seconds)
+            self._due.wait(FOLD_INTERVAL_SECONDS)
             self._due.clear()
             try:
                 self.step()

@@ -3,20 +3,21 @@
 docs/exactness.md proves that no row is missed or counted twice.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from time import monotonic, sleep
+from typing import Any, Literal, NamedTuple
 
 import psycopg
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz.counts import minutes
+from fizzbuzz.counts import activity
 from fizzbuzz.db.faults import LockTimeout, lock_timeout
 
 SETTLE_TIMEOUT_SECONDS = 0.03  # maximum wait for concurrent writers
+MIN_PAUSE_SECONDS = 0.01  # between two checks of these writers; doubled after each
+MAX_PAUSE_SECONDS = 1.0
 FOLD_LOCK_TIMEOUT_SECONDS = 0.03  # maximum wait for each lock
 DISTRIBUTED_LOCK_TIMEOUT_SECONDS = 0.2  # maximum time that a fold blocks the writers of a distributed log
 MAX_ROWS_PER_FOLD = 50_000  # about half a second if they are all different
@@ -69,57 +70,40 @@ _FOLD = """
     UPDATE fizzbuzz_watermark SET through = newest.id, minutes_through = newest.id, folded_at = now() FROM newest
     RETURNING newest.rows
 """.format(  # noqa: S608 - built from constants
-    columns=minutes.each_column(),
-    minutes=minutes.counts_of("SELECT number, created_at FROM batch"),
-    sums=minutes.each_column("{column} = minutes.{column} + EXCLUDED.{column}"),
+    columns=activity.each_column(),
+    minutes=activity.counts_of("SELECT number, created_at FROM batch"),
+    sums=activity.each_column("{column} = minutes.{column} + EXCLUDED.{column}"),
 )
 
 
-@dataclass
-class FoldLimit:
-    """An id up to which the log can be folded once these transactions have ended."""
+class FoldLimit(NamedTuple):
+    """An id at or below which no row can become visible any more, in the log of this identity."""
 
     newest: int
-    writers: list[str]
     log_identity: str
-    settled: bool = False  # these transactions have ended
 
 
-def find_fold_limit() -> FoldLimit:
-    """Return the newest id and the transactions that may still commit rows below it; see `is_settled`.
+def find_fold_limit(
+    timeout_seconds: float = SETTLE_TIMEOUT_SECONDS, before_pause: Callable[[], object] = lambda: None
+) -> FoldLimit | None:
+    """Return the newest id, once the transactions that may commit rows below it have ended. None after the timeout.
 
     An INSERT locks the table before it takes an id from the sequence. So each transaction with an id below the newest
     one still holds the lock when pg_locks is read, or has ended. The newest id must therefore be read first. It must
-    be of a committed row, because the sequence itself may go back after a crash.
+    be of a committed row, because the sequence itself may go back after a crash. It stays valid however long the wait.
     """
+    deadline, pause = monotonic() + timeout_seconds, MIN_PAUSE_SECONDS
     with connection.cursor() as cursor:
         log_identity = _value(cursor, _LOG_IDENTITY)  # before the id, which may be of the log before a TRUNCATE
         newest = _value(cursor, _NEWEST)
-        return FoldLimit(newest, _writers(cursor), log_identity)
-
-
-def is_settled(limit: FoldLimit) -> bool:
-    """Return whether no row at or below the limit can still become visible. The limit may be arbitrarily old."""
-    if limit.settled:
-        return True
-    if is_distributed():
-        limit.settled = _writers_have_finished()
-    elif limit.writers:
-        with connection.cursor() as cursor:
-            limit.settled = not _writers(cursor, among=limit.writers)
-    else:
-        limit.settled = True
-    return limit.settled
-
-
-def wait_until_settled(limit: FoldLimit, timeout_seconds: float) -> bool:
-    """Return whether the limit was settled within the timeout."""
-    deadline = time.monotonic() + timeout_seconds
-    while not is_settled(limit):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
+        writers = _value(cursor, _WRITERS, {"among": None})
+    while not _have_ended(writers):
+        if monotonic() > deadline:
+            return None
+        before_pause()
+        sleep(pause)
+        pause = min(2 * pause, MAX_PAUSE_SECONDS)
+    return FoldLimit(newest, log_identity)
 
 
 def is_distributed() -> bool:
@@ -128,12 +112,15 @@ def is_distributed() -> bool:
         return bool(_value(cursor, _HAS_CITUS) and _value(cursor, _IS_DISTRIBUTED))
 
 
-def _writers_have_finished() -> bool:
-    """Wait for every transaction that writes to a distributed log now; return whether that took no longer than allowed.
+def _have_ended(writers: list[str]) -> bool:
+    """Return whether these transactions have ended.
 
-    Citus has no distributed snapshot: rows may become visible after their writer has left pg_locks. New writers wait in
-    the meantime, so the lock is released at once.
+    Citus has no distributed snapshot: rows may become visible after their writer has left pg_locks. So on a distributed
+    log, wait for a lock that all writers hold. New writers wait in the meantime, so it is released at once.
     """
+    if not is_distributed():
+        with connection.cursor() as cursor:
+            return not (writers and _value(cursor, _WRITERS, {"among": writers}))
     try:
         with short_lock_waits(DISTRIBUTED_LOCK_TIMEOUT_SECONDS) as cursor:
             cursor.execute(_WAIT_FOR_WRITERS)
@@ -149,11 +136,9 @@ def _writers_have_finished() -> bool:
 def fold_to(limit: FoldLimit, max_rows: int) -> int | None:
     """Add up to `max_rows` rows of the tail to the rollups, up to the limit; return how many.
 
-    Return None if skipped, which is normal: a writer of the limit is active, another process folds, a table is locked,
-    or the log was emptied or replaced since the limit was found.
+    Return None if skipped, which is normal: another process folds, a table is locked, or the log was emptied or
+    replaced since the limit was found.
     """
-    if not is_settled(limit):
-        return None
     try:
         with short_lock_waits() as cursor:
             cursor.execute(_COMMIT_LOCALLY)
@@ -165,13 +150,10 @@ def fold_to(limit: FoldLimit, max_rows: int) -> int | None:
         return None
 
 
-def fold(limit: FoldLimit | None = None, timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
-    """Fold up to MAX_ROWS_PER_FOLD rows, by default up to a limit found now, after waiting for its writers.
-
-    Return like `fold_to`.
-    """
-    limit = limit or find_fold_limit()
-    return fold_to(limit, MAX_ROWS_PER_FOLD) if wait_until_settled(limit, timeout_seconds) else None
+def fold(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
+    """Find a limit and fold up to MAX_ROWS_PER_FOLD rows. Return like `fold_to`; None also if no limit was found."""
+    limit = find_fold_limit(timeout_seconds)
+    return fold_to(limit, MAX_ROWS_PER_FOLD) if limit else None
 
 
 def tail_rows(cursor: CursorWrapper | psycopg.Cursor[Any]) -> int:
@@ -184,11 +166,6 @@ def tail_rows(cursor: CursorWrapper | psycopg.Cursor[Any]) -> int:
     ids = range(through + 1, last_id + 1)
     sample = ids[:: -(len(ids) // MAX_SAMPLED_IDS + 1)]
     return len(ids) * int(_value(cursor, _COUNT_IDS, [list(sample)])) // len(sample) if sample else 0
-
-
-def _writers(cursor: CursorWrapper, among: list[str] | None = None) -> list[str]:
-    """Return the transactions that currently write to the log, except this one."""
-    return _value(cursor, _WRITERS, {"among": among})
 
 
 @contextmanager

@@ -1,20 +1,27 @@
-"""The most common numbers, and the count of one number. Both are always exact: the rollup plus the tail.
+"""The most common numbers, and the facts about one. They are always exact: the rollup plus the tail.
 
 docs/exactness.md has the proof.
 """
 
 import logging
+from dataclasses import dataclass
+from datetime import datetime
 
+import psycopg
 from django.db import DatabaseError
 
+from fizzbuzz.bulkhead import Bulkhead
 from fizzbuzz.db import pool
+from fizzbuzz.db.deadline import STATEMENT_TIMEOUT_SHARE, connect_with_deadline
 from fizzbuzz.db.faults import is_worker_unreachable
-from fizzbuzz.models import NumberWithCount
+from fizzbuzz.models import NumberWithCount, Submission, WithKind, sql_of
+from fizzbuzz.shared_calls import SharedCalls
 
 log = logging.getLogger(__name__)
 
 MAX_TAIL_ROWS = 200_000  # counted per read in a web worker
 MAX_RANK = 100  # ranks shown to users
+TIME_RANGE_TIMEOUT_SECONDS = 5
 MAX_NEAR_NUMBERS = 100  # numbers beyond the rolled-up top N that are compared without a lookup of each
 
 # One statement, so one snapshot: between two statements, a fold could move rows from the tail into the rollup.
@@ -58,8 +65,64 @@ _COUNT_OF = """
     )
 """
 
-
 _TOP_OF_ROLLUP = "SELECT number, count FROM fizzbuzz_numbercount ORDER BY count DESC, number LIMIT %(limit)s"
+
+# One statement, so one snapshot. The rank is 1 + the number of numbers that rank higher: by their rolled-up count alone
+# (`rolled_up`), or only with their rows in the tail (`risen`). The former are read from the index; the latter are not
+# computed if MAX_RANK of the former exist. `rolled_up` is two index ranges and not one condition with OR, for which the
+# index scan would continue through all numbers with the same count. The planner overestimates the rows: the ORDER BY
+# prevents a scan of the whole rollup, and OFFSET 0 a second lookup of each count.
+_FACTS = """
+    WITH through AS (
+        SELECT COALESCE((SELECT through FROM fizzbuzz_watermark), 0) AS id
+    ), own AS (
+        SELECT COALESCE((SELECT count FROM fizzbuzz_numbercount WHERE number = %(number)s), 0) + (
+            SELECT count(*) FROM fizzbuzz_submission
+            WHERE number = %(number)s AND id > (SELECT id FROM through)
+        ) AS count
+    ), rolled_up AS (
+        SELECT count(*) AS count FROM (
+            (SELECT 1 FROM fizzbuzz_numbercount
+            WHERE count > (SELECT count FROM own) ORDER BY count DESC, number LIMIT %(max_rank)s)
+            UNION ALL
+            (SELECT 1 FROM fizzbuzz_numbercount
+            WHERE count = (SELECT count FROM own) AND number < %(number)s
+            ORDER BY count DESC, number LIMIT %(max_rank)s)
+        ) AS before
+    ), tail AS (
+        SELECT number, count(*) AS count
+        FROM (SELECT number FROM fizzbuzz_submission WHERE id > (SELECT id FROM through) ORDER BY id) AS rows_of_tail
+        WHERE number <> %(number)s GROUP BY number
+    ), risen AS (
+        SELECT count(*) AS count FROM (
+            SELECT number, count AS of_tail, COALESCE(
+                (SELECT count FROM fizzbuzz_numbercount AS rolled_up WHERE rolled_up.number = tail.number), 0
+            ) AS of_rollup
+            FROM tail OFFSET 0
+        ) AS counted
+        WHERE (-of_tail - of_rollup, number) < (-(SELECT count FROM own), %(number)s)
+        AND (-of_rollup, number) > (-(SELECT count FROM own), %(number)s)
+    )
+    SELECT own.count,
+        CASE WHEN own.count > 0 AND rolled_up.count < %(max_rank)s
+        THEN rolled_up.count + (SELECT count FROM risen) + 1 END,
+        (SELECT created_at FROM fizzbuzz_submission WHERE number = %(number)s ORDER BY id LIMIT 1),
+        (SELECT created_at FROM fizzbuzz_submission WHERE number = %(number)s ORDER BY id DESC LIMIT 1)
+    FROM own, rolled_up
+"""
+
+counting = Bulkhead("time ranges are being counted", limit=1, wait_seconds=1)
+
+
+@dataclass(frozen=True)
+class NumberFacts(WithKind):
+    """Facts about one number, submitted or not."""
+
+    number: int
+    count: int
+    rank: int | None  # 1 to MAX_RANK; None for less common numbers
+    first: datetime | None  # None if it was never submitted, or its rows were deleted by SQL
+    last: datetime | None
 
 
 class StaleTop(list[NumberWithCount]):
@@ -71,6 +134,13 @@ class CatchingUp(Exception):
 
     def __init__(self, rows: int) -> None:
         super().__init__(f"The counts are catching up with the log: {rows:,} rows remain.")
+
+
+class TimeRangeTooWide(Exception):
+    def __init__(self) -> None:
+        super().__init__(
+            f"Counting this time range takes longer than {TIME_RANGE_TIMEOUT_SECONDS} s. Choose a narrower one."
+        )
 
 
 # Rows of the tail when this process's FoldScheduler last measured it. Zero where none runs: reads in management
@@ -112,3 +182,32 @@ def count_of(number: int) -> int:
     """Return how often a number was submitted. Raise CatchingUp."""
     require_short_tail()
     return int(pool.read(_COUNT_OF, {"number": number})[0][0])
+
+
+def facts_of(number: int) -> NumberFacts:
+    """Return the facts about a number, submitted or not. Raise CatchingUp."""
+    require_short_tail()
+    ((count, rank, *times),) = pool.read(_FACTS, {"number": number, "max_rank": MAX_RANK})
+    # Rows may get their ids in another order than their times.
+    first, last = sorted(times) if all(times) else (None, None)
+    return NumberFacts(number, count, rank if rank and rank <= MAX_RANK else None, first, last)
+
+
+def top_between(limit: int, since: datetime | None = None, until: datetime | None = None) -> list[NumberWithCount]:
+    """Like `top`, of since <= created_at < until, counted from the log. Raise TimeRangeTooWide, Busy or psycopg.Error.
+
+    This uses a private connection, so that it cannot exhaust the pool.
+    """
+    query = sql_of(Submission.objects.between(since, until).counted()[:limit])
+    deadline = TIME_RANGE_TIMEOUT_SECONDS / STATEMENT_TIMEOUT_SHARE
+    try:
+        with counting.slot(), connect_with_deadline(deadline) as database:
+            return [NumberWithCount(*row) for row in database.execute(*query)]
+    except psycopg.errors.QueryCanceled as error:
+        raise TimeRangeTooWide from error
+
+
+# For requests: concurrent ones share a read that began after they arrived, so it includes every acknowledged write.
+shared_top = SharedCalls(top)
+shared_count_of = SharedCalls(count_of)
+shared_facts_of = SharedCalls(facts_of)

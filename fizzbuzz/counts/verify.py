@@ -5,7 +5,7 @@ from typing import NamedTuple
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz.counts import folding, minutes
+from fizzbuzz.counts import activity, folding
 
 WRITERS_TIMEOUT_SECONDS = 5.0  # maximum wait of a rebuild for transactions that write to the log
 
@@ -29,7 +29,7 @@ _REPAIR_NUMBERS = """
     SELECT count(*) FROM difference
 """
 
-# Both sides as rows of minute, kind and count; see minutes.BY_KIND.
+# Both sides as rows of minute, kind and count; see activity.BY_KIND.
 _MINUTES = """
     WITH counted AS ({counted}), difference AS (
         SELECT minute, kind, COALESCE(counted.count, 0) AS counted, COALESCE(rolled_up.count, 0) AS rolled_up
@@ -38,8 +38,8 @@ _MINUTES = """
         WHERE counted.count IS DISTINCT FROM rolled_up.count
     )
 """.format(  # noqa: S608 - built from constants
-    counted=minutes.counts_of("SELECT number, created_at FROM fizzbuzz_submission WHERE id <= %(through)s"),
-    by_kind=minutes.BY_KIND,
+    counted=activity.counts_of("SELECT number, created_at FROM fizzbuzz_submission WHERE id <= %(through)s"),
+    by_kind=activity.BY_KIND,
 )
 _LIST_MINUTES = """
     SELECT to_char(minute AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC, "') || kind, counted, rolled_up
@@ -56,7 +56,7 @@ _REPAIR_MINUTES = """
     )
     SELECT count(*) FROM difference
 """.format(  # noqa: S608 - built from constants
-    columns=minutes.each_column(), new_values=minutes.each_column("{column} = EXCLUDED.{column}")
+    columns=activity.each_column(), new_values=activity.each_column("{column} = EXCLUDED.{column}")
 )
 
 _WATERMARK = "SELECT COALESCE(max(through), 0) FROM fizzbuzz_watermark"
@@ -94,11 +94,10 @@ def rebuild() -> int:
     Readers and writers are not blocked; folds wait until the end, when all repairs are committed at once. Raise
     NotRebuilt.
     """
-    limit = folding.find_fold_limit()
     with connection.cursor() as cursor:
         earlier = _watermark(cursor)
     # Outside of the transaction, which would keep the lock that this takes on a distributed log.
-    if not folding.wait_until_settled(limit, WRITERS_TIMEOUT_SECONDS):
+    if not (limit := folding.find_fold_limit(WRITERS_TIMEOUT_SECONDS)):
         raise NotRebuilt(
             f"A transaction that writes to fizzbuzz_submission has been open for more than {WRITERS_TIMEOUT_SECONDS:g} "
             "s. Nothing was changed. Try again after it has ended (see pg_stat_activity)."

@@ -17,8 +17,9 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fizzbuzz import rules
-from fizzbuzz.counts import activity, ranking, reads
-from fizzbuzz.counts.number_facts import NumberFacts
+from fizzbuzz.counts import activity, ranking
+from fizzbuzz.counts.ranking import NumberFacts
+from fizzbuzz.models import Submission
 from fizzbuzz.pages.charts import chart
 from fizzbuzz.pages.rendered import Rendered
 from fizzbuzz.pages.same_origin import require_same_origin
@@ -67,7 +68,7 @@ class _FirstPage(NamedTuple):
 def _render_first_page() -> _FirstPage:
     data = {
         "top": ranking.top(TOP_ROWS),
-        "latest": activity.latest(LATEST_ROWS),
+        "latest": list(Submission.objects.order_by("-id")[:LATEST_ROWS]),
         "chart": chart("hour", activity.activity("hour")),
     }
     live = render_to_string("_live.html", data)
@@ -105,7 +106,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     if not by_htmx:
         return HttpResponse(status=303, headers={"Location": reverse("number", args=[number])})
     try:
-        facts = reads.facts(number)
+        facts = ranking.shared_facts_of(number)
     except Exception:  # the number is recorded, so the response must not be an error
         log.exception("Cannot read the counts of a recorded number")
         facts = NumberFacts(number, 0, None, None, None)
@@ -130,7 +131,7 @@ def number(request: HttpRequest, text: str) -> HttpResponse:
         raise Http404(str(error)) from error
     if text != str(value):
         return redirect("number", value, permanent=True)
-    page = _render_number(reads.facts(value), request.scheme or "", request.get_host())
+    page = _render_number(ranking.shared_facts_of(value), request.scheme or "", request.get_host())
     return page.response(request)
 
 

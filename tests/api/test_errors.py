@@ -171,7 +171,7 @@ def test_no_cookie_is_set(client: Client, accept: str) -> None:
 
 def test_unexpected_errors_return_problem_details(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("fizzbuzz.counts.reads.count_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("fizzbuzz.counts.ranking.shared_count_of", lambda *_: 1 / 0)
 
     response = client.get("/api/numbers/15")
 

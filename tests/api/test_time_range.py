@@ -11,7 +11,7 @@ from psycopg.errors import UndefinedTable
 
 from fizzbuzz import times
 from fizzbuzz.bulkhead import Bulkhead
-from fizzbuzz.counts import folding, time_range
+from fizzbuzz.counts import folding, ranking
 from fizzbuzz.models import Submission
 from tests.problems import assert_errors, assert_problem
 
@@ -109,7 +109,7 @@ def slow_log(seconds: float) -> Iterator[None]:
 
 
 def test_time_range_that_exceeds_the_timeout_is_rejected(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(ranking, "TIME_RANGE_TIMEOUT_SECONDS", 0.5)
     detail = "Counting this time range takes longer than 0.5 s. Choose a narrower one."
 
     with slow_log(10):
@@ -121,7 +121,7 @@ def test_time_range_that_exceeds_the_timeout_is_rejected(client: Client, monkeyp
 def test_command_counts_a_time_range_without_a_timeout(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time_range, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(ranking, "TIME_RANGE_TIMEOUT_SECONDS", 0.05)
 
     with slow_log(0.2):
         call_command("top_numbers", "--since", "2026-01-31", "--format", "csv")
@@ -130,9 +130,9 @@ def test_command_counts_a_time_range_without_a_timeout(
 
 
 def test_concurrent_time_ranges_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_range, "counting", Bulkhead("time ranges are being counted", 1, 0))
+    monkeypatch.setattr(ranking, "counting", Bulkhead("time ranges are being counted", 1, 0))
 
-    with time_range.counting.slot():
+    with ranking.counting.slot():
         rejected = client.get("/api/most_common", {"since": "2026-01-31"})
         without_range = client.get("/api/most_common")
     answered = client.get("/api/most_common", {"since": "2026-01-31"})

@@ -7,8 +7,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from fizzbuzz import rules
 from fizzbuzz.counts import folding
-from fizzbuzz.counts.activity import PERIODS, activity, latest
-from fizzbuzz.counts.minutes import COLUMNS
+from fizzbuzz.counts.activity import COLUMNS, PERIODS, activity
 from fizzbuzz.models import MinuteCount
 from tests.log import append, append_at
 from tests.marks import commits
@@ -46,16 +45,6 @@ def test_reading_is_one_statement(rows: int, django_assert_num_queries: DjangoAs
     for period in PERIODS:
         with django_assert_num_queries(1):
             activity(period)
-    with django_assert_num_queries(1):
-        latest(10)
-
-
-def test_latest_are_newest_first() -> None:
-    append(1)
-    append(2)
-    append(3)
-
-    assert [each.number for each in latest(2)] == [3, 2]
 
 
 def test_each_kind_has_its_column() -> None:

@@ -7,8 +7,8 @@ from django.test import Client
 
 from fizzbuzz.counts import fold_scheduler, ranking
 from fizzbuzz.counts.activity import activity
-from fizzbuzz.counts.number_facts import facts_of
-from tests.log import INSERT, append, open_transaction
+from fizzbuzz.counts.ranking import facts_of
+from tests.log import INSERT, append, at_pause, open_transaction
 from tests.marks import commits
 
 pytestmark = commits
@@ -47,14 +47,16 @@ def test_reads_are_rejected_if_the_tail_beyond_a_kept_limit_is_too_long(
 ) -> None:
     """As when ten million rows are committed while the limit waits for their writer."""
     monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
-    with open_transaction() as late:
-        late.execute(INSERT, [[7]])
-        append(15)
-        fold_scheduler.scheduler.step()
+
+    def commit_more() -> None:
         late.execute(INSERT, [[7] * 6])
         late.commit()
 
-    assert fold_scheduler.scheduler.step() == 2
+    with open_transaction() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        with at_pause(1, commit_more):
+            assert fold_scheduler.scheduler.step() == 2
     assert client.get("/api/most_common").status_code == 503
     assert fold_scheduler.scheduler.step() == 6
     assert client.get("/api/most_common").status_code == 200

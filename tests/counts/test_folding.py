@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ from prometheus_client import REGISTRY
 
 from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
-from fizzbuzz.counts.fold_scheduler import FOLD_INTERVAL_SECONDS, MIN_SETTLE_INTERVAL_SECONDS
 from fizzbuzz.models import NumberCount, Submission, Watermark
 from fizzbuzz.submissions import record
-from tests.log import INSERT, append, assert_exact, on_another_connection, open_transaction
+from tests.log import INSERT, append, assert_exact, at_pause, on_another_connection, open_transaction
 from tests.marks import commits
 
 pytestmark = commits
@@ -37,27 +35,33 @@ def test_step_folds_the_whole_tail_in_batches(monkeypatch: pytest.MonkeyPatch) -
     assert verify.verify() == []
 
 
-def test_step_keeps_the_fold_limit_instead_of_waiting_for_a_writer() -> None:
-    pauses = []
-    with open_transaction() as late, open_transaction() as later:
-        late.execute(INSERT, [[7]])
-        append(15, 15)
-        for _ in range(6):
-            assert fold_scheduler.scheduler.step() == 0
-            pauses.append(fold_scheduler.scheduler.pause_seconds)
+def test_step_waits_only_for_the_writers_that_it_found() -> None:
+    def commit() -> None:
         later.execute(INSERT, [[8]])  # delays the next fold, not this one
         append(9)
         late.commit()
 
-        assert fold_scheduler.scheduler.step() == 3
+    with open_transaction() as late, open_transaction() as later:
+        late.execute(INSERT, [[7]])
+        append(15, 15)
+        with at_pause(9, commit) as pauses:
+            assert fold_scheduler.scheduler.step() == 3
         assert list(NumberCount.objects.order_by("number").values_list("number", "count")) == [(7, 1), (15, 2)]
-        assert fold_scheduler.scheduler.step() == 0
-        later.commit()
+        with at_pause(1, later.commit):
+            assert fold_scheduler.scheduler.step() == 2
 
-    assert pauses == [2 * MIN_SETTLE_INTERVAL_SECONDS * 2**index for index in range(4)] + [FOLD_INTERVAL_SECONDS] * 2
-    assert fold_scheduler.scheduler.step() == 2
+    assert pauses == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
     assert verify.verify() == []
     assert assert_exact() == 5
+
+
+def test_step_waits_for_all_writers_of_a_distributed_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "is_distributed", lambda: True)
+    with open_transaction() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        with at_pause(2, late.commit):
+            assert fold_scheduler.scheduler.step() == 2
 
 
 def replace_log(*numbers: int) -> None:
@@ -66,24 +70,24 @@ def replace_log(*numbers: int) -> None:
     append(*numbers)
 
 
-@pytest.mark.parametrize("distributed", [False, True])
-def test_fold_limit_is_discarded_if_the_log_was_emptied(monkeypatch: pytest.MonkeyPatch, distributed: bool) -> None:
+def test_fold_limit_is_discarded_if_the_log_was_emptied() -> None:
     """Its ids are assigned again, to writers that began after the limit was found."""
-    monkeypatch.setattr(folding, "is_distributed", lambda: distributed)
-    replace_log(*range(10))
-    with open_transaction() as open_for_long:
-        open_for_long.execute(INSERT, [[1]])
-        append(1)
-        assert fold_scheduler.scheduler.step() == 0
-    replace_log()
 
-    with open_transaction() as late:
+    def replace_it() -> None:
+        open_for_long.rollback()
+        replace_log()
         late.execute(INSERT, [[7]])
         append(*range(20))
-        assert fold_scheduler.scheduler.step() == 0
+
+    replace_log(*range(10))
+    with open_transaction() as open_for_long, open_transaction() as late:
+        open_for_long.execute(INSERT, [[1]])
+        append(1)
+        with at_pause(1, replace_it):
+            assert fold_scheduler.scheduler.step() == 0
         late.commit()
 
-    assert fold_scheduler.scheduler.step() + fold_scheduler.scheduler.step() == 21
+    assert fold_scheduler.scheduler.step() == 21
     assert verify.verify() == []
 
 
@@ -106,17 +110,15 @@ def test_log_may_be_emptied_between_two_batches_of_a_fold(monkeypatch: pytest.Mo
         late.commit()
 
     assert len(folds_begun) == 2
-    while fold_scheduler.scheduler.step():
-        pass
+    assert fold_scheduler.scheduler.step() == 22
     assert verify.verify() == []
     assert assert_exact() == 26
 
 
 def test_fold_limit_is_discarded_after_a_failover() -> None:
     append(15)
-    limit = replace(folding.find_fold_limit(), log_identity="of another server")
 
-    assert folding.fold_to(limit, 10) is None
+    assert folding.fold_to(folding.FoldLimit(1, "of another server"), 10) is None
     assert Watermark.objects.count() == 0
     assert fold_scheduler.scheduler.step() == 1
 
@@ -192,15 +194,14 @@ def test_tail_stays_bounded_while_commits_are_slow() -> None:
         for _ in range(4):
             pool.submit(write)
         try:
-            for _ in range(100):  # far more steps than needed
-                if len(tails) < 5 and fold_scheduler.scheduler.step():
+            while len(tails) < 5:
+                if fold_scheduler.scheduler.step():
                     tails.append(ranking.known_tail_rows)
-                ended.wait(fold_scheduler.scheduler.pause_seconds if len(tails) < 5 else 0)
+                ended.wait(0.1)
         finally:
             ended.set()
 
     # The remaining tail is what was committed since the fold limit was found: a few commits per connection.
-    assert len(tails) == 5
     assert max(tails) <= 30
     fold_scheduler.scheduler.step()
     assert verify.verify() == []

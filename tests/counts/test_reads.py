@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db import connection
 
-from fizzbuzz.counts import folding, ranking, reads
-from fizzbuzz.counts.number_facts import NumberFacts, facts_of
+from fizzbuzz.counts import folding, ranking
+from fizzbuzz.counts.ranking import NumberFacts, facts_of
 from tests.log import append, append_at
 from tests.marks import commits
 
@@ -17,9 +17,9 @@ pytestmark = commits
 
 NUMBER, WRITES, THREADS = 15, 40, 8
 READS: list[Callable[[], int]] = [
-    lambda: reads.count_of(NUMBER),
-    lambda: reads.facts(NUMBER).count,
-    lambda: reads.top(3)[0].count,
+    lambda: ranking.shared_count_of(NUMBER),
+    lambda: ranking.shared_facts_of(NUMBER).count,
+    lambda: ranking.shared_top(3)[0].count,
 ]
 
 

@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from django.test import Client
 
 from fizzbuzz.counts import folding, ranking, verify
-from fizzbuzz.counts.number_facts import facts_of
+from fizzbuzz.counts.ranking import NumberFacts, facts_of
 from fizzbuzz.models import MinuteCount, NumberCount
 from tests.log import INSERT, append, append_at, assert_exact, open_transaction
 from tests.marks import commits
@@ -143,7 +143,7 @@ def test_number_whose_rows_were_deleted_has_its_count_and_no_times(client: Clien
     answer = client.get("/api/numbers/15")
 
     assert (answer.status_code, answer.json()["count"]) == (200, 2)
-    assert facts_of(15) == (15, 2, 1, None, None)
+    assert facts_of(15) == NumberFacts(15, 2, 1, None, None)
     assert verify.verify() == [("15", 0, 2), *verify.verify()[1:]]
     verify.rebuild()
     assert ranking.top(3) == [(7, 1)]

@@ -9,7 +9,7 @@ from django.db import connection
 
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.counts.activity import activity
-from fizzbuzz.counts.number_facts import facts_of
+from fizzbuzz.counts.ranking import facts_of
 from fizzbuzz.models import MinuteCount, NumberCount
 from fizzbuzz.rules import Kind
 from tests.log import INSERT, append, assert_exact, before_statement, on_another_connection, open_transaction

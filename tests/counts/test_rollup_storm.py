@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
@@ -183,12 +184,18 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def fold(self) -> None:
-        assert folding.fold(timeout_seconds=0.005) is not None or self.open
+        assert folding.fold(timeout_seconds=0) is not None or self.open
 
-    @rule()
-    def step(self) -> None:
-        """Run a step of the scheduler, which keeps its fold limit across other operations."""
-        fold_scheduler.scheduler.step()
+    @rule(number=some_number)
+    def step(self, number: int) -> None:
+        """Run a step of the scheduler. While it waits for the open transactions, they commit, and others."""
+
+        def pause(seconds: float) -> None:
+            self.submit(number)
+            self.commit(0)
+
+        with patch.object(folding, "sleep", pause):
+            fold_scheduler.scheduler.step()
 
     @rule()
     def rebuild(self) -> None:

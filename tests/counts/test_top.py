@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
-from fizzbuzz.counts import folding, number_facts, ranking
-from fizzbuzz.counts.number_facts import facts_of
+from fizzbuzz.counts import folding, ranking
+from fizzbuzz.counts.ranking import facts_of
 from tests.log import append
 from tests.marks import commits
 
@@ -68,7 +68,7 @@ def test_facts_equal_a_count_of_the_whole_log(folded: list[int], tail: list[int]
         number: (counted[number], ranked.index(number) + 1 if number in ranked else None) for number in range(-4, 8)
     }
 
-    with transaction.atomic(), patch.object(number_facts, "MAX_RANK", max_rank):
+    with transaction.atomic(), patch.object(ranking, "MAX_RANK", max_rank):
         append(*folded)
         fold_here()
         append(*tail)

@@ -96,7 +96,7 @@ def test_exception_is_logged_with_its_request_id(
     client: Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("fizzbuzz.counts.reads.count_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("fizzbuzz.counts.ranking.shared_count_of", lambda *_: 1 / 0)
 
     response = client.get("/api/numbers/15")
 

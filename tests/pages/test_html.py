@@ -14,7 +14,7 @@ from django.test import Client
 from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
-from fizzbuzz.counts import reads
+from fizzbuzz.counts import ranking
 from fizzbuzz.counts.activity import PERIODS
 from tests.fresh import a_second_later
 from tests.log import append
@@ -61,7 +61,7 @@ def pages(client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any) -> dic
     ]
     for error in (ValueError, OperationalError):
         with monkeypatch.context() as patch:
-            patch.setattr(reads, "facts", raising(error))
+            patch.setattr(ranking, "shared_facts_of", raising(error))
             errors.append(client.get("/numbers/15"))
     assert [each.status_code for each in errors] == [400, 403, 404, 405, 500, 503]
     responses = {**empty, **full, **{str(each.status_code): each for each in errors}}
@@ -78,7 +78,7 @@ def fragments(client: Client, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
         "invalid number in place": client.post("/", {"number": "15.5"}, headers=HTMX),
     }
     with monkeypatch.context() as patch:
-        patch.setattr(reads, "facts", raising(OperationalError))
+        patch.setattr(ranking, "shared_facts_of", raising(OperationalError))
         responses["answer without counts"] = client.post("/", {"number": "15"}, headers=HTMX)
     return {name: DOCUMENT.format(response.text) for name, response in responses.items()}
 

@@ -203,7 +203,7 @@ def test_unknown_urls_return_an_error_page(client: Client, path: str) -> None:
 
 def test_unexpected_errors_return_an_error_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.raise_request_exception = False
-    monkeypatch.setattr("fizzbuzz.counts.reads.facts", lambda *_: 1 / 0)
+    monkeypatch.setattr("fizzbuzz.counts.ranking.shared_facts_of", lambda *_: 1 / 0)
 
     response = client.get("/numbers/15")
 
