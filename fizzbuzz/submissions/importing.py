@@ -80,11 +80,11 @@ def validate(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Ca
     """Parse one number per line, or a column of a CSV. Call `progress` with the bytes of each read. Raise BadFile."""
     source = _Source(file, progress)
     lines = _lines(io.BufferedReader(source, READ_BYTES))
-    cells: _Cells = ((line, text) for line, text in enumerate(lines, 1) if text)
-    if column is not None:
+    if column is None:
+        cells: _Cells = ((line, text) for line, text in enumerate(lines, 1) if text)
+    else:
         column, cells = _csv(lines, column)
-    numbers = _numbers(cells)
-    rows = 0
+    numbers, rows = _numbers(cells), 0
     while chunk := array("q", islice(numbers, MAX_ROWS_PER_TRANSACTION)):
         chunk.tofile(spool)
         rows += len(chunk)
@@ -119,8 +119,7 @@ def load(validated: ValidatedFile) -> Iterator[int]:
             progress.save(update_fields=["rows"])
         while folding.fold(timeout_seconds=FOLD_TIMEOUT_SECONDS) == folding.MAX_ROWS_PER_FOLD:
             pass  # the tail may be longer than a chunk
-        done = progress.rows
-        yield done
+        yield (done := progress.rows)
 
 
 def _lines(file: io.BufferedReader) -> Iterator[str]:

@@ -27,37 +27,31 @@ class Rejected(Exception):
 
 
 @contextmanager
-def not_recorded_on_error() -> Iterator[None]:
-    """Map any error to NotRecorded. For statements before the one that commits."""
-    try:
-        yield
-    except Rejected:
-        raise
-    except Exception as error:
-        raise NotRecorded(str(error)) from error
-
-
-@contextmanager
-def classify_write_error() -> Iterator[None]:
-    """Map any error of a statement or commit that was sent to NotRecorded or OutcomeUnknown."""
+def classify_errors(*, sent: bool) -> Iterator[None]:
+    """Map any error to NotRecorded, or to OutcomeUnknown if a statement or commit was sent and may have succeeded."""
     try:
         yield
     except (NotRecorded, OutcomeUnknown, Rejected):
         raise
     except Exception as error:
-        # Severity ERROR means that the statement was rolled back. FATAL and lost connections may follow its commit, and
-        # so may an error of the driver, such as one that cannot parse the server's response.
-        cause = error if isinstance(error, psycopg.Error) else error.__cause__
-        rejected = isinstance(cause, psycopg.Error) and cause.diag.severity_nonlocalized == "ERROR"
-        # Unless it is Citus' error about a worker that was lost, perhaps after that worker's commit.
-        rejected = rejected and not is_worker_unreachable(error)
-        raise (NotRecorded if rejected else OutcomeUnknown)(str(error)) from error
+        raise (OutcomeUnknown if sent and not _is_rolled_back(error) else NotRecorded)(str(error)) from error
+
+
+def _is_rolled_back(error: Exception) -> bool:
+    """Return whether the server rejected the statement with this error.
+
+    Severity ERROR says that. FATAL and lost connections may follow its commit, and so may an error of the driver, such
+    as one that cannot parse the response, and Citus' error about a worker that was lost.
+    """
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    is_error = isinstance(cause, psycopg.Error) and cause.diag.severity_nonlocalized == "ERROR"
+    return is_error and not is_worker_unreachable(error)
 
 
 @contextmanager
 def write_transaction() -> Iterator[None]:
     """Run a transaction on Django's connection. Raise NotRecorded, OutcomeUnknown or Rejected."""
-    with not_recorded_on_error():
+    with classify_errors(sent=False):
         connection.ensure_connection()
-    with classify_write_error(), transaction.atomic(), not_recorded_on_error():
+    with classify_errors(sent=True), transaction.atomic(), classify_errors(sent=False):
         yield
