@@ -202,9 +202,9 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,
-    "DEFAULT_PARSER_CLASSES": ["fizzbuzz.api.parsers.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer", "fizzbuzz.api.browsable.BrowsablePages"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fizzbuzz.api.negotiation.ContentNegotiation",
+    "DEFAULT_PARSER_CLASSES": ["fizzbuzz.api.formats.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer", "fizzbuzz.api.formats.BrowsablePages"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fizzbuzz.api.formats.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "fizzbuzz.api.problems.exception_handler",
 }

@@ -5,14 +5,12 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
-from fizzbuzz.api import urls as api_urls
-from fizzbuzz.pages import urls as page_urls
+from fizzbuzz import urls
 from fizzbuzz_site.http.monitoring import info, metrics_view
 
 urlpatterns = [
     # Not by include(): of a request, each level and each URL before its own costs some µs.
-    *api_urls.urlpatterns,
-    *page_urls.urlpatterns,
+    *urls.urlpatterns,
     path("info", info, name="info"),
     path("metrics", metrics_view, name="metrics"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),

@@ -1,7 +1,7 @@
 """Base of the API's viewsets. It skips parts of DRF that took half of the CPU time of a request.
 
 - Authentication, because the API has no accounts.
-- Content negotiation (negotiation.py), which DRF repeats for each request, and without the weights of Accept.
+- Content negotiation (formats.py), which DRF repeats for each request, and without the weights of Accept.
 - Template responses, unless the client wants a page: they take longer than the JSON itself.
 """
 

@@ -1,4 +1,4 @@
-"""View of the OpenAPI document."""
+"""The OpenAPI document: its view, and its examples, which a test sends to compare the responses."""
 
 from functools import cache
 from typing import Any
@@ -7,9 +7,39 @@ from django.http import HttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
 from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
+
+from fizzbuzz.api.serializers import INTEGER
+
+_FIFTEEN = {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz"}
+
+SUBMIT = OpenApiExample("Fifteen", {"number": 15}, request_only=True)
+SUBMISSION = OpenApiExample(
+    "Fifteen, recorded",
+    {"id": 1, **_FIFTEEN, "created_at": "2026-01-31T12:00:00.123456Z"},
+    response_only=True,
+)
+BATCH = OpenApiExample("One number of each kind", {"numbers": [3, 5, 15, 7]}, request_only=True)
+NUMBER = OpenApiExample("Fifteen, sent twice", {**_FIFTEEN, "count": 2}, response_only=True)
+MOST_COMMON = OpenApiExample(
+    "Fifteen, most common",
+    {**_FIFTEEN, "count": 2},  # drf-spectacular wraps it in a list
+    response_only=True,
+)
+
+NUMBER_PARAMETER = OpenApiParameter("number", INTEGER, OpenApiParameter.PATH, description="A whole number.")
+KEY_PARAMETER = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": r'^("[!#-~]{1,255}"|[!#-+\--~]{1,255})$'},
+    OpenApiParameter.HEADER,
+    description=(
+        "A request that is repeated with the same key within 24 hours is recorded once: the response is that of the "
+        "first request, with the header `Idempotency-Replayed`. Use a random key: anyone who knows a key can read "
+        "what was recorded with it."
+    ),
+)
 
 
 @method_decorator(conditional_page, "dispatch")

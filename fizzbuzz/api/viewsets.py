@@ -13,7 +13,7 @@ from rest_framework.status import HTTP_201_CREATED
 from rest_framework.viewsets import GenericViewSet
 
 from fizzbuzz import metrics, rules
-from fizzbuzz.api import examples
+from fizzbuzz.api import schema
 from fizzbuzz.api.base import BaseViewSet, answer
 from fizzbuzz.api.pagination import MAX_SCANNED_ROWS, SubmissionCursorPagination
 from fizzbuzz.api.problems import InvalidQuery, problems
@@ -39,7 +39,7 @@ SUBMISSION = SubmissionSerializer()
 NUMBER = NumberSerializer()
 BATCHES = Bulkhead("batches", limit=2, wait_seconds=5)  # each takes up to tenths of a second of CPU
 STALE = '110 - "Response is stale: a database worker is unreachable"'
-ONE_SUBMISSION = OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION])
+ONE_SUBMISSION = OpenApiResponse(SubmissionSerializer, examples=[schema.SUBMISSION])
 RECORDING_PROBLEMS = problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503)
 
 
@@ -78,7 +78,7 @@ class SubmissionViewSet(BaseViewSet, GenericViewSet):
     @extend_schema(
         summary="One submission",
         responses={
-            200: OpenApiResponse(SubmissionSerializer, examples=[examples.SUBMISSION]),
+            200: OpenApiResponse(SubmissionSerializer, examples=[schema.SUBMISSION]),
             **problems(404, 406, 503),
         },
     )
@@ -91,8 +91,8 @@ class SubmissionViewSet(BaseViewSet, GenericViewSet):
     @extend_schema(
         summary="Submit a number",
         description="Classifies the number and records it. The record is on disk when the response is sent.",
-        examples=[examples.SUBMIT],
-        parameters=[examples.KEY_PARAMETER],
+        examples=[schema.SUBMIT],
+        parameters=[schema.KEY_PARAMETER],
         responses={201: ONE_SUBMISSION, **RECORDING_PROBLEMS},
     )
     def create(self, request: Request) -> HttpResponseBase:
@@ -104,8 +104,8 @@ class SubmissionViewSet(BaseViewSet, GenericViewSet):
     @extend_schema(
         summary="Submit many numbers",
         description="Either all numbers are recorded or none. The response lists them in the order of the request.",
-        examples=[examples.BATCH],
-        parameters=[examples.KEY_PARAMETER],
+        examples=[schema.BATCH],
+        parameters=[schema.KEY_PARAMETER],
         responses={201: SubmissionSerializer(many=True), **RECORDING_PROBLEMS},
         filters=False,
     )
@@ -136,8 +136,8 @@ class NumberViewSet(BaseViewSet):
 
     @extend_schema(
         summary="Classify a number without recording it",
-        responses={200: OpenApiResponse(NumberSerializer, examples=[examples.NUMBER]), **problems(404, 406, 503)},
-        parameters=[examples.NUMBER_PARAMETER],
+        responses={200: OpenApiResponse(NumberSerializer, examples=[schema.NUMBER]), **problems(404, 406, 503)},
+        parameters=[schema.NUMBER_PARAMETER],
     )
     def retrieve(self, request: Request, number: str) -> HttpResponseBase:
         try:
@@ -165,7 +165,7 @@ class MostCommonViewSet(BaseViewSet):
         ),
         parameters=[MostCommonQuery],
         responses={
-            200: OpenApiResponse(MostCommonSerializer(many=True), examples=[examples.MOST_COMMON]),
+            200: OpenApiResponse(MostCommonSerializer(many=True), examples=[schema.MOST_COMMON]),
             304: OpenApiResponse(description="Unchanged since the response whose ETag was sent as If-None-Match"),
             **problems(400, 406, 412, 429, 503),
         },

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from django import forms
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -20,9 +21,8 @@ from fizzbuzz import rules
 from fizzbuzz.counts import activity, ranking
 from fizzbuzz.counts.ranking import NumberFacts
 from fizzbuzz.models import Submission
-from fizzbuzz.pages.charts import chart
 from fizzbuzz.pages.rendered import Rendered
-from fizzbuzz.pages.same_origin import require_same_origin
+from fizzbuzz.pages.stats import chart
 from fizzbuzz.shared_calls import SharedCalls
 from fizzbuzz.submissions import idempotency, record
 
@@ -80,7 +80,7 @@ def _render_first_page() -> _FirstPage:
 first_page = SharedCalls(_render_first_page, MAX_AGE_SECONDS)
 
 
-@csrf_exempt  # see same_origin.py
+@csrf_exempt  # see _require_same_origin
 @require_http_methods(["GET", "HEAD", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
     """The first page, which is the same for everyone; a POST submits a number."""
@@ -90,7 +90,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @never_cache
 def submit(request: HttpRequest) -> HttpResponse:
     """Record the submitted number. Render the answer for htmx; redirect other clients to the number's page."""
-    require_same_origin(request)
+    _require_same_origin(request)
     by_htmx = "HX-Request" in request.headers
     form = SubmissionForm(request.POST)
     if not form.is_valid():
@@ -114,6 +114,25 @@ def submit(request: HttpRequest) -> HttpResponse:
     row = None if is_replay else submission
     context = {"form": form, "facts": facts, "host": request.get_host(), "submission": row}
     return render(request, "answer.html", context)
+
+
+def _require_same_origin(request: HttpRequest) -> None:
+    """Accept the form only from a page of the same origin, according to the browser's headers.
+
+    This is the CSRF protection. The form needs no account, so there is no session to abuse. Without a cookie or token,
+    the page with the form is the same for everyone.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None:  # sent by every browser since 2023, over https or to localhost
+        ours = site in {"same-origin", "none"}  # none: the user reloads a page, for example
+    else:  # without either header: not a browser, or one from before 2020
+        ours = origin is None or origin == f"{request.scheme}://{request.get_host()}"
+    if not ours:
+        raise PermissionDenied(
+            "Cross-site submission rejected. This request recorded nothing. Submit the number on this site's first "
+            "page."
+        )
 
 
 @require_safe

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 from pytest_django.asserts import assertInHTML
 
-from fizzbuzz.api.problem_types import PROBLEM_TYPES
+from fizzbuzz.api.problems import PROBLEM_TYPES
 from fizzbuzz.models import Submission
 from tests.marks import commits
 from tests.problems import TYPES, assert_problem

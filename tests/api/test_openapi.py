@@ -19,7 +19,7 @@ from schemathesis import Case, checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from fizzbuzz import database_setup, rules
-from fizzbuzz.api.examples import BATCH, MOST_COMMON, NUMBER, SUBMISSION, SUBMIT
+from fizzbuzz.api.schema import BATCH, MOST_COMMON, NUMBER, SUBMISSION, SUBMIT
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz_site.wsgi import application
 from tests.marks import commits

@@ -15,7 +15,7 @@ from pytest_django.asserts import assertInHTML
 from fizzbuzz import rules
 from fizzbuzz.counts import activity
 from fizzbuzz.counts.activity import PERIODS, Bucket
-from fizzbuzz.pages import charts, stats
+from fizzbuzz.pages import stats
 from tests.fresh import a_second_later
 from tests.log import append, append_at
 
@@ -120,14 +120,14 @@ def test_bars_are_stacked_in_shares_of_the_plot() -> None:
     none, some = dict.fromkeys(KINDS, 0), dict(zip(KINDS, (4, 0, 1, 10), strict=True))
     buckets = [Bucket(start, some), *(Bucket(start + timedelta(days=day), none) for day in range(1, 30))]
 
-    chart = charts.chart("month", buckets)
+    chart = stats.chart("month", buckets)
 
     assert [chart[name] for name in ("total", "most", "top")] == [15, 15, 20]
     assert {each["kind"]: (each["total"], each["bars"]) for each in chart["series"]} == {
-        "Number": (10, '<rect x="0.42%" y="50%" width="2.5%" height="50%"/>'),
-        "Fizz": (4, '<rect x="0.42%" y="30%" width="2.5%" height="20%"/>'),
+        "Number": (10, '<rect x="0.4167%" y="50%" width="2.5%" height="50%"/>'),
+        "Fizz": (4, '<rect x="0.4167%" y="30%" width="2.5%" height="20%"/>'),
         "Buzz": (0, ""),
-        "FizzBuzz": (1, '<rect x="0.42%" y="25%" width="2.5%" height="5%"/>'),
+        "FizzBuzz": (1, '<rect x="0.4167%" y="25%" width="2.5%" height="5%"/>'),
     }
     assert [f"{label:%d}" for label in chart["labels"]] == [
         f"{start + timedelta(days=day):%d}" for day in (0, 6, 12, 18, 24)
@@ -140,7 +140,7 @@ def test_bars_are_stacked_in_shares_of_the_plot() -> None:
 def test_top_of_the_axis_is_a_round_number(most: int, top: int) -> None:
     bucket = Bucket(activity.activity("hour")[0].start, {**dict.fromkeys(KINDS, 0), rules.Kind.FIZZ: most})
 
-    assert charts.chart("hour", [bucket])["top"] == top
+    assert stats.chart("hour", [bucket])["top"] == top
 
 
 @pytest.mark.parametrize("window", PERIODS)
