@@ -1,4 +1,4 @@
-"""Request IDs and log lines: one per request, without secrets, that no client can forge."""
+"""Request IDs, log lines without secrets that no client can forge, and metrics: of each request."""
 
 import json
 import re
@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from prometheus_client import REGISTRY
 
 from fizzbuzz_site.serving import log
+from tests.marks import commits
+from tests.raw import exchange
 from tests.service import ROOT, TIMEOUT_SECONDS, Service, eventually
 
 MADE = re.compile(r"[0-9a-f]{16}")
@@ -73,6 +76,55 @@ def test_each_request_logs_one_line(
     }
 
 
+def counted() -> dict[tuple[Any, ...], float]:
+    """Return the values of the request metrics: of counters, and of histograms' counts and sums."""
+    return {
+        (sample.name.removeprefix("django_http_"), *sample.labels.values()): sample.value
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name.startswith("django_http_") and sample.name.endswith(("_total", "_count", "_bytes_sum"))
+    }
+
+
+def increments(before: dict[tuple[Any, ...], float]) -> dict[tuple[Any, ...], float]:
+    return {key: value - before.get(key, 0) for key, value in counted().items() if value != before.get(key, 0)}
+
+
+@commits
+def test_request_updates_the_metrics_of_django_prometheus(client: Client) -> None:
+    before = counted()
+
+    response = client.post("/api/fizzbuzz", '{"number": 15}', "application/json")
+
+    assert increments(before) == {
+        ("requests_before_middlewares_total",): 1,
+        ("responses_before_middlewares_total",): 1,
+        ("requests_latency_including_middlewares_seconds_count",): 1,
+        ("requests_latency_seconds_by_view_method_count", "submission-list", "POST"): 1,
+        ("requests_total_by_method_total", "POST"): 1,
+        ("requests_total_by_transport_total", "http"): 1,
+        ("requests_total_by_view_transport_method_total", "submission-list", "http", "POST"): 1,
+        ("requests_body_total_bytes_count",): 1,
+        ("requests_body_total_bytes_sum",): 14,
+        ("responses_total_by_status_total", "201"): 1,
+        ("responses_total_by_status_view_method_total", "201", "submission-list", "POST"): 1,
+        ("responses_total_by_charset_total", "utf-8"): 1,
+        ("responses_body_total_bytes_count",): 1,
+        ("responses_body_total_bytes_sum",): len(response.content),
+    }
+
+
+def test_unknown_url_has_no_view_label(client: Client) -> None:
+    before = counted()
+
+    client.get("/nothing")
+
+    assert {key: value for key, value in increments(before).items() if "view" in key[0]} == {
+        ("requests_latency_seconds_by_view_method_count", "<unnamed view>", "GET"): 1,
+        ("responses_total_by_status_view_method_total", "404", "<unnamed view>", "GET"): 1,
+    }
+
+
 @pytest.mark.django_db
 def test_probes_have_a_request_id_but_no_log_line(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
     answers = [client.get("/health"), client.get("/health/live")]
@@ -124,7 +176,7 @@ def test_log_contains_no_secrets(data_dir: Path) -> None:
         for path in ("/api/fizzbuzz", "/api/fizzbuzz?hush-query", "/", "/hush-path?hush-query", "/metrics", "/admin/")
         for data in (None, {"number": "hush-body"}, {"number": 15})
     ]
-    for raw in (
+    for sent in (
         b"GET / HTTP/1.1\r\nHost: hush-host\r\n\r\n",
         b"GET /?hush-query HTTP/1.1\r\nHost: localhost\r\nAuthorization Bearer hush-token\r\n\r\n",
         b"GET /?hush-query\x1b[2J HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -132,7 +184,7 @@ def test_log_contains_no_secrets(data_dir: Path) -> None:
         b"POST /?hush-query HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nhush-body\r\n",
         b"POST /api/fizzbuzz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nhush-body",
     ):
-        send_raw(service, raw)
+        exchange(service, sent)
 
     _, log = service.stop_and_get_log()
 
@@ -142,16 +194,6 @@ def test_log_contains_no_secrets(data_dir: Path) -> None:
     assert [
         line for line in log if "hush" in line.lower() and "Invalid HTTP_HOST header: 'hush-host'" not in line
     ] == []
-
-
-def send_raw(service: Service, raw: bytes) -> bytes:
-    """Send an invalid request and return the whole response."""
-    with socket.create_connection(
-        ("127.0.0.1", int(service.address.rpartition(":")[2])), TIMEOUT_SECONDS
-    ) as connection:
-        connection.sendall(raw)
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def test_requests_cannot_forge_or_hide_log_lines(data_dir: Path) -> None:
@@ -166,10 +208,10 @@ def test_requests_cannot_forge_or_hide_log_lines(data_dir: Path) -> None:
         "\x1b[2J / HTTP/1.1",
     ):
         for header in ("X-Request-ID: \x1b[2J", "X-Request-ID: a\n{}", "X-Request-ID: \u202e", "X-Forwarded-For: \n{}"):
-            send_raw(service, f"{line}\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n".encode())
-            send_raw(service, f"{line}\r\nHost: \u202e\x1b\r\nConnection: close\r\n\r\n".encode())
+            exchange(service, f"{line}\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n".encode())
+            exchange(service, f"{line}\r\nHost: \u202e\x1b\r\nConnection: close\r\n\r\n".encode())
 
-    send_raw(service, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n/ GET\r\n\r\n")
+    exchange(service, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n/ GET\r\n\r\n")
 
     _, log = service.stop_and_get_log()
 

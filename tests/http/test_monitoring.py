@@ -1,0 +1,178 @@
+"""What operators and orchestrators ask: /info, readiness, liveness and the access to /metrics."""
+
+import os
+import platform
+import signal
+import time
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+from django.db import connection
+from django.test import Client
+
+from fizzbuzz_site import __version__
+from fizzbuzz_site.embedded.server import Server
+from fizzbuzz_site.http import monitoring
+from tests.fresh import a_second_later
+from tests.marks import commits
+from tests.service import children, eventually, serving
+
+READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
+UNAVAILABLE = {
+    "status": "unavailable",
+    "checks": {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"},
+}
+
+
+def test_readiness_follows_a_database_that_hangs_or_stops(data_dir: Path) -> None:
+    # One worker: others would keep their last check for a second.
+    with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="1") as service:
+
+        def health() -> tuple[int, object]:
+            answer = service.request("/health")
+            return answer.status, answer.json()
+
+        assert eventually(lambda: health() == (200, READY))
+        pid_file = data_dir / "postgres/data/postmaster.pid"
+        postmaster = int(pid_file.read_text().split()[0])
+        stopped = [postmaster, *children(postmaster)]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        assert eventually(lambda: health() == (503, UNAVAILABLE))
+        answers = []
+        for _ in range(3):
+            start = time.monotonic()
+            answers.append((health(), time.monotonic() - start < 3))
+        alive = service.request("/health/live").status
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+        # The one asserted time: orchestrators' probes time out after three seconds.
+        assert answers == [((503, UNAVAILABLE), True)] * 3
+        assert alive == 200
+        assert eventually(lambda: health() == (200, READY))
+
+        os.kill(postmaster, signal.SIGINT)
+        assert eventually(lambda: not pid_file.exists())
+        assert eventually(lambda: health() == (503, UNAVAILABLE))
+        rejected = service.request("/api/fizzbuzz", {"number": 1})
+        assert (rejected.status, rejected.headers["Retry-After"]) == (503, "5")
+        assert service.request("/health/live").status == 200
+
+        server = Server(data_dir)
+        server.acquire()
+        assert eventually(lambda: service.request("/api/fizzbuzz", {"number": 1}).status == 201)
+        assert eventually(lambda: health() == (200, READY))
+        server.release()
+
+
+@commits
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/metrics"])
+def test_any_host_and_plain_http_are_accepted(client: Client, settings: Any, path: str) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+
+    response = client.get(path, headers={"host": "10.0.0.7:8080"})
+
+    assert response.status_code == 200
+    assert path == "/metrics" or response.headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 404), ("/api/healthz", 404), ("/", 400)])
+def test_unknown_path_by_ip_address_is_404(client: Client, path: str, status: int) -> None:
+    assert client.get(path, headers={"host": "10.0.0.7:8080"}).status_code == status
+
+
+def readiness(client: Client) -> tuple[int, str, dict[str, str]]:
+    a_second_later()
+    response = client.get("/health")
+    return (response.status_code, *response.json().values())
+
+
+@pytest.mark.django_db
+def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = monitoring._known_migrations()
+    monkeypatch.setattr(monitoring, "_known_migrations", lambda: known | {("fizzbuzz", "9999_tomorrow")})
+
+    checks = {"database": "ok", "migrations": "1 not applied", "sequence": "unknown"}
+    assert readiness(client) == (503, "unavailable", checks)
+
+
+@pytest.mark.django_db
+def test_readiness_names_a_read_only_database_and_stays_200(client: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT format('ALTER DATABASE %I SET default_transaction_read_only = ', current_database())")
+        (alter,) = cursor.fetchone()
+    with closing(connection.copy()) as other, other.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = off")
+        cursor.execute(alter + "on")
+        found = readiness(client)
+        cursor.execute(alter + "off")
+
+    assert found == (200, "ok", READY["checks"] | {"database": "read-only"})
+
+
+@commits
+def test_readiness_names_missing_rights_and_logs_them_once(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("REVOKE SELECT ON fizzbuzz_watermark FROM CURRENT_USER")
+        found = [readiness(client) for _ in range(2)]
+        cursor.execute("GRANT SELECT ON fizzbuzz_watermark TO CURRENT_USER")
+    recovered = readiness(client)
+
+    denied = "permission denied for table fizzbuzz_watermark"
+    assert found == [(503, "unavailable", UNAVAILABLE["checks"] | {"database": denied})] * 2
+    assert recovered == (200, "ok", READY["checks"])
+    logged = [each.getMessage() for each in caplog.records if each.name == "fizzbuzz.db.faults"]
+    assert logged == [f"The database fails: {denied}", "The database works again, after 0 s"]
+
+
+@pytest.mark.django_db
+def test_info_returns_versions_without_a_statement(
+    client: Client, settings: Any, django_assert_num_queries: Any
+) -> None:
+    settings.REVISION = "0123abc"
+    major, minor = divmod(connection.cursor().connection.info.server_version, 10_000)
+
+    with django_assert_num_queries(0):
+        response = client.get("/info")
+
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+    body = response.json()
+    assert body.pop("database").startswith(f"PostgreSQL {major}.{minor}")
+    assert datetime.fromisoformat(body["started_at"]).tzinfo
+    assert body == {
+        "name": "fizzbuzz",
+        "version": __version__,
+        "revision": "0123abc",
+        "python": platform.python_version(),
+        "django": django.get_version(),
+        "started_at": monitoring.WORKER_STARTED_AT.isoformat(),
+    }
+
+
+@commits
+def test_metrics_require_the_token(client: Client, settings: Any) -> None:
+    settings.METRICS_TOKEN = "secret"
+
+    answers = [
+        client.get("/metrics", headers={"Authorization": sent} if sent else None)
+        for sent in ("Bearer secret", "", "Bearer", "Bearer secre", "Bearer secret2", "secret", "Bearer sécret")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 401, 401, 401]
+    assert {answer.headers.get("WWW-Authenticate") for answer in answers[1:]} == {"Bearer"}
+    assert answers[1].text == 'Send "Authorization: Bearer <METRICS_TOKEN>".\n'
+
+
+def test_metrics_are_forbidden_by_default(client: Client, settings: Any) -> None:
+    settings.METRICS_PUBLIC = False
+
+    answer = client.get("/metrics")
+
+    assert answer.status_code == 403
+    assert answer.text == "Metrics are disabled. Set METRICS_TOKEN or METRICS_PUBLIC=1.\n"
