@@ -245,6 +245,7 @@ def test_empty_variables_count_as_unset(tmp_path: Path) -> None:
 VISIT = """
 import json, django
 django.setup()
+from django.conf import settings
 from django.test import Client
 visitor = Client(headers={"Host": "localhost"})
 for headers in ({}, {"X-Forwarded-Proto": "https"}):
@@ -254,6 +255,7 @@ for headers in ({}, {"X-Forwarded-Proto": "https"}):
         api.headers.get("Location") or api.json()["fizzbuzz"],
         api.headers.get("Strict-Transport-Security"),
         [bool(cookie["secure"]) for cookie in login.cookies.values()],
+        settings.SESSION_COOKIE_SECURE,
     ]))
 """
 
@@ -261,12 +263,12 @@ for headers in ({}, {"X-Forwarded-Proto": "https"}):
 @pytest.mark.parametrize(
     ("variables", "answers"),
     [
-        ({}, [[200, "http://localhost/api/fizzbuzz", None, [False]]] * 2),
+        ({}, [[200, "http://localhost/api/fizzbuzz", None, [False], False]] * 2),
         (
             {"HTTPS": "1"},
             [
-                [301, "https://localhost/api/", None, []],
-                [200, "https://localhost/api/fizzbuzz", "max-age=31536000", [True]],
+                [301, "https://localhost/api/", None, [], True],
+                [200, "https://localhost/api/fizzbuzz", "max-age=31536000", [True], True],
             ],
         ),
     ],

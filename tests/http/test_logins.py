@@ -75,9 +75,8 @@ def all_slots_taken(slow_hashes: None, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 def sign_in(password: str, username: str = "root", address: str = "192.0.2.1", **headers: str) -> Any:
     """Sign in with a new browser session."""
-    return Client().post(
-        LOGIN, {"username": username, "password": password, "next": "/admin/"}, headers=headers, REMOTE_ADDR=address
-    )
+    form = {"username": username, "password": password, "next": "//evil.example"}
+    return Client().post(LOGIN, form, headers=headers, REMOTE_ADDR=address)
 
 
 def guess(times: int, **by: str) -> list[int]:
@@ -146,8 +145,10 @@ def test_login_deletes_expired_sessions() -> None:
     for hours in (-1, 1):
         Session.objects.create(session_key=f"{hours}", expire_date=timezone.now() + timedelta(hours=hours))
 
-    cookie = sign_in(PASSWORD).cookies["sessionid"]
+    response = sign_in(PASSWORD)
 
+    assert response["Location"] == "/accounts/profile/"
+    cookie = response.cookies["sessionid"]
     assert set(Session.objects.values_list("session_key", flat=True)) == {"1", cookie.value}
     assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Strict", 12 * 3600)
 

@@ -21,8 +21,8 @@ from tests.fresh import a_second_later
 from tests.marks import commits
 from tests.service import children, eventually, serving
 
-READY = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
-UNAVAILABLE = {
+READY: dict[str, Any] = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
+UNAVAILABLE: dict[str, Any] = {
     "status": "unavailable",
     "checks": {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"},
 }
