@@ -31,8 +31,7 @@ class BoundedPaginator(Paginator):
 
     @cached_property
     def count(self) -> int:
-        rows: QuerySet[Submission] = self.object_list  # type: ignore[assignment]  # declared as any sequence
-        return rows.order_by()[:MAX_LISTED_ROWS].count()
+        return self.object_list.order_by()[:MAX_LISTED_ROWS].count()  # type: ignore[attr-defined]  # not any sequence
 
 
 class DownloadChangeList(ChangeList):
@@ -116,7 +115,7 @@ class SubmissionAdmin(admin.ModelAdmin):
             raise PermissionDenied
         try:
             # Django documents no method that returns the rows of a list.
-            download = exporting.Download(self.get_changelist_instance(request).queryset, "csv")
+            download = exporting.download(self.get_changelist_instance(request).queryset, "csv")
         except (IncorrectLookupParameters, EmptyResultSet):  # the list view shows the reason
             return redirect("../")
         name = {"Content-Disposition": 'attachment; filename="submissions.csv"'}

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, Literal
 
 from django.db import connection
@@ -39,39 +39,31 @@ def export_submissions(submissions: SubmissionQuerySet, format_: Format) -> Gene
         yield from _blocks(cursor, submissions, format_)
 
 
-class Download(Iterator[bytes]):
+def download(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
     """Like `export_submissions`, for a slow client: on a private connection, without a statement timeout.
 
-    Raise Busy, and any error of the first block, before the response starts. `close` ends it at any time; a generator
-    that was not started would do nothing there.
+    Raise Busy, and any error of the first block, before the response starts.
     """
-
-    def __init__(self, submissions: SubmissionQuerySet, format_: Format) -> None:
-        self._blocks = _blocks_of_own_connection(submissions, format_)
-        self._first = [next(self._blocks)]
-
-    def __next__(self) -> bytes:
-        return self._first.pop() if self._first else next(self._blocks)
-
-    def close(self) -> None:
-        self._blocks.close()
+    blocks = _blocks_of_own_connection(submissions, format_)
+    next(blocks)  # closing a generator that was not started would do nothing
+    return blocks
 
 
 def _blocks_of_own_connection(submissions: SubmissionQuerySet, format_: Format) -> Generator[bytes, None, None]:
     with downloads.slot(), connect_with_deadline(BLOCK_TIMEOUT_SECONDS) as database:
         database.execute("SET LOCAL statement_timeout = 0")
-        yield from _blocks(ClientCursor(database), submissions, format_)
+        blocks = _blocks(ClientCursor(database), submissions, format_)
+        first = next(blocks)
+        yield b""
+        yield first
+        yield from blocks
 
 
 def _blocks(
     cursor: CursorWrapper | ClientCursor[Any], submissions: SubmissionQuerySet, format_: Format
 ) -> Generator[bytes, None, None]:
-    rows = (
-        submissions.order_by("id")
-        .with_kind()
-        .values_list("id", "number", "sql_result", "sql_kind", IsoTime("created_at"))
-    )
-    statement, params = sql_of(rows)
+    columns = ("id", "number", "sql_result", "sql_kind", IsoTime("created_at"))
+    statement, params = sql_of(submissions.order_by("id").with_kind().values_list(*columns))
     block = bytearray()
     copy_out = _COPY.format(rows=statement, **_COPY_OPTIONS[format_])
     # Interpolate the parameters on the client: copy() of Django's debug cursor does not accept any.

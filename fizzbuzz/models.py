@@ -45,7 +45,7 @@ class WithKind:
 
     @property
     def result(self) -> str:
-        return rules.result(self.number)
+        return rules.kind_and_result(self.number)[1]
 
 
 class _NumberAndCount(NamedTuple):
@@ -109,10 +109,6 @@ class SubmissionQuerySet(models.QuerySet["Submission"]):
         """
         counted = self.values("number").annotate(count=models.Count("*")).order_by("-count", "number")
         return counted.values_list("number", "count")
-
-    def most_common(self, limit: int) -> list[NumberWithCount]:
-        """Return the first `limit` rows of `counted`."""
-        return [NumberWithCount(*row) for row in self.counted()[:limit]]
 
 
 class Submission(WithKind, models.Model):

@@ -41,17 +41,6 @@ class InvalidNumber(ValueError):
         super().__init__(f"{reason} {EXPECTED}".lstrip())
 
 
-def classify(number: int) -> Kind:
-    """Return the kind of a number. Zero is FizzBuzz."""
-    return _KINDS[number % _PERIOD][0]
-
-
-def kind_and_result(number: int) -> tuple[Kind, str]:
-    """Return the kind of a number and its result, classifying it only once."""
-    kind, name = _KINDS[number % _PERIOD]
-    return kind, name or str(number)
-
-
 def _kind_of_remainder(remainder: int) -> Kind:
     for kind, divisors in DIVISORS.items():
         if not any(remainder % divisor for divisor in divisors):
@@ -59,13 +48,18 @@ def _kind_of_remainder(remainder: int) -> Kind:
     return Kind.NUMBER
 
 
-# Kind and result of each remainder. The result is empty where it is the number itself.
-_KINDS = [(kind, "" if kind is Kind.NUMBER else kind.value) for kind in map(_kind_of_remainder, range(_PERIOD))]
+_KINDS = [_kind_of_remainder(remainder) for remainder in range(_PERIOD)]
 
 
-def result(number: int) -> str:
-    """Return the text shown to users: the kind, or the number itself if its kind is `Number`."""
-    return kind_and_result(number)[1]
+def classify(number: int) -> Kind:
+    """Return the kind of a number. Zero is FizzBuzz."""
+    return _KINDS[number % _PERIOD]
+
+
+def kind_and_result(number: int) -> tuple[Kind, str]:
+    """Return the kind of a number and the text shown to users: the kind, or the number itself if that is `Number`."""
+    kind = _KINDS[number % _PERIOD]
+    return kind, str(number if kind is Kind.NUMBER else kind)
 
 
 def divisibility(number: int) -> str:

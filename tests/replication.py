@@ -1,9 +1,8 @@
-"""A primary PostgreSQL and its synchronous standby, on 127.0.0.1, with the embedded server's programs."""
+"""PostgreSQL servers on 127.0.0.1, with the embedded server's programs: one, or a primary and a synchronous standby."""
 
 import os
 import pwd
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from typing import Any
 import psycopg
 
 from fizzbuzz_site.embedded.server import Server
+from tests.proxy import free_port
 from tests.service import children, eventually
 
 USER = "postgres"
@@ -23,9 +23,7 @@ class Node:
     """A PostgreSQL server with its data in `folder`. Started by root, it runs as an unprivileged user."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
-        self.folder, self._programs = folder, programs
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.folder, self._programs, self.port = folder, programs, free_port()
 
     @property
     def conninfo(self) -> str:
@@ -35,8 +33,10 @@ class Node:
         """Return a server, not yet created, in a folder next to this one."""
         return Node(self.folder.with_name(name), self._programs)
 
-    def initialise(self) -> None:
+    def initialise(self, settings: str) -> None:
         self._run("initdb", "-D", str(self.folder), "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C")
+        with (self.folder / "postgresql.conf").open("a") as configuration:
+            configuration.write(settings)
         self.start()
         with psycopg.connect(host="127.0.0.1", port=self.port, user=USER, dbname=USER, autocommit=True) as database:
             database.execute(f"CREATE DATABASE {DATABASE}")
@@ -52,19 +52,25 @@ class Node:
         log = str(self.folder.with_suffix(".log"))
         self._run("pg_ctl", "start", "-D", str(self.folder), "-o", options, "-l", log, "-w")
 
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "-D", str(self.folder), "-w")
+
     def promote(self) -> None:
         self._run("pg_ctl", "promote", "-D", str(self.folder), "-w")
 
     def kill(self) -> None:
         """Kill every process of the server by SIGKILL, as a machine failure does."""
         with suppress(FileNotFoundError):
-            postmaster = int((self.folder / "postmaster.pid").read_text().partition("\n")[0])
-            pids = [postmaster, *children(postmaster)]
+            pids = self.processes()
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             assert eventually(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in pids))
             (self.folder / "postmaster.pid").unlink()
+
+    def processes(self) -> list[int]:
+        postmaster = int((self.folder / "postmaster.pid").read_text().partition("\n")[0])
+        return [postmaster, *children(postmaster)]
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(self.conninfo, autocommit=True)
@@ -83,10 +89,10 @@ class Node:
 
 
 @contextmanager
-def single(data_dir: Path) -> Iterator[Node]:
-    """Start a server with an empty database."""
+def single(data_dir: Path, settings: str = "") -> Iterator[Node]:
+    """Start a server with an empty database, in the folder `servers`."""
     base = data_dir / "servers"
-    base.mkdir()
+    base.mkdir(exist_ok=True)
     base.chmod(0o777)  # the server may run as another user
     launcher = Server(data_dir)
     launcher.acquire()  # copies the programs to where the server's user can read them
@@ -94,7 +100,7 @@ def single(data_dir: Path) -> Iterator[Node]:
     launcher.release()
     node = Node(base / "first", programs)
     try:
-        node.initialise()
+        node.initialise(settings)
         yield node
     finally:
         node.kill()

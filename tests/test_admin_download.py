@@ -20,6 +20,7 @@ from pytest_django.asserts import assertInHTML, assertRedirects
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
+from tests.log import create_submissions
 from tests.service import TIMEOUT_SECONDS, Service, eventually, manage, processes, serving
 
 LOG = "/admin/fizzbuzz/submission/"
@@ -29,35 +30,21 @@ HEADER = ["id", "number", "result", "kind", "created_at"]
 in_database = pytest.mark.django_db(transaction=True)  # a download has its own connection
 
 
-def submit(*numbers: int) -> list[Submission]:
-    return [Submission.objects.create(number=number) for number in numbers]
-
-
 def table(response: Any) -> list[list[str]]:
     return list(csv.reader(io.StringIO(response.getvalue().decode())))
 
 
 @in_database
 def test_download_contains_the_log_oldest_first(staff_client: Client) -> None:
-    submissions = submit(15, 7, -3)
+    create_submissions(15, 7, -3)
 
     response = staff_client.get(DOWNLOAD)
 
     assert response["Content-Type"] == "text/csv"
     assert response["Content-Disposition"] == 'attachment; filename="submissions.csv"'
-    assert table(response) == [
-        HEADER,
-        *(
-            [
-                str(row.id),
-                str(row.number),
-                row.result,
-                row.kind.value,
-                Submission.objects.get(id=row.id).created_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            ]
-            for row in submissions
-        ),
-    ]
+    log = Submission.objects.order_by("id")
+    rows = [[str(row.id), str(row.number), row.result, row.kind.value, row.created_at_text] for row in log]
+    assert table(response) == [HEADER, *rows]
 
 
 @in_database
@@ -74,7 +61,7 @@ def test_download_contains_the_log_oldest_first(staff_client: Client) -> None:
     ],
 )
 def test_download_applies_search_and_filters(staff_client: Client, query: dict[str, str], numbers: list[str]) -> None:
-    submit(3, 5, 15, 3, -3)
+    create_submissions(3, 5, 15, 3, -3)
 
     rows = table(staff_client.get(DOWNLOAD, query))
 
@@ -105,7 +92,7 @@ def test_invalid_filters_of_a_download_redirect_to_the_list(
 
 @in_database
 def test_download_reads_the_log_in_one_query(staff_client: Client, django_assert_num_queries: Any) -> None:
-    submit(3, 5, 15)
+    create_submissions(3, 5, 15)
 
     with django_assert_num_queries(4):  # the session, the user, and two for the permission
         response = staff_client.get(DOWNLOAD, {"kind": "Fizz"})
@@ -116,7 +103,7 @@ def test_download_reads_the_log_in_one_query(staff_client: Client, django_assert
 
 @in_database
 def test_concurrent_downloads_are_limited(staff_client: Client) -> None:
-    submit(3, 5, 15)
+    create_submissions(3, 5, 15)
     running = [staff_client.get(DOWNLOAD) for _ in range(2)]
 
     rejected = staff_client.get(DOWNLOAD)
@@ -137,18 +124,6 @@ def test_download_requires_the_view_permission(client: Client) -> None:
     client.force_login(User.objects.create_user("other", is_staff=True))
 
     assert client.get(DOWNLOAD).status_code == 403
-
-
-@in_database
-def test_no_cell_is_a_formula(staff_client: Client) -> None:
-    # Spreadsheets evaluate cells that begin with -, but here these are only negative numbers.
-    submit(*range(-20, 20), -(2**63), 2**63 - 1)
-
-    cells = {cell for row in table(staff_client.get(DOWNLOAD))[1:] for cell in row}
-
-    harmless = re.compile(r"-?[0-9]{1,19}|Fizz|Buzz|FizzBuzz|Number|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
-    assert [cell for cell in cells if not harmless.fullmatch(cell)] == []
-    assert "-9223372036854775808" in cells
 
 
 ROWS = 600_000

@@ -9,7 +9,7 @@ from fizzbuzz import rules, times
 T = TypeVar("T")
 
 
-def option(parse: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
+def _option(parse: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
     """Return a `type` for argparse: its errors are those of `parse`, or say what is expected."""
 
     def parse_option(text: str) -> T:
@@ -21,12 +21,12 @@ def option(parse: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
     return parse_option
 
 
-def _limit(text: str) -> int:
+def _parse_limit(text: str) -> int:
     if (value := rules.parse_number(text)) < 1:
         raise ValueError
     return value
 
 
-number = option(rules.parse_number)
-limit = option(_limit, "a whole number from 1")
-moment = option(times.parse_time)
+number_option = _option(rules.parse_number)
+limit_option = _option(_parse_limit, "a whole number from 1")
+time_option = _option(times.parse_time)

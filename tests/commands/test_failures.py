@@ -26,10 +26,8 @@ def run(*arguments: str, **environment: str) -> str:
     """Run a command that fails, and return its line."""
     process = manage(*arguments, SECRET_KEY=SECRET_KEY, **environment)
     output, errors = process.communicate()
-    assert (process.returncode, output) == (1, ""), errors
-    line, end = errors.split("\n")
-    assert end == ""
-    return line
+    assert (process.returncode, output, errors.count("\n")) == (1, "", 1), errors
+    return errors.removesuffix("\n")
 
 
 @pytest.mark.slow
@@ -53,29 +51,28 @@ def test_database_is_unavailable(arguments: list[str]) -> None:
 
 def test_database_refuses(data_dir: Path) -> None:
     server = Server(data_dir)
-    environment = {"DATABASE_URL": url_of(server.acquire())}
+    url = url_of(server.acquire())
     numbers = data_dir / "numbers"
-    numbers.write_text("15\n")
-    superuser = psycopg.connect(environment["DATABASE_URL"].replace(f"//{USER}@", f"//{SUPERUSER}@"), autocommit=True)
-    with superuser as database:
+    failed, read_only = "error: The database failed: ", "in a read-only transaction"
+    importing, suffix = ["import_numbers", str(numbers)], f". {RESUME}"
+    denied = "permission denied for "
+    with psycopg.connect(url.replace(f"//{USER}@", f"//{SUPERUSER}@"), autocommit=True) as database:
+        assert run(*importing, DATABASE_URL=url) == f"error: {numbers}: No such file or directory"
+        numbers.write_text("15\n")
         database.execute("ALTER DATABASE fizzbuzz SET default_transaction_read_only = on")
-        read_only = "cannot execute SELECT FOR UPDATE in a read-only transaction"
-        assert (
-            run("import_numbers", str(numbers), **environment)
-            == f"CommandError: The database failed: {read_only}. {RESUME}"
+        assert run(*importing, DATABASE_URL=url) == (
+            f"CommandError: The database failed: cannot execute SELECT FOR UPDATE {read_only}{suffix}"
         )
+        assert run("top_numbers", "--rebuild", DATABASE_URL=url).startswith(failed + "cannot execute ")
+        nothing_to_do = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY=SECRET_KEY)
+        assert nothing_to_do.communicate() == ("", "")
         database.execute("ALTER DATABASE fizzbuzz RESET default_transaction_read_only")
         database.execute("ALTER TABLE fizzbuzz_submission OWNER TO " + SUPERUSER)
-        denied = "permission denied for table fizzbuzz_submission"
-        assert run("top_numbers", **environment) == f"error: The database failed: {denied}"
-        assert (
-            run("import_numbers", str(numbers), **environment)
-            == f"CommandError: The database failed: {denied}. {RESUME}"
-        )
+        assert run("migrate", "--verbosity=0", DATABASE_URL=url).startswith(failed + denied)
+        assert run("top_numbers", DATABASE_URL=url) == f"{failed}{denied}table fizzbuzz_submission"
+        assert run(*importing, DATABASE_URL=url).endswith(f"{denied}table fizzbuzz_submission{suffix}")
         database.execute("DROP TABLE fizzbuzz_submission")
-        assert run("top_numbers", **environment) == (
-            'error: The database failed: relation "fizzbuzz_submission" does not exist'
-        )
+        assert run("top_numbers", DATABASE_URL=url) == f'{failed}relation "fizzbuzz_submission" does not exist'
     server.release()
 
 

@@ -52,55 +52,47 @@ def rejected(file: Path, content: bytes, *options: str) -> str:
     return problem
 
 
+LINES = [
+    b"15\n-3\n7\n15\n", b"15\n-3\n7\n15", b"15\r\n-3\r\n7\r\n15\r\n", b"15\n\n-3\n7\n15\n\n\r\n\n",
+    b"15\r-3\r7\r15\r", b"15\n-3\r7\r\n15",
+    b"\xef\xbb\xbf15\n-3\n7\n15\n", b"+15\n-03\n0007\n015\n",
+    "15\r\n-3\r\n7\r\n15\r\n".encode("utf-16"), codecs.BOM_UTF16_BE + "15\n-3\n7\n15".encode("utf-16-be"),
+]  # fmt: skip
+TABLES = [
+    b"at,number\n1,15\n2,-3\n3,7\n4,15\n",
+    b'\xef\xbb\xbf"number","of, what"\r\n15,a\r\n"-3","b\r\nb"\r\n7\r\n15,\r\n\r\n',
+    b"at,number\n1,15\n2,-3\n3,7\n4,15\n,\n,\r\n , \n",
+    b"at,number\r1,15\r2,-3\r3,7\r4,15\r",
+    b"at, Number \n1, 15\n2, -3 \n3,7\n4,15\n",
+    b"NUMBER,number\n1,15\n2,-3\n3,7\n4,15\n",
+    b"M\xfcnze;number\nF\xfcnfer;15\n2;-3\n3;7\n4;15\n",
+    b'"at, or when";number\r\n1;15\r\n"2,5";-3\r\n3;7\r\n4;15\r\n;\r\n',
+    "at\tnumber\r\n1\t15\r\n2\t-3\r\n3\t7\r\n4\t15\r\n\t\r\n".encode("utf-16"),
+    codecs.BOM_UTF16_BE + "ä;number\n𝟙;15\n2;-3\n3;7\n4;15".encode("utf-16-be"),
+]
+EXTREMES = [rules.SMALLEST, rules.LARGEST, 5]
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "options", "numbers"),
     [
-        b"15\n-3\n7\n15\n", b"15\n-3\n7\n15", b"15\r\n-3\r\n7\r\n15\r\n", b"15\n\n-3\n7\n15\n\n\r\n\n",
-        b"15\r-3\r7\r15\r", b"15\n-3\r7\r\n15",
-        b"\xef\xbb\xbf15\n-3\n7\n15\n", b"+15\n-03\n0007\n015\n",
-        "15\r\n-3\r\n7\r\n15\r\n".encode("utf-16"), codecs.BOM_UTF16_BE + "15\n-3\n7\n15".encode("utf-16-be"),
+        *((content, [], NUMBERS) for content in LINES),
+        *((content, ["--column=number"], NUMBERS) for content in TABLES),
+        (f"{rules.SMALLEST}\n{rules.LARGEST}\n{'0' * 1000}5\n".encode(), [], EXTREMES),
     ],
-)  # fmt: skip
-def test_lines_are_recorded_in_order(file: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    file.write_bytes(content)
-
-    call_command("import_numbers", str(file))
-
-    assert capsys.readouterr() == ("4 numbers recorded.\n", "")
-    assert log() == NUMBERS
-    assert folding.fold() == 0
-    assert assert_exact() == 4
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"at,number\n1,15\n2,-3\n3,7\n4,15\n",
-        b'\xef\xbb\xbf"number","of, what"\r\n15,a\r\n"-3","b\r\nb"\r\n7\r\n15,\r\n\r\n',
-        b"at,number\n1,15\n2,-3\n3,7\n4,15\n,\n,\r\n , \n",
-        b"at,number\r1,15\r2,-3\r3,7\r4,15\r",
-        b"at, Number \n1, 15\n2, -3 \n3,7\n4,15\n",
-        b"NUMBER,number\n1,15\n2,-3\n3,7\n4,15\n",
-        b"M\xfcnze;number\nF\xfcnfer;15\n2;-3\n3;7\n4;15\n",
-        b'"at, or when";number\r\n1;15\r\n"2,5";-3\r\n3;7\r\n4;15\r\n;\r\n',
-        "at\tnumber\r\n1\t15\r\n2\t-3\r\n3\t7\r\n4\t15\r\n\t\r\n".encode("utf-16"),
-        codecs.BOM_UTF16_BE + "ä;number\n𝟙;15\n2;-3\n3;7\n4;15".encode("utf-16-be"),
-    ],
+    ids=map(str, range(21)),
 )
-def test_column_of_a_csv_is_recorded(file: Path, content: bytes) -> None:
+def test_file_is_recorded_in_order(
+    file: Path, content: bytes, options: list[str], numbers: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     file.write_bytes(content)
 
-    call_command("import_numbers", str(file), "--column=number")
+    call_command("import_numbers", str(file), *options)
 
-    assert log() == NUMBERS
-
-
-def test_extremes_are_recorded(file: Path) -> None:
-    file.write_text(f"{rules.SMALLEST}\n{rules.LARGEST}\n{'0' * 1000}5\n")
-
-    call_command("import_numbers", str(file))
-
-    assert log() == [rules.SMALLEST, rules.LARGEST, 5]
+    assert capsys.readouterr() == (f"{len(numbers)} numbers recorded.\n", "")
+    assert log() == numbers
+    assert folding.fold() == 0
+    assert assert_exact() == len(numbers)
 
 
 @pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
@@ -116,48 +108,39 @@ LONG = f"line 2: {'0' * 40!r}...: The line is longer than 1048576 characters."
 MANY = 1 << 20
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"15\n7\n\xff\xfe\n", rf"line 3: '\ufffd\ufffd': {NOT_TEXT}"),
-        (b"1\n" + b"0" * 3 * MANY, LONG),
-        (("1\n" + "0" * 3 * MANY).encode("utf-16"), LONG),
-        (b"1\n" * MANY + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
-        (("1\n" * MANY + "x\n").encode("utf-16"), f"line 1048577: 'x': {rules.EXPECTED}"),
-        ("1\n2\n".encode("utf-16")[:-1], rf"line 2: '2\ufffd': {NOT_TEXT}"),
-        (b"", "The file contains no numbers."),
-        (b"\xef\xbb\xbf\r\n\n", "The file contains no numbers."),
-        (gzip.compress(b"1\n"), "The file is compressed by gzip: import it as text, such as CSV."),
-        (bz2.compress(b"1\n"), "The file is compressed by bzip2: import it as text, such as CSV."),
-        (lzma.compress(b"1\n"), "The file is compressed by xz: import it as text, such as CSV."),
-        (b"PK\x03\x04", "The file is a ZIP archive or a workbook, such as .xlsx: import it as text, such as CSV."),
-    ],
-    ids=map(str, range(12)),  # the contents are long
-)
-def test_error_describes_what_cannot_be_read(file: Path, content: bytes, problem: str) -> None:
-    assert rejected(file, content) == problem
+UNREADABLE = [
+    (b"15\n7\n\xff\xfe\n", rf"line 3: '\ufffd\ufffd': {NOT_TEXT}"),
+    (b"1\n" + b"0" * 3 * MANY, LONG),
+    (("1\n" + "0" * 3 * MANY).encode("utf-16"), LONG),
+    (b"1\n" * MANY + b"x\n", f"line 1048577: 'x': {rules.EXPECTED}"),
+    (("1\n" * MANY + "x\n").encode("utf-16"), f"line 1048577: 'x': {rules.EXPECTED}"),
+    ("1\n2\n".encode("utf-16")[:-1], rf"line 2: '2\ufffd': {NOT_TEXT}"),
+    (b"", "The file contains no numbers."),
+    (b"\xef\xbb\xbf\r\n\n", "The file contains no numbers."),
+    (gzip.compress(b"1\n"), "The file is compressed by gzip: import it as text, such as CSV."),
+    (bz2.compress(b"1\n"), "The file is compressed by bzip2: import it as text, such as CSV."),
+    (lzma.compress(b"1\n"), "The file is compressed by xz: import it as text, such as CSV."),
+    (b"PK\x03\x04", "The file is a ZIP archive or a workbook, such as .xlsx: import it as text, such as CSV."),
+]
+BAD_TABLES = [
+    (b"", "line 1: '': The header must contain the column 'n' once."),
+    (b"a,b\n1,2\n", "line 1: 'a,b': The header must contain the column 'n' once."),
+    (b"n,n\n1,2\n", "line 1: 'n,n': The header must contain the column 'n' once."),
+    (b"N, n\n1,2\n", "line 1: 'N, n': The header must contain the column 'n' once."),
+    (b"a,n\n", "The file contains no numbers."),
+    (b"a,n\n1,2\n1\n", f"line 3: '': The number is missing. {rules.EXPECTED}"),
+    (b'a,n\n"1\n2",x\n', f"line 3: 'x': {rules.EXPECTED}"),
+    (b'a,n\n"1,2\n', "line 2: '': Invalid CSV: unexpected end of data."),
+]
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "line 1: '': The header must contain the column 'n' once."),
-        (b"a,b\n1,2\n", "line 1: 'a,b': The header must contain the column 'n' once."),
-        (b"n,n\n1,2\n", "line 1: 'n,n': The header must contain the column 'n' once."),
-        (b"N, n\n1,2\n", "line 1: 'N, n': The header must contain the column 'n' once."),
-        (b"a,n\n", "The file contains no numbers."),
-        (b"a,n\n1,2\n1\n", f"line 3: '': The number is missing. {rules.EXPECTED}"),
-        (b'a,n\n"1\n2",x\n', f"line 3: 'x': {rules.EXPECTED}"),
-        (b'a,n\n"1,2\n', "line 2: '': Invalid CSV: unexpected end of data."),
-    ],
+    ("content", "problem", "options"),
+    [*((*each, []) for each in UNREADABLE), *((*each, ["--column=n"]) for each in BAD_TABLES)],
+    ids=map(str, range(20)),  # the contents are long
 )
-def test_error_describes_the_invalid_csv(file: Path, content: bytes, problem: str) -> None:
-    assert rejected(file, content, "--column=n") == problem
-
-
-def test_missing_file_raises_command_error(file: Path) -> None:
-    with pytest.raises(CommandError, match=r"numbers: No such file or directory$"):
-        call_command("import_numbers", str(file))
+def test_error_describes_the_invalid_file(file: Path, content: bytes, problem: str, options: list[str]) -> None:
+    assert rejected(file, content, *options) == problem
 
 
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,14 +27,15 @@ pytestmark = [
     pytest.mark.skipif(not CITUS_URL, reason="needs a Citus cluster: set CITUS_URL to a database named …_test on it"),
 ]
 SETTINGS = {"DATABASE_URL": CITUS_URL, "SECRET_KEY": SECRET_KEY}
+TAIL = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
 # What the other tests ask of a plain PostgreSQL, but for its query plans.
 FEATURES = [
-    f"tests/test_{name}.py"
-    for name in (
-        *("rollup", "recording", "idempotency", "api_fizzbuzz", "api_log", "api_batch", "api_kind", "api_most_common"),
-        *("api_numbers", "api_time_range", "import_numbers", "export_submissions", "admin", "stats", "activity"),
-        *("top_numbers", "reads", "number_page", "pages", "rollup_storm"),
-    )
+    *(f"tests/api/test_{name}.py" for name in ("batch", "fizzbuzz", "kind", "log", "most_common", "numbers")),
+    "tests/api/test_time_range.py",
+    *(f"tests/counts/test_{name}.py" for name in ("activity", "reads", "rollup", "rollup_storm")),
+    *(f"tests/pages/test_{name}.py" for name in ("number_page", "pages", "stats")),
+    *(f"tests/submissions/test_{name}.py" for name in ("idempotency", "recording")),
+    *("tests/commands", "tests/test_admin.py"),
 ]
 
 
@@ -67,12 +68,8 @@ def test_distribute_checks_and_reports_each_step(empty: None) -> None:
     assert "run manage.py migrate first" in distribute()
     assert manage("migrate", "--verbosity", "0", **SETTINGS).communicate() == ("", "")
     with connect() as database:
-        workers = [
-            f"{host}:{port}"
-            for host, port in database.execute(
-                "SELECT node_name, node_port FROM citus_get_active_worker_nodes() ORDER BY 2"
-            )
-        ]
+        nodes = database.execute("SELECT node_name, node_port FROM citus_get_active_worker_nodes() ORDER BY 2")
+        workers = [f"{host}:{port}" for host, port in nodes]
         database.execute("INSERT INTO fizzbuzz_submission (number) SELECT unnest(ARRAY[15, 15, 3])")
         plan = f"in 8 shards on {', '.join(workers)}."
         assert plan in distribute("--dry-run")
@@ -90,12 +87,8 @@ def test_distribute_checks_and_reports_each_step(empty: None) -> None:
         assert database.execute("SELECT pg_relation_size('fizzbuzz_submission')").fetchone() == (0,)
         assert distribute() == "The log is distributed already: distributed, by id, in 8 shards.\n"
         assert "This cannot be changed" in distribute("--shards", "4")
-        assert sorted(database.execute("SELECT number FROM fizzbuzz_submission").fetchall()) == [
-            (3,),
-            (7,),
-            (15,),
-            (15,),
-        ]
+        numbers = database.execute("SELECT number FROM fizzbuzz_submission ORDER BY number").fetchall()
+        assert numbers == [(3,), (7,), (15,), (15,)]
     host, port = workers[0].split(":")
     worker = psycopg.conninfo.make_conninfo(CITUS_URL, host=host, port=port)
     url = "postgresql://{user}@{host}:{port}/{dbname}".format(**psycopg.conninfo.conninfo_to_dict(worker))
@@ -103,26 +96,10 @@ def test_distribute_checks_and_reports_each_step(empty: None) -> None:
 
 
 def test_every_feature_works_on_a_distributed_log(distributed: None) -> None:
-    environment = os.environ | SETTINGS
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--ds=tests.citus_settings",
-        "--reuse-db",
-        "-p",
-        "no:cacheprovider",
-        "-q",
-        "-s",
-    ]
-    done = subprocess.run(
-        [*command, "-m", "not slow and not smoke", "-k", "not scans_at_most and not read_from_its_index", *FEATURES],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ["--ds=tests.citus_settings", "--reuse-db", "-p", "no:cacheprovider", "-q", "-s"]
+    chosen = ["-m", "not slow and not smoke", "-k", "not scans_at_most and not read_from_its_index", *FEATURES]
+    command = [sys.executable, "-m", "pytest", *options, *chosen]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | SETTINGS, capture_output=True, text=True, check=False)
     print(done.stdout[-3000:])  # noqa: T201 - figures
 
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
@@ -133,8 +110,7 @@ def test_served_submissions_are_recorded_once_and_counted(distributed: None) -> 
         with submitting(lambda: service.address, "citus", CLIENTS) as ledger:
             assert eventually(lambda: ledger.acknowledged >= ENOUGH)
         with connect() as database:
-            tail = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
-            assert eventually(lambda: database.execute(tail).fetchone() == (0,))
+            assert eventually(lambda: database.execute(TAIL).fetchone() == (0,))
             assert ledger.compare(database) == []
     print(f"{ledger.acknowledged} acknowledged: {dict(ledger.outcomes)}")  # noqa: T201 - figures
 
@@ -146,8 +122,7 @@ def test_top_goes_on_while_a_worker_is_down(distributed: None) -> None:
         for number in [15] * 30 + [3] * 20 + [5] * 10:
             assert service.request("/api/fizzbuzz", {"number": number}).status == 201
         with connect() as database:
-            tail = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
-            assert eventually(lambda: database.execute(tail).fetchone() == (0,))
+            assert eventually(lambda: database.execute(TAIL).fetchone() == (0,))
         before = service.request("/api/most_common")
 
         with worker_down():

@@ -15,14 +15,13 @@ from fizzbuzz.models import Submission
 from fizzbuzz.submissions import record
 from fizzbuzz.submissions.outcomes import OutcomeUnknown
 from fizzbuzz_site.http.errors import OUTCOME_UNKNOWN
+from fizzbuzz_site.serving.gate import FORM
 from tests.marks import commits
 from tests.problems import assert_problem
 
 pytestmark = commits
 
 UNAVAILABLE = Fault.UNAVAILABLE.value
-
-
 TRIGGER = """
     CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE 'of a test' USING ERRCODE = '{}'; END $$;
@@ -132,35 +131,30 @@ def test_each_5xx_to_a_submission_has_an_outcome(  # noqa: PLR0913, PLR0917 - fi
 
     monkeypatch.setattr(record, "record_one", fail)
     client.raise_request_exception = False
-    if path == "/":
-        response = client.post(path, {"number": 15})
-    else:
-        response = client.post(path, {"number": 15}, "application/json")
+    response = client.post(path, {"number": 15}, FORM if path == "/" else "application/json")
 
     assert response.status_code == status
     assert f"{detail} {OUTCOME_UNKNOWN}" in response.text
-    if path != "/":
-        assert response.json()["outcome"] == "outcome-unknown"
+    assert path == "/" or response.json()["outcome"] == "outcome-unknown"
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
 def test_response_that_the_driver_cannot_parse_is_classified(client: Client, headers: dict[str, str]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET DateStyle TO 'SQL, DMY'")  # psycopg cannot parse it
-        response = client.post("/api/fizzbuzz/batch", {"numbers": [15]}, "application/json", headers=headers)
-        cursor.execute("RESET DateStyle")
+    response = client.post("/api/fizzbuzz/batch", {"numbers": [15]}, "application/json", headers=headers)
+    connection.close()
 
     assert (response.status_code, response.json()["outcome"]) == (500, "not-recorded")
     assert not Submission.objects.exists()
 
 
 def test_read_that_exceeds_a_timeout_returns_503(client: Client) -> None:
-    with connection.cursor() as cursor, closing(connection.copy()) as other:
+    with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = 1")
-        other.set_autocommit(False)
-        other.cursor().execute("LOCK TABLE fizzbuzz_numbercount IN ACCESS EXCLUSIVE MODE")
+    with executed("BEGIN; LOCK TABLE fizzbuzz_numbercount IN ACCESS EXCLUSIVE MODE", "ROLLBACK"):
         response = client.get("/api/most_common")
-        cursor.execute("RESET lock_timeout")
+    connection.close()
 
     assert_problem(response, "unavailable", Fault.BUSY.value)
 
@@ -176,37 +170,34 @@ def test_read_of_a_missing_table_returns_500(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "path"),
+    ("fault", "path", "form"),
     [
-        *((connection_lost, path) for path in ("/api/fizzbuzz", "/api/numbers/7", "/", "/numbers/7")),
-        (connection_refused, "/info"),
-        (connection_refused, "/api/most_common?since=2026-01-31"),  # on a private connection
+        *((connection_lost, path, None) for path in ("/api/fizzbuzz", "/api/numbers/7", "/", "/numbers/7")),
+        (connection_refused, "/info", None),
+        (connection_refused, "/api/most_common?since=2026-01-31", None),  # on a private connection
+        (connection_refused, "/", {"number": "15"}),
     ],
 )
 def test_request_without_a_database_returns_503_and_an_outage_is_logged_once(
-    client: Client, caplog: pytest.LogCaptureFixture, fault: Callable[[], AbstractContextManager[None]], path: str
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    fault: Callable[[], AbstractContextManager[None]],
+    path: str,
+    form: dict[str, str] | None,
 ) -> None:
     with fault():
-        response = client.get(path)
-        client.get(path)
-    end_outage("reads")  # as any read that succeeds
+        first, response = (client.post(path, form) if form else client.get(path) for _ in range(2))
+    end_outage("writes" if form else "reads")  # as any that succeeds
 
-    assert (response.status_code, response["Retry-After"]) == (503, "5")
+    assert (response.status_code, response["Retry-After"]) == (503, "5") == (first.status_code, first["Retry-After"])
     if path.startswith("/api/"):
         assert_problem(response, "unavailable", UNAVAILABLE)
     else:
-        assertInHTML(f"<p>{UNAVAILABLE}</p>", response.text)
+        nothing = "This request recorded nothing. " if form else ""
+        assertInHTML(f"<p>{nothing}{UNAVAILABLE}</p>", response.text)
     begun, over = [each.getMessage() for each in caplog.records]
     assert begun.startswith("The database fails: ")
     assert over == "The database works again, after 0 s"
-
-
-def test_failed_form_reports_its_outcome(client: Client) -> None:
-    with connection_refused():
-        response = client.post("/", {"number": "15"})
-
-    assert response.status_code == 503
-    assertInHTML(f"<p>This request recorded nothing. {UNAVAILABLE}</p>", response.text)
 
 
 def test_submission_detects_a_closed_connection(client: Client) -> None:

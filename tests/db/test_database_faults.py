@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,47 +17,75 @@ from typing import Any
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded.server import SUPERUSER, USER
-from tests import template
-from tests.cluster import Cluster, hung, stopped
+from tests.replication import Node, single
 from tests.service import SECRET_KEY, Answer, Service, children, eventually, manage, serving
 
 NUMBERS = itertools.count(1_000)
 POOL = 5  # the worker's connections: enough for all concurrent requests of a test
+SETTINGS = "max_connections = 16\nautovacuum = off\n"  # few connections, and none taken by autovacuum
 
 
 @pytest.fixture(scope="module")
-def cluster(shared_data_dir: Path) -> Iterator[Cluster]:
-    cluster = Cluster(shared_data_dir)
-    yield cluster
-    cluster.stop()
+def node(shared_data_dir: Path) -> Iterator[Node]:
+    with single(shared_data_dir, SETTINGS) as node:
+        yield node
 
 
 @contextmanager
-def service_of(cluster: Cluster) -> Iterator[Service]:
+def service_of(node: Node) -> Iterator[Service]:
     """One worker, so that a blocked request would block all others."""
-    environment = {"DATABASE_URL": cluster.url, "SECRET_KEY": SECRET_KEY}
+    environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
+    assert manage("migrate", "--verbosity=0", **environment).communicate() == ("", "")
     with serving(**environment, WEB_CONCURRENCY="1", DATABASE_POOL_SIZE=str(POOL)) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with service_of(cluster) as service:
+def service(node: Node) -> Iterator[Service]:
+    with service_of(node) as service:
         yield service
 
 
+def times(node: Node, number: int) -> int:
+    with node.connect() as database:
+        (count,) = database.execute("SELECT count(*) FROM fizzbuzz_submission WHERE number = %s", [number])
+    return int(count[0])
+
+
+def is_folded(node: Node) -> bool:
+    folded = "SELECT through >= (SELECT max(id) FROM fizzbuzz_submission) FROM fizzbuzz_watermark"
+    with node.connect() as database:
+        return database.execute(folded).fetchone() == (True,)
+
+
 @contextmanager
-def locked(cluster: Cluster) -> Iterator[None]:
-    with cluster.connect() as database, database.transaction():
+def stopped(node: Node) -> Iterator[None]:
+    node.stop()
+    yield
+    node.start()
+
+
+@contextmanager
+def hung(node: Node) -> Iterator[None]:
+    pids = node.processes()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def locked(node: Node) -> Iterator[None]:
+    with node.connect() as database, database.transaction():
         database.execute("LOCK TABLE fizzbuzz_submission IN ACCESS EXCLUSIVE MODE")
         yield
 
 
 @contextmanager
-def killed(cluster: Cluster) -> Iterator[None]:
+def killed(node: Node) -> Iterator[None]:
     """Lock the log, and end each backend that waits for it."""
-    with locked(cluster), cluster.connect() as database, ThreadPoolExecutor() as pool:
+    with locked(node), node.connect() as database, ThreadPoolExecutor() as pool:
         ended = Event()
 
         def kill() -> None:
@@ -69,17 +98,17 @@ def killed(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
-def out_of_connections(cluster: Cluster) -> Iterator[None]:
+def out_of_connections(node: Node) -> Iterator[None]:
     """Take all connections of the server."""
     with ExitStack() as stack:
-        ours = stack.enter_context(psycopg.connect(cluster.url, autocommit=True, application_name="ours"))
+        ours = stack.enter_context(psycopg.connect(node.conninfo, autocommit=True, application_name="ours"))
         while True:
             ended = ours.execute(
                 "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
                 "WHERE backend_type = 'client backend' AND application_name <> 'ours'"
             ).fetchall()
             try:
-                stack.enter_context(psycopg.connect(cluster.url, application_name="ours"))
+                stack.enter_context(psycopg.connect(node.conninfo, application_name="ours"))
             except psycopg.OperationalError:
                 if not ended:
                     break
@@ -87,19 +116,9 @@ def out_of_connections(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
-def rights_missing(cluster: Cluster) -> Iterator[None]:
-    """As after a restore by another role."""
-    with cluster.connect() as database:
-        database.execute("REVOKE ALL ON fizzbuzz_watermark FROM CURRENT_USER")
-        yield
-        database.execute("GRANT ALL ON fizzbuzz_watermark TO CURRENT_USER")
-
-
-@contextmanager
-def read_only(cluster: Cluster) -> Iterator[None]:
+def read_only(node: Node) -> Iterator[None]:
     """Make the server read-only, like a standby."""
-    superuser = cluster.url.replace(f"//{USER}@", f"//{SUPERUSER}@")
-    with psycopg.connect(superuser, autocommit=True) as database, cluster.connect() as other:
+    with node.connect() as database, node.connect() as other:
         database.execute("SET default_transaction_read_only = off")
         for value in ("on", "off"):
             database.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
@@ -146,8 +165,8 @@ FAULTS = [
 @pytest.mark.parametrize(("fault", "expected"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
 def test_service_reports_the_fault_and_recovers(
     service: Service,
-    cluster: Cluster,
-    fault: Callable[[Cluster], AbstractContextManager[None]],
+    node: Node,
+    fault: Callable[[Node], AbstractContextManager[None]],
     expected: dict[str, str],
 ) -> None:
     warm = [
@@ -156,7 +175,7 @@ def test_service_reports_the_fault_and_recovers(
     requests = {name: submissions(next(NUMBERS))[name] for name in UNSENT}
     started_at = service.request("/info").json()["started_at"]
 
-    with fault(cluster), ThreadPoolExecutor() as pool:
+    with fault(node), ThreadPoolExecutor() as pool:
         futures = {
             name: pool.submit(service.request, path, data, **headers)
             for name, (path, data, headers) in requests.items()
@@ -175,15 +194,15 @@ def test_service_reports_the_fault_and_recovers(
         number, *more = data.get("numbers") or data.values()
         rows = len([number, *more])
         # Without a key, a repeated request is recorded again.
-        assert cluster.times(number) in ({rows, 2 * rows} if answers[name] == "outcome-unknown" else {rows})
+        assert times(node, number) in ({rows, 2 * rows} if answers[name] == "outcome-unknown" else {rows})
     assert service.request("/info").json()["started_at"] == started_at
 
 
-def test_reads_do_not_block_writes(service: Service, cluster: Cluster) -> None:
+def test_reads_do_not_block_writes(service: Service, node: Node) -> None:
     sent = [next(NUMBERS) for _ in range(4)]
     requests = [submissions(number)[way] for number, way in zip(sent, UNSENT, strict=True)]
 
-    with cluster.connect() as database, database.transaction(), ThreadPoolExecutor() as pool:
+    with node.connect() as database, database.transaction(), ThreadPoolExecutor() as pool:
         database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
         # Of different things: requests for the same number would share one read.
         readers = [pool.submit(service.request, f"/api/numbers/{number}") for number in range(2 * POOL)]
@@ -195,15 +214,15 @@ def test_reads_do_not_block_writes(service: Service, cluster: Cluster) -> None:
         assert not any(reader.done() for reader in readers)
         assert answers == [201] * 4
         assert [outcome_of(reader.result()) for reader in readers] == ["unavailable"] * (2 * POOL)
-    assert [cluster.times(number) for number in sent] == [1, 2, 1, 2]
+    assert [times(node, number) for number in sent] == [1, 2, 1, 2]
     assert eventually(lambda: service.request("/api/most_common").status == 200)
 
 
-def test_long_outage_ends_at_once_and_is_logged_in_two_lines(cluster: Cluster) -> None:
+def test_long_outage_ends_at_once_and_is_logged_in_two_lines(node: Node) -> None:
     """The pools' pauses between attempts to connect grow during an outage, also of a worker that starts during it."""
-    with service_of(cluster) as service:
+    with service_of(node) as service:
         before, sent = children(service.process.pid), []
-        with stopped(cluster), ThreadPoolExecutor() as pool:
+        with stopped(node), ThreadPoolExecutor() as pool:
             service.process.send_signal(signal.SIGHUP)
             assert eventually(lambda: not set(before) & set(children(service.process.pid)))
             assert eventually(lambda: service.request("/health/live").status == 200)
@@ -215,7 +234,7 @@ def test_long_outage_ends_at_once_and_is_logged_in_two_lines(cluster: Cluster) -
         requests = submissions(next(NUMBERS)).values()
         after = [service.request(path, data, **headers).status for path, data, headers in requests]
         after.append(service.request("/api/fizzbuzz").status)
-        assert eventually(cluster.is_folded)
+        assert eventually(lambda: is_folded(node))
         log = [json.loads(line)["event"] for line in service.stop()[1].splitlines()]
 
     assert during == {503}
@@ -226,46 +245,21 @@ def test_long_outage_ends_at_once_and_is_logged_in_two_lines(cluster: Cluster) -
     assert over.startswith("The database works again, after ")
 
 
-@pytest.mark.parametrize(
-    ("fault", "arguments", "expected"),
-    [
-        (stopped, ["migrate"], "error: The database failed: connection "),
-        (stopped, ["top_numbers"], "error: The database failed: connection "),
-        (rights_missing, ["migrate"], "error: The database failed: permission denied for table fizzbuzz_watermark"),
-        (rights_missing, ["top_numbers", "--verify"], "error: The database failed: permission denied for table "),
-        (read_only, ["top_numbers", "--rebuild"], "error: The database failed: cannot execute "),
-        (read_only, ["migrate", "--verbosity", "0"], ""),  # there is nothing to do
-    ],
-)
-def test_command_ends_with_one_line(
-    cluster: Cluster, fault: Callable[[Cluster], AbstractContextManager[None]], arguments: list[str], expected: str
-) -> None:
-    with fault(cluster):
-        command = manage(*arguments, DATABASE_URL=cluster.url, SECRET_KEY=SECRET_KEY)
-        _, errors = command.communicate()
-
-    assert errors.startswith(expected)
-    assert (command.returncode, len(errors.splitlines())) == ((1, 1) if expected else (0, 0))
-
-
 @pytest.fixture
-def small_disk(empty_data_dir: Path) -> Iterator[Path]:
-    """A file system of 160 MB."""
-    folder = empty_data_dir / "disk"
+def small_disk(data_dir: Path) -> Iterator[Path]:
+    """A file system of 160 MB for the server of this data folder."""
+    folder = data_dir / "servers"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=711", "tmpfs", folder], check=False)
-    if mounted.returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", folder], check=False).returncode:
         pytest.skip("needs a small disk: mount of a tmpfs failed, which takes root")
-    template.copy_to(folder)
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
-def test_service_reports_a_full_disk_and_recovers(small_disk: Path) -> None:
-    cluster = Cluster(small_disk)
+def test_service_reports_a_full_disk_and_recovers(data_dir: Path, small_disk: Path) -> None:
     (many, one, keyed) = ([next(NUMBERS)] * 10_000, next(NUMBERS), next(NUMBERS))
 
-    with service_of(cluster) as service:
+    with single(data_dir, SETTINGS) as node, service_of(node) as service:
         filler = small_disk / "filler"
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while file.write(bytes(2**16)):
@@ -283,5 +277,4 @@ def test_service_reports_a_full_disk_and_recovers(small_disk: Path) -> None:
             assert service.request("/api/fizzbuzz", {"number": keyed}, **headers).status == 201
         assert service.request("/api/fizzbuzz", {"number": one}).status == 201
         recorded = 10_000 * answers.count("201")
-        assert [cluster.times(number) for number in (many[0], one, keyed)] == [recorded, 1, 1]
-    cluster.stop()
+        assert [times(node, number) for number in (many[0], one, keyed)] == [recorded, 1, 1]

@@ -1,3 +1,5 @@
+"""What `migrate` checks and repairs besides the schema."""
+
 import logging
 import re
 from collections.abc import Iterator
@@ -17,6 +19,9 @@ from tests.log import INSERT, append, assert_exact, open_transaction
 from tests.service import ROOT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+SEQUENCE = database_setup.SEQUENCE
 
 
 def execute(statement: str, *params: Any) -> Any:
@@ -42,18 +47,17 @@ def ready(client: Client) -> tuple[int, str]:
     return response.status_code, response.json()["checks"]["sequence"]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def _sequence_as_it_was() -> Iterator[None]:
     yield
-    execute("ALTER SEQUENCE fizzbuzz_submission_id_seq INCREMENT 1 CACHE 1 NO CYCLE")
-    execute("SELECT setval('fizzbuzz_submission_id_seq', 1000000)")
+    execute(f"ALTER SEQUENCE {SEQUENCE} INCREMENT 1 CACHE 1 NO CYCLE")
+    execute(f"SELECT setval('{SEQUENCE}', 1000000)")
 
 
-@pytest.mark.usefixtures("_sequence_as_it_was")
 def test_sequence_behind_the_log_is_detected_and_raised(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     append(15)
     first = highest_id()
-    execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", first)
+    execute(f"SELECT setval('{SEQUENCE}', %s, false)", first)
     before = ready(client)
 
     migrate()
@@ -61,22 +65,19 @@ def test_sequence_behind_the_log_is_detected_and_raised(client: Client, caplog: 
     assert before == (503, "behind the log: run migrate")
     assert ready(client) == (200, "ok")
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning.startswith(
-        f"The sequence fizzbuzz_submission_id_seq was behind the log, and was raised to {first}. "
-    )
+    assert warning.startswith(f"The sequence {SEQUENCE} was behind the log, and was raised to {first}. ")
     append(7)
     assert highest_id() == first + 1
     assert assert_exact() == 2
 
 
-@pytest.mark.usefixtures("_sequence_as_it_was")
 def test_sequence_below_the_watermark_is_raised(client: Client) -> None:
     """The state after restoring a log that is older than the rollups."""
     append(15, 15, 7)
     folding.fold()
     through = highest_id()
     execute("DELETE FROM fizzbuzz_submission WHERE id = %s", through)
-    execute("SELECT setval('fizzbuzz_submission_id_seq', %s)", through - 1)
+    execute(f"SELECT setval('{SEQUENCE}', %s)", through - 1)
     before = ready(client)
 
     migrate()
@@ -100,11 +101,10 @@ def test_sequence_ahead_of_the_log_is_unchanged(caplog: pytest.LogCaptureFixture
     assert caplog.records == []
 
 
-@pytest.mark.usefixtures("_sequence_as_it_was")
 def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
     append(15)
     highest = highest_id()
-    execute("SELECT setval('fizzbuzz_submission_id_seq', %s, false)", highest)
+    execute(f"SELECT setval('{SEQUENCE}', %s, false)", highest)
 
     with open_transaction() as writer, ThreadPoolExecutor(1) as pool:
         writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # like the failed INSERT with a duplicate key
@@ -119,24 +119,20 @@ def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
     assert list(Submission.objects.order_by("id").values_list("id", flat=True)) == list(range(highest, highest + 5))
 
 
-@pytest.mark.usefixtures("_sequence_as_it_was")
 def test_sequence_that_cannot_be_locked_raises_command_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_setup, "LOCK_TIMEOUT_SECONDS", 0.05)
     append(15)
-    execute("SELECT setval('fizzbuzz_submission_id_seq', 1, false)")
+    execute(f"SELECT setval('{SEQUENCE}', 1, false)")
 
     with open_transaction() as writer:
         writer.execute("LOCK TABLE fizzbuzz_submission IN ROW EXCLUSIVE MODE")
-        with pytest.raises(
-            CommandError, match=r"could not be raised within 0.05 s: .* End it .* and run migrate again"
-        ):
+        with pytest.raises(CommandError, match=r"could not be raised within 0.05 s: .* End it .* run migrate again"):
             migrate()
 
 
-@pytest.mark.usefixtures("_sequence_as_it_was")
 @pytest.mark.parametrize("option", ["CACHE 20", "INCREMENT -1", "CYCLE"])
 def test_sequence_out_of_order_raises_command_error(client: Client, option: str) -> None:
-    execute(f"ALTER SEQUENCE fizzbuzz_submission_id_seq MINVALUE -9 {option}")
+    execute(f"ALTER SEQUENCE {SEQUENCE} MINVALUE -9 {option}")
 
     with pytest.raises(CommandError, match="run ALTER SEQUENCE fizzbuzz_submission_id_seq INCREMENT 1 CACHE 1"):
         migrate()

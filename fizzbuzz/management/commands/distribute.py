@@ -31,12 +31,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--shards",
-            type=int,
-            metavar="N",
-            help=f"parts of the log; cannot be changed later (default: {DEFAULT_SHARDS})",
-        )
+        shards = f"parts of the log; cannot be changed later (default: {DEFAULT_SHARDS})"
+        parser.add_argument("--shards", type=int, metavar="N", help=shards)
         parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be done")
 
     def handle(self, *, shards: int | None, dry_run: bool, **options: Any) -> None:

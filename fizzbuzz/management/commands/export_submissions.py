@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from fizzbuzz import exporting, rules
-from fizzbuzz.management import options
+from fizzbuzz.management.options import number_option
 from fizzbuzz.models import Submission
 
 
@@ -16,22 +16,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--format", choices=exporting.CONTENT_TYPES, default="csv", help="default: csv")
-        parser.add_argument("--number", type=options.number, metavar="N", help="only submissions of this number")
-        parser.add_argument("--kind", choices=[kind.value for kind in rules.Kind], help="only those of this kind")
+        parser.add_argument("--number", type=number_option, metavar="N", help="only submissions of this number")
+        parser.add_argument("--kind", choices=list(rules.Kind), help="only those of this kind")
 
-    def handle(
-        self,
-        *,
-        format: exporting.Format,  # noqa: A002 - the option's name
-        number: int | None,
-        kind: str | None,
-        **others: Any,
-    ) -> None:
+    def handle(self, **options: Any) -> None:
         submissions = Submission.objects.all()
-        if number is not None:
-            submissions = submissions.filter(number=number)
-        if kind is not None:
-            submissions = submissions.of_kind(rules.Kind(kind))
-        with closing(exporting.export_submissions(submissions, format)) as blocks:
+        if options["number"] is not None:
+            submissions = submissions.filter(number=options["number"])
+        if options["kind"]:
+            submissions = submissions.of_kind(rules.Kind(options["kind"]))
+        with closing(exporting.export_submissions(submissions, options["format"])) as blocks:
             for block in blocks:
                 self.stdout.write(block.decode(), ending="")

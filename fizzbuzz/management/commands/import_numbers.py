@@ -4,9 +4,9 @@ import os
 import sys
 import tempfile
 from argparse import ArgumentParser
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
@@ -25,28 +25,24 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "file", help="one number per line, in UTF-8, or in UTF-16 with a byte order mark; - reads standard input"
-        )
-        parser.add_argument(
-            "--column",
-            metavar="NAME",
-            help="read this column of a CSV file with a header, separated by commas, semicolons or tabs",
-        )
+        lines = "one number per line, in UTF-8, or in UTF-16 with a byte order mark; - reads standard input"
+        parser.add_argument("file", help=lines)
+        column = "read this column of a CSV file with a header, separated by commas, semicolons or tabs"
+        parser.add_argument("--column", metavar="NAME", help=column)
 
     def handle(self, *, file: str, column: str | None, **options: Any) -> None:
+        is_stdin = file == "-"
         try:
-            with opened(file) as source, tempfile.TemporaryFile() as spool:
-                size = Path(file).stat().st_size if file != "-" else None
+            with (
+                nullcontext(sys.stdin.buffer) if is_stdin else Path(file).open("rb") as source,
+                tempfile.TemporaryFile() as spool,
+            ):
+                size = None if is_stdin else Path(file).stat().st_size
                 with progress(desc="checking", total=size, unit="B") as bar:
                     validated = importing.validate(source, column, spool, bar.update)
                 self._load(validated)
         except importing.BadFile as error:
             raise CommandError(f"{error} Nothing was recorded.") from error
-        except OSError as error:
-            if not error.filename:  # it is the output's
-                raise
-            raise CommandError(f"{error.filename}: {error.strerror}") from error
         except Error as error:
             if not (message := foreseeable(error)):
                 raise
@@ -69,10 +65,6 @@ class Command(BaseCommand):
             for recorded in importing.load(validated):
                 bar.update(recorded - bar.n)
         self.stdout.write(f"{validated.rows:,} numbers recorded.")
-
-
-def opened(file: str) -> AbstractContextManager[IO[bytes]]:
-    return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
 
 
 def progress(**options: Any) -> Any:

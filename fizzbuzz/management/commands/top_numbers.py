@@ -2,15 +2,15 @@
 
 from argparse import ArgumentParser
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from fizzbuzz import times
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.exporting import export_rows
-from fizzbuzz.management import options
-from fizzbuzz.models import Submission
+from fizzbuzz.management.options import limit_option, time_option
+from fizzbuzz.models import NumberWithCount, Submission
 
 COLUMNS = ("number", "result", "count")
 
@@ -27,12 +27,11 @@ class Command(BaseCommand):
     help = "Prints the most common numbers, most common first; on a tie the smaller number comes first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--limit", type=options.limit, default=3, metavar="N", help="how many numbers (default: 3)")
+        parser.add_argument("--limit", type=limit_option, default=3, metavar="N", help="how many numbers (default: 3)")
         parser.add_argument("--format", choices=["table", "json", "csv"], default="table", help="default: table")
         for name, which in (("--since", "from this time on"), ("--until", "before this time")):
-            parser.add_argument(
-                name, type=options.moment, metavar="TIME", help=f"only submissions {which} (RFC 3339, UTC)"
-            )
+            text = f"only submissions {which} (RFC 3339, UTC)"
+            parser.add_argument(name, type=time_option, metavar="TIME", help=text)
         checks = parser.add_mutually_exclusive_group()
         checks.add_argument(
             "--verify", action="store_true", help="compare the stored counts with the log; exit code 1 if any differ"
@@ -43,30 +42,25 @@ class Command(BaseCommand):
             help="recount the log and repair the stored counts; the service may keep running",
         )
 
-    def handle(  # noqa: PLR0913 - one parameter per option
-        self,
-        *,
-        limit: int,
-        format: Literal["table", "json", "csv"],  # noqa: A002 - the option's name
-        since: datetime | None,
-        until: datetime | None,
-        verify: bool,
-        rebuild: bool,
-        **others: Any,
-    ) -> None:
+    def handle(self, *, verify: bool, rebuild: bool, **options: Any) -> None:
         if verify:
             self._verify()
         elif rebuild:
             self._rebuild()
-        elif since and until and since > until:
-            raise CommandError(times.REVERSED)
         else:
-            # Unlike in the API, counting a time range has no time limit here: it blocks no other reader.
-            in_range = Submission.objects.between(since, until)
-            top = in_range.most_common(limit) if since or until else ranking.top(limit)
-            rows = [(each.number, each.result, each.count) for each in top]
-            text = as_table(rows) if format == "table" else export_rows(COLUMNS, rows, format).decode()
-            self.stdout.write(text, ending="")
+            self._print(**options)
+
+    def _print(self, *, limit: int, since: datetime | None, until: datetime | None, **options: Any) -> None:
+        if since and until and since > until:
+            raise CommandError(times.REVERSED)
+        if since or until:  # without a time limit, unlike in the API: it blocks no other reader
+            top = [NumberWithCount(*row) for row in Submission.objects.between(since, until).counted()[:limit]]
+        else:
+            top = ranking.top(limit)
+        rows = [(each.number, each.result, each.count) for each in top]
+        format_ = options["format"]
+        text = as_table(rows) if format_ == "table" else export_rows(COLUMNS, rows, format_).decode()
+        self.stdout.write(text, ending="")
 
     def _verify(self) -> None:
         differences = verify.verify()
