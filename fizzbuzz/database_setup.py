@@ -6,9 +6,10 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.core.management import CommandError
-from django.db import connections, transaction
+from django.db import connection
 
-from fizzbuzz.db.faults import LockTimeout, lock_timeout
+from fizzbuzz.counts.folding import short_lock_waits
+from fizzbuzz.db.faults import LockTimeout
 
 SEQUENCE = "fizzbuzz_submission_id_seq"
 LOCK_TIMEOUT_SECONDS = 5.0
@@ -47,20 +48,18 @@ def before_migrate(**more: Any) -> None:
         )
 
 
-def after_migrate(using: str, **more: Any) -> None:
+def after_migrate(**more: Any) -> None:
     """Raise the sequence if it is behind, as after a partial restore. Raise CommandError if that fails."""
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT to_regclass('fizzbuzz_watermark') IS NULL")
-        if cursor.fetchone()[0]:  # migrated back to before the table existed
-            return
-    status = sequence_status(connections[using].connection)
+    if "fizzbuzz_watermark" not in connection.introspection.table_names():  # migrated back to before it existed
+        return
+    status = sequence_status(connection.connection)
     if status == OUT_OF_ORDER:
         raise CommandError(
             f"The sequence {SEQUENCE} must generate ids in order, or counts would miss rows. Stop the service, run "
             f"ALTER SEQUENCE {SEQUENCE} INCREMENT 1 CACHE 1 NO CYCLE in the database, and run migrate again."
         )
     if status == BEHIND:
-        _raise_sequence(using)
+        _raise_sequence()
 
 
 def sequence_status(database: psycopg.Connection[Any]) -> str:
@@ -69,17 +68,11 @@ def sequence_status(database: psycopg.Connection[Any]) -> str:
     return BEHIND if in_order and behind else "ok" if in_order else OUT_OF_ORDER
 
 
-def _raise_sequence(using: str) -> None:
+def _raise_sequence() -> None:
     try:
-        with (
-            transaction.atomic(using),
-            connections[using].cursor() as cursor,
-            lock_timeout(cursor, LOCK_TIMEOUT_SECONDS),
-        ):
+        with short_lock_waits(LOCK_TIMEOUT_SECONDS) as cursor:
             # Block inserts until this commits, or setval could move the sequence back.
             cursor.execute("LOCK TABLE fizzbuzz_submission IN SHARE ROW EXCLUSIVE MODE")
-            if sequence_status(connections[using].connection) != BEHIND:
-                return
             cursor.execute(_RAISE)
             (highest_id,) = cursor.fetchone()
     except LockTimeout as error:

@@ -4,10 +4,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error, ProgrammingError, connection, transaction
+from django.db import Error, ProgrammingError, connection
 from django.db.backends.utils import CursorWrapper
 
-from fizzbuzz.db.faults import LockTimeout, lock_timeout
+from fizzbuzz.counts.folding import short_lock_waits
+from fizzbuzz.db.faults import LockTimeout
 
 LOG = "fizzbuzz_submission"
 DEFAULT_SHARDS = 8  # a batch insert costs one statement per shard; see docs/scaling.md
@@ -53,11 +54,11 @@ class Command(BaseCommand):
             if dry_run:
                 self.stdout.write(f"Would distribute {plan}. Writers would wait while the rows are copied.")
                 return
-            _distribute(cursor, shards)
+            _distribute(shards)
             self.stdout.write(f"Distributed {plan}.")
             try:
                 # It waits for readers, and all others for it.
-                with transaction.atomic(durable=True), lock_timeout(cursor, LOCK_TIMEOUT_SECONDS):
+                with short_lock_waits(LOCK_TIMEOUT_SECONDS):
                     cursor.execute(_FREE)
             except LockTimeout:
                 self.stderr.write(
@@ -85,9 +86,9 @@ def _workers(cursor: CursorWrapper) -> list[str]:
     return workers
 
 
-def _distribute(cursor: CursorWrapper, shards: int) -> None:
+def _distribute(shards: int) -> None:
     try:
-        with transaction.atomic(durable=True), lock_timeout(cursor, LOCK_TIMEOUT_SECONDS):
+        with short_lock_waits(LOCK_TIMEOUT_SECONDS) as cursor:
             cursor.execute("SELECT set_config('citus.shard_count', %s, true)", [str(shards)])
             cursor.execute(f"LOCK TABLE {LOG} IN SHARE ROW EXCLUSIVE MODE")
             cursor.execute("SELECT create_distributed_table(%s, 'id')", [LOG])
