@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 from django.db import OperationalError
@@ -25,17 +26,18 @@ class Key(str):  # noqa: SLOT000 - it has an attribute
         return super().__hash__()
 
 
-class Log:
-    """Function under test: returns `rows`, or raises `error`, when the test calls `end`."""
+class Crowd:
+    """Threads that call one function. It returns `rows` or raises `error` of its begin when the test calls `end`."""
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self.counts = 0
+    def __init__(self, max_age: float) -> None:
+        self.rows = self.counts = 0
         self.error: BaseException | None = None
+        self.calls = SharedCalls(self._count, max_age)
         self._end = threading.Semaphore(0)
+        self._pool = ThreadPoolExecutor(20)
 
-    def count(self, key: str) -> int:
-        rows, error = self.rows, self.error  # the snapshot
+    def _count(self, key: str) -> int:
+        rows, error = self.rows, self.error
         self.counts += 1
         self._end.acquire()
         if error:
@@ -45,131 +47,119 @@ class Log:
     def end(self, times: int = 1) -> None:
         self._end.release(times)
 
-
-class Crowd:
-    def __init__(self, log: Log, max_age: float = 0) -> None:
-        self.calls = SharedCalls(log.count, max_age)
-        self._log = log
-        self._pool = ThreadPoolExecutor(20)
-
     def arrive(self, times: int = 1, name: str = "a") -> list[Future[int]]:
         """Call from new threads; return when all of them run or wait."""
         key = Key(name)
         key.seen = set()
         futures = [self._pool.submit(self.calls, key) for _ in range(times)]
         assert eventually(lambda: len(key.seen) == times)
-        assert eventually(lambda: self._log.counts > 0)
+        assert eventually(lambda: self.counts > 0)
         return futures
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
-    log = Log()
-    yield log
-    log.end(100)
+def crowd(request: pytest.FixtureRequest) -> Iterator[Crowd]:
+    crowd = Crowd(getattr(request, "param", 0))
+    yield crowd
+    crowd.end(100)
+
+
+kept_for_a_minute = pytest.mark.parametrize("crowd", [60], indirect=True)
 
 
 def results(futures: list[Future[int]]) -> list[int]:
     return [future.result() for future in futures]
 
 
-def test_caller_never_gets_the_result_of_a_call_that_began_before_it(log: Log) -> None:
-    crowd = Crowd(log)
-
+def test_caller_never_gets_the_result_of_a_call_that_began_before_it(crowd: Crowd) -> None:
     first = crowd.arrive()
-    log.rows = 1  # committed and acknowledged while the first read runs
+    crowd.rows = 1  # committed and acknowledged while the first read runs
     others = crowd.arrive(10)
-    log.end(2)
+    crowd.end(2)
 
     assert results(first) == [0]
     assert results(others) == [1] * 10
-    assert log.counts == 2
+    assert crowd.counts == 2
 
 
-def test_keys_do_not_share_calls(log: Log) -> None:
-    crowd = Crowd(log)
-
+def test_keys_do_not_share_calls(crowd: Crowd) -> None:
     one, other = crowd.arrive(name="a"), crowd.arrive(name="b")
-    assert eventually(lambda: log.counts == 2)
-    log.end(2)
+    assert eventually(lambda: crowd.counts == 2)
+    crowd.end(2)
 
     assert results(one + other) == [0, 0]
 
 
-def test_no_key_is_kept_without_a_maximum_age(log: Log) -> None:
-    log.end(1_000)
-    calls = SharedCalls(log.count)
+def test_no_key_is_kept_without_a_maximum_age(crowd: Crowd) -> None:
+    crowd.end(1_000)
 
     for number in range(1_000):
-        calls(str(number))
+        crowd.calls(str(number))
 
-    assert len(calls._slots) == 0
+    assert len(crowd.calls._slots) == 0
 
 
-def test_result_is_returned_until_max_age(log: Log) -> None:
-    calls = SharedCalls(log.count, max_age=60)
-    log.end(2)
+@kept_for_a_minute
+def test_result_is_returned_until_max_age(crowd: Crowd) -> None:
+    crowd.end(2)
 
-    first, log.rows = calls("a"), 1
+    first, crowd.rows = crowd.calls("a"), 1
     later(59)
-    again = calls("a")
+    again = crowd.calls("a")
     later(1)
 
-    assert (first, again, calls("a")) == (0, 0, 1)
-    assert log.counts == 2
+    assert (first, again, crowd.calls("a")) == (0, 0, 1)
+    assert crowd.counts == 2
 
 
-def test_age_counts_from_the_begin_of_the_call(log: Log) -> None:
-    crowd = Crowd(log, max_age=60)
-
+@kept_for_a_minute
+def test_age_counts_from_the_begin_of_the_call(crowd: Crowd) -> None:
     slow = crowd.arrive()
-    log.rows = 1
+    crowd.rows = 1
     later(60)
-    log.end()
+    crowd.end()
     assert results(slow) == [0]
-    log.end()
+    crowd.end()
 
     assert crowd.calls("a") == 1
 
 
-def test_call_is_shared_by_all_waiting_callers(log: Log) -> None:
-    crowd = Crowd(log, max_age=60)
-    log.end()
+@kept_for_a_minute
+def test_call_is_shared_by_all_waiting_callers(crowd: Crowd) -> None:
+    crowd.end()
     crowd.calls("a")
     later(60)
 
-    log.rows = 1
+    crowd.rows = 1
     futures = crowd.arrive(10)
-    log.end()
+    crowd.end()
 
     assert results(futures) == [1] * 10
-    assert log.counts == 2
+    assert crowd.counts == 2
 
 
-@pytest.mark.parametrize("max_age", [0, 60])
+@pytest.mark.parametrize("crowd", [0, 60], indirect=True)
 @pytest.mark.parametrize("error", [OperationalError("unavailable"), SystemExit()])
-def test_next_caller_calls_after_one_failed_or_was_killed(log: Log, max_age: float, error: BaseException) -> None:
-    crowd = Crowd(log, max_age)
-    log.error = error
+def test_next_caller_calls_after_one_failed_or_was_killed(crowd: Crowd, error: BaseException) -> None:
+    crowd.error = error
 
     failing = crowd.arrive()
-    log.error, log.rows = None, 7
+    crowd.error, crowd.rows = None, 7
     others = crowd.arrive(9)
-    log.end(2)
+    crowd.end(2)
 
     assert failing[0].exception() is error
     assert results(others) == [7] * 9
-    assert log.counts == 2
+    assert crowd.counts == 2
 
 
-def test_wait_for_a_hung_call_times_out(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_a_hung_call_times_out(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_calls, "MAX_WAIT_SECONDS", 0.1)
-    crowd = Crowd(log)
 
     (hanging,) = crowd.arrive()
     with pytest.raises(OperationalError, match=r"no result within 0\.1 s"):
         crowd.calls("a")
-    log.end()
+    crowd.end()
 
     assert hanging.result() == 0
 
@@ -181,14 +171,8 @@ def test_wait_for_a_hung_call_times_out(log: Log, monkeypatch: pytest.MonkeyPatc
 def test_public_endpoints_read_the_database_once_per_second(
     client: Client, monkeypatch: pytest.MonkeyPatch, calls: SharedCalls[object], path: str
 ) -> None:
-    reads: list[object] = []
-    read = calls._function
-
-    def note() -> object:
-        reads.append(read())
-        return reads[-1]
-
-    monkeypatch.setattr(calls, "_function", note)
+    read = Mock(wraps=calls._function)
+    monkeypatch.setattr(calls, "_function", read)
     monkeypatch.setattr(calls, "_max_age", 60)  # five requests may take a second
 
     answers = [client.get(path, headers={"host": "localhost"}).status_code for _ in range(5)]
@@ -196,4 +180,4 @@ def test_public_endpoints_read_the_database_once_per_second(
     client.get(path)
 
     assert answers == [200] * 5
-    assert len(reads) == 2
+    assert read.call_count == 2

@@ -80,8 +80,6 @@ def test_statement_beyond_the_deadline_is_neither_canceled_nor_forgotten(databas
     assert eventually(lambda: not database.is_waiting)
     assert database.execute("SELECT 1").fetchone() == (1,)
 
-
-def test_connection_that_was_closed_does_not_wait(database: DeadlineConnection) -> None:
     with pytest.raises(psycopg.OperationalError):
         database.execute(WAIT)
     with connection.cursor() as cursor:
