@@ -28,6 +28,12 @@ def append(*numbers: int) -> None:
         cursor.execute(INSERT, [list(numbers)])
 
 
+def replace_log(*numbers: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+    append(*numbers)
+
+
 def append_at(time: str, *numbers: int) -> None:
     """Insert rows with this time (ISO 8601) of submission."""
     with connection.cursor() as cursor:
@@ -63,20 +69,20 @@ def on_another_connection(function: Callable[[], T]) -> T:
 
 
 @contextmanager
-def before_statement(index: int, action: Callable[[], object]) -> Iterator[None]:
-    """Take an action before the n-th statement of this connection. Fails if there are fewer."""
+def before_statement(index: int | None, action: Callable[[], object]) -> Iterator[None]:
+    """Take an action before the n-th statement of this connection, or before each. Fails if there are fewer."""
     seen = 0
 
     def count(execute: Callable[..., Any], *arguments: Any) -> Any:
         nonlocal seen
-        if seen == index:
+        if index in (None, seen):
             action()
         seen += 1
         return execute(*arguments)
 
     with connection.execute_wrapper(count):
         yield
-    assert seen > index
+    assert seen > (index or 0)
 
 
 @contextmanager

@@ -14,14 +14,14 @@ from typing import NamedTuple
 from tests.service import ROOT
 
 COUNTS, TESTS = "fizzbuzz/counts", "tests/counts"
-FOLD_TESTS = [f"{TESTS}/test_{name}.py" for name in ("folding", "rollup", "rollup_races")]
+FOLD_TESTS = [f"{TESTS}/test_{name}.py" for name in ("folding", "rollup")]
 # The tests that run for a mutant in a file, until the first one fails.
 TESTS_OF = {
     f"{COUNTS}/folding.py": FOLD_TESTS,
     f"{COUNTS}/fold_scheduler.py": FOLD_TESTS,
     f"{COUNTS}/verify.py": FOLD_TESTS,
     f"{COUNTS}/activity.py": FOLD_TESTS,
-    f"{COUNTS}/ranking.py": [f"{TESTS}/test_top.py", f"{TESTS}/test_rollup_races.py"],
+    f"{COUNTS}/ranking.py": [f"{TESTS}/test_reads.py", f"{TESTS}/test_rollup.py"],
     "fizzbuzz/shared_calls.py": ["tests/test_shared_calls.py", f"{TESTS}/test_reads.py"],
 }
 THROUGH = "COALESCE((SELECT through FROM fizzbuzz_watermark), 0)"

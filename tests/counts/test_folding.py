@@ -1,9 +1,8 @@
 """Folds: when they run, what they wait for, and what a failed one changes."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
 from fizzbuzz.models import NumberCount, Submission, Watermark
 from fizzbuzz.submissions import record
-from tests.log import INSERT, append, assert_exact, at_pause, on_another_connection, open_transaction
+from tests.log import INSERT, append, assert_exact, at_pause, on_another_connection, open_transaction, replace_log
 from tests.marks import commits
 
 pytestmark = commits
@@ -62,12 +61,6 @@ def test_step_waits_for_all_writers_of_a_distributed_log(monkeypatch: pytest.Mon
         append(15)
         with at_pause(2, late.commit):
             assert fold_scheduler.scheduler.step() == 2
-
-
-def replace_log(*numbers: int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
-    append(*numbers)
 
 
 def test_fold_limit_is_discarded_if_the_log_was_emptied() -> None:
@@ -162,35 +155,19 @@ def test_tail_is_measured_without_reading_uncommitted_rows() -> None:
             assert 9_900 < folding.tail_rows(cursor) < 10_100
 
 
-@contextmanager
-def slow_commits(seconds: float) -> Iterator[None]:
-    """Delay every commit of an INSERT, while it holds its locks, like a distant synchronous standby."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"""
-            CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$;
-            CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON fizzbuzz_submission
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow_commit()
-        """)
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TRIGGER slow_commit ON fizzbuzz_submission; DROP FUNCTION slow_commit()")
-
-
 def test_tail_stays_bounded_while_commits_are_slow() -> None:
-    """Four connections write continuously, so that at any time a commit is in progress."""
+    """Four connections write continuously. Each commit takes 0.2 s, during which it holds its locks."""
 
     def write() -> None:
         with open_transaction() as database:
             while not ended.is_set():
                 database.execute(INSERT, [[15]])
+                database.execute("SELECT pg_sleep(0.2)")
                 database.commit()
 
     ended = threading.Event()
     tails: list[int] = []
-    with slow_commits(0.2), ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool:
         for _ in range(4):
             pool.submit(write)
         try:

@@ -1,60 +1,88 @@
-"""Shared reads include every write that was acknowledged before the call."""
+"""Reads: exact, no older than what was acknowledged before them, and rejected while the tail is too long."""
 
-import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
-from django.db import connection
+import pytest
+from django.db import connection, transaction
+from django.test import Client
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from fizzbuzz.counts import folding, ranking
-from fizzbuzz.counts.ranking import NumberFacts, facts_of
-from tests.log import append, append_at
+from fizzbuzz import rules
+from fizzbuzz.counts import fold_scheduler, folding, ranking
+from fizzbuzz.counts.activity import COLUMNS, PERIODS, activity
+from fizzbuzz.models import MinuteCount
+from tests.log import INSERT, append, append_at, at_pause, open_transaction
 from tests.marks import commits
 
 pytestmark = commits
 
-NUMBER, WRITES, THREADS = 15, 40, 8
-READS: list[Callable[[], int]] = [
-    lambda: ranking.shared_count_of(NUMBER),
-    lambda: ranking.shared_facts_of(NUMBER).count,
-    lambda: ranking.shared_top(3)[0].count,
-]
+FEW = st.lists(st.integers(-3, 6), max_size=25)
+NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
+WRITES, THREADS = 40, 8
 
 
-class Log:
-    """Writes one number, and counts the acknowledged writes."""
+@given(folded=FEW, tail=FEW, limit=st.integers(1, 4), near=st.sampled_from([0, 1, 100]))
+@example(folded=[1, 1, 2, 2, 3], tail=[3], limit=1, near=100)  # no change
+@example(folded=[2, 2, 1], tail=[1], limit=1, near=100)  # from a count one lower, by being smaller
+@example(folded=[2], tail=[1], limit=1, near=100)  # not in the rollup
+@example(folded=[2, 2, 2, 1], tail=[1, 1], limit=1, near=100)  # from a much lower count
+@example(folded=[2, 2, 3, 3, 4, 4], tail=[4], limit=1, near=1)  # from behind more ties than MAX_NEAR_NUMBERS
+@settings(max_examples=150, deadline=None)
+def test_top_and_facts_equal_a_count_of_the_log(folded: list[int], tail: list[int], limit: int, near: int) -> None:
+    counted = Counter(folded + tail)
+    ranked = sorted(counted, key=lambda number: (-counted[number], number))
 
-    def __init__(self) -> None:
-        self.acknowledged = 0
-        self.statements = 0
-        self._guard = threading.Lock()
+    limits = patch.multiple(ranking, MAX_NEAR_NUMBERS=near, MAX_RANK=limit)
+    with transaction.atomic(), limits, connection.cursor() as cursor:
+        append(*folded)
+        cursor.execute("""
+            INSERT INTO fizzbuzz_numbercount SELECT number, count(*) FROM fizzbuzz_submission GROUP BY number;
+            INSERT INTO fizzbuzz_watermark (id, through, folded_at)
+            SELECT 1, COALESCE(max(id), 0), now() FROM fizzbuzz_submission
+        """)
+        append(*tail)
+        top = ranking.top(limit)
+        facts = [ranking.facts_of(number) for number in range(-4, 8)]
+        transaction.set_rollback(True)
 
-    def write(self) -> None:
-        append(NUMBER)
-        with self._guard:
-            self.acknowledged += 1
-
-    def count_statement(self, execute: Callable[..., Any], *arguments: Any) -> Any:
-        with self._guard:
-            self.statements += 1
-        return execute(*arguments)
+    assert top == [(number, counted[number]) for number in ranked[:limit]]
+    for each in facts:
+        assert each.count == counted[each.number]
+        assert each.rank == (ranked.index(each.number) + 1 if each.number in ranked[:limit] else None)
+        assert (each.first is not None) == (each.last is not None) == (each.number in counted)
 
 
 def test_read_includes_every_write_acknowledged_before_it() -> None:
-    log, stale = Log(), []
+    acknowledged: list[int] = []
+    statements: list[str] = []
+    stale = []
+    reads: list[Callable[[], int]] = [
+        lambda: ranking.shared_count_of(15),
+        lambda: ranking.shared_facts_of(15).count,
+        lambda: ranking.shared_top(3)[0].count,
+    ]
+
+    def count_statement(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *arguments)
 
     def write_and_read() -> None:
         for turn in range(WRITES):
-            log.write()
+            append(15)
+            acknowledged.append(15)
             if turn % 10 == 0:
                 folding.fold()
-            with connection.execute_wrapper(log.count_statement):
-                for read in READS:
-                    acknowledged = log.acknowledged
-                    if (found := read()) < acknowledged:
-                        stale.append((found, acknowledged))
+            with connection.execute_wrapper(count_statement):
+                for read in reads:
+                    expected = len(acknowledged)
+                    if (found := read()) < expected:
+                        stale.append((found, expected))
         connection.close()
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -62,25 +90,84 @@ def test_read_includes_every_write_acknowledged_before_it() -> None:
             future.result()
 
     assert stale == []
-    assert ranking.count_of(NUMBER) == log.acknowledged == WRITES * THREADS
-    assert log.statements < 3 * WRITES * THREADS  # fewer than the reads, so some were shared
+    assert ranking.count_of(15) == len(acknowledged) == WRITES * THREADS
+    assert len(statements) < 3 * WRITES * THREADS  # fewer than the reads, so some were shared
 
 
-def test_facts_have_times_of_first_and_last_submission() -> None:
-    append_at("2026-01-31T12:00Z", 15, 7)
-    append_at("2026-02-01T12:00Z", 15, 8)
-    append_at("2026-02-02T12:00Z", 15)
+def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
+    reads = ["/api/most_common", "/api/numbers/15"]
+    append(7)
+    fold_scheduler.scheduler.step()
+    append(*[15] * 6)
+    known = client.get("/api/most_common")
+    with open_transaction() as folder:
+        folder.execute("SELECT FROM fizzbuzz_watermark FOR UPDATE")
+        fold_scheduler.scheduler.step()
+        folder.execute("LOCK TABLE fizzbuzz_watermark")  # the tail can't be measured
+        fold_scheduler.scheduler.step()
+        rejected = [client.get(path) for path in reads]
+    fold_scheduler.scheduler.step()
 
-    first, last = datetime(2026, 1, 31, 12, tzinfo=UTC), datetime(2026, 2, 2, 12, tzinfo=UTC)
-    assert facts_of(15) == NumberFacts(15, 3, 1, first, last)
-    assert facts_of(7) == NumberFacts(7, 1, 2, first, first)
-    assert facts_of(9) == NumberFacts(9, 0, None, None, None)
+    assert known.status_code == 200
+    assert [(answer.status_code, answer["Retry-After"], answer.json()["detail"]) for answer in rejected] == [
+        (503, "5", "The counts are catching up with the log: 6 rows remain. Try again in a moment.")
+    ] * 2
+    assert [client.get(path).status_code for path in reads] == [200, 200]
+    assert ranking.top(1) == [(15, 6)]
 
 
-def test_only_the_first_hundred_numbers_have_a_rank() -> None:
-    numbers = [number for number in range(150) for _ in range(150 - number)]
-    append(*numbers[: len(numbers) // 2])
-    folding.fold()
-    append(*numbers[len(numbers) // 2 :])
+def test_reads_are_rejected_if_the_tail_beyond_a_kept_limit_is_too_long(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when ten million rows are committed while the limit waits for their writer."""
+    monkeypatch.setattr(ranking, "MAX_TAIL_ROWS", 5)
 
-    assert [facts_of(number).rank for number in (0, 1, 98, 99, 100, 149)] == [1, 2, 99, 100, None, None]
+    def commit_more() -> None:
+        late.execute(INSERT, [[7] * 6])
+        late.commit()
+
+    with open_transaction() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+        with at_pause(1, commit_more):
+            assert fold_scheduler.scheduler.step() == 2
+    assert client.get("/api/most_common").status_code == 503
+    assert fold_scheduler.scheduler.step() == 6
+    assert client.get("/api/most_common").status_code == 200
+
+
+@pytest.mark.parametrize("read", [lambda: ranking.count_of(15), lambda: ranking.facts_of(15), lambda: activity("hour")])
+def test_each_read_is_rejected_while_the_tail_is_too_long(read: Callable[[], object]) -> None:
+    ranking.note_tail(ranking.MAX_TAIL_ROWS + 1)  # undone by conftest.py
+
+    with pytest.raises(ranking.CatchingUp):
+        read()
+
+
+@pytest.mark.parametrize("period", PERIODS)
+@pytest.mark.parametrize("folded", [True, False])
+def test_submission_is_counted_in_the_bucket_of_its_time(period: str, folded: bool) -> None:
+    second = activity(period)[1].start  # still a bucket if the next one begins during the test
+    width = PERIODS[period].width
+    append_at(f"{second - timedelta(microseconds=1)}", 7)
+    append_at(f"{second}", 15, 3)
+    append_at(f"{second + width - timedelta(microseconds=1)}", 3, 5)
+    append_at(f"{second + width}", 8, 9)
+    append_at(f"{second - 2 * width}", 10)  # before the first bucket
+    if folded:
+        assert folding.fold() == 8
+
+    buckets = {bucket.start: bucket.counts for bucket in activity(period)}
+
+    assert buckets[second] == {**NONE, "FizzBuzz": 1, "Fizz": 2, "Buzz": 1}
+    assert buckets[second + width] == {**NONE, "Number": 1, "Fizz": 1}
+    assert sum(sum(counts.values()) for start, counts in buckets.items() if start < second) in {0, 1}
+    assert sum(sum(counts.values()) for start, counts in buckets.items() if start > second + width) == 0
+
+
+def test_each_kind_has_its_column() -> None:
+    fields = [field.name for field in MinuteCount._meta.get_fields()]
+
+    assert fields == ["minute", *COLUMNS]
+    assert list(COLUMNS.values()) == list(rules.Kind)

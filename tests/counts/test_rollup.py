@@ -1,17 +1,30 @@
-from datetime import UTC, datetime
+"""Folds, reads, --verify and --rebuild, each at every statement of the others; and what a rebuild repairs."""
+
+from collections.abc import Callable
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
-from django.test import Client
 
 from fizzbuzz.counts import folding, ranking, verify
-from fizzbuzz.counts.ranking import NumberFacts, facts_of
-from fizzbuzz.models import MinuteCount, NumberCount
-from tests.log import INSERT, append, append_at, assert_exact, open_transaction
+from fizzbuzz.counts.activity import activity
+from fizzbuzz.models import MinuteCount, NumberCount, Submission
+from fizzbuzz.rules import Kind
+from tests.log import (
+    INSERT,
+    append,
+    append_at,
+    assert_exact,
+    before_statement,
+    on_another_connection,
+    open_transaction,
+    replace_log,
+)
 from tests.marks import commits
 
 pytestmark = commits
+
+FOLD_STATEMENTS = range(11)
 
 
 def test_empty_log_has_no_top() -> None:
@@ -22,19 +35,6 @@ def test_empty_log_has_no_top() -> None:
     assert verify.verify() == []
     assert verify.rebuild() == 0
     assert assert_exact() == 0
-
-
-def test_fold_counts_the_kinds_of_each_minute() -> None:
-    append_at("2026-01-31T12:00:00Z", 15, 0, -3)
-    append_at("2026-01-31T12:01:00Z", 5)
-    folding.fold()
-    append_at("2026-01-31T12:00:59.999999Z", 7, 15)
-    folding.fold()
-
-    assert list(MinuteCount.objects.order_by("minute").values_list()) == [
-        (datetime(2026, 1, 31, 12, 0, tzinfo=UTC), 1, 0, 3, 1),
-        (datetime(2026, 1, 31, 12, 1, tzinfo=UTC), 0, 1, 0, 0),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,7 @@ def test_fold_rejects_an_outer_transaction() -> None:
         "UPDATE fizzbuzz_minutecount SET fizz = fizz + 1, buzz = buzz - 1",
         "DELETE FROM fizzbuzz_minutecount",
         "INSERT INTO fizzbuzz_minutecount VALUES ('2001-01-01 00:00 UTC', 0, 1, 0, 0)",
+        "DELETE FROM fizzbuzz_submission WHERE number = 7",
     ],
 )
 def test_rebuild_repairs_the_differences_that_verify_finds(wrong: str) -> None:
@@ -86,7 +87,7 @@ def test_rebuild_repairs_the_differences_that_verify_finds(wrong: str) -> None:
 
     assert len(differences) == repaired > 0
     assert verify.verify() == []
-    assert assert_exact() == 21
+    assert assert_exact() == Submission.objects.count()
 
 
 def test_rebuild_counts_a_log_that_was_never_folded() -> None:
@@ -101,9 +102,7 @@ def test_rebuild_counts_a_log_that_was_never_folded() -> None:
 def test_rebuild_after_the_log_was_emptied() -> None:
     append(15, 15, 7)
     folding.fold()
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
-    append(7)
+    replace_log(7)
 
     verify.rebuild()
 
@@ -119,8 +118,7 @@ def test_rebuild_waits_for_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "WRITERS_TIMEOUT_SECONDS", 0.01)
     append(15, 15, 7)
     folding.fold()
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE fizzbuzz_submission RESTART IDENTITY")
+    replace_log()
 
     with open_transaction() as late:
         late.execute(INSERT, [[7]])
@@ -132,22 +130,6 @@ def test_rebuild_waits_for_writers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert ranking.top(3) == [(7, 4)]
     assert verify.verify() == []
-
-
-def test_number_whose_rows_were_deleted_has_its_count_and_no_times(client: Client) -> None:
-    append(15, 15, 7)
-    folding.fold()
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM fizzbuzz_submission WHERE number = 15")
-
-    answer = client.get("/api/numbers/15")
-
-    assert (answer.status_code, answer.json()["count"]) == (200, 2)
-    assert facts_of(15) == NumberFacts(15, 2, 1, None, None)
-    assert verify.verify() == [("15", 0, 2), *verify.verify()[1:]]
-    verify.rebuild()
-    assert ranking.top(3) == [(7, 1)]
-    assert assert_exact() == 1
 
 
 def test_top_numbers_command_lists_and_repairs_differences(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,3 +156,114 @@ def test_top_numbers_command_lists_and_repairs_differences(capsys: pytest.Captur
         "     7  7             1\n"
     )
     assert errors == ""
+
+
+@pytest.mark.parametrize("moment", FOLD_STATEMENTS)
+def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(moment: int) -> None:
+    append(1)
+
+    def overtake() -> None:
+        late.execute(INSERT, [[7]])
+        on_another_connection(lambda: append(15))
+
+    with open_transaction() as late:
+        with before_statement(moment, overtake):
+            folding.fold()
+        assert assert_exact() == 2
+        late.commit()
+
+    assert assert_exact() == 3
+    folding.fold()
+    assert verify.verify() == []
+    assert assert_exact() == 3
+
+
+@pytest.mark.parametrize(
+    "moment", [1, 2, 3], ids=["before the newest id is read", "before the first look for writers", "before the second"]
+)
+def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int) -> None:
+    append(1)
+    with open_transaction() as late:
+        late.execute(INSERT, [[7]])
+        append(15)
+
+        with before_statement(moment, late.commit):
+            assert folding.fold(timeout_seconds=60) == 3
+
+    assert assert_exact() == 3
+    assert verify.verify() == []
+
+
+@pytest.mark.parametrize("moment", FOLD_STATEMENTS)
+def test_concurrent_fold_may_run_at_any_moment_of_a_fold(moment: int) -> None:
+    append(1)
+    folding.fold()
+    append(15)
+
+    def fold_too() -> None:
+        on_another_connection(lambda: append(15))
+        on_another_connection(folding.fold)
+
+    with before_statement(moment, fold_too):
+        folding.fold()
+
+    assert assert_exact() == 3
+    folding.fold()
+    assert verify.verify() == []
+    assert assert_exact() == 3
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: ranking.top(3)[0].count,
+        lambda: ranking.count_of(15),
+        lambda: ranking.facts_of(15).count,
+        lambda: sum(bucket.counts[Kind.FIZZBUZZ] for bucket in activity("month")),
+    ],
+)
+def test_fold_may_run_at_any_moment_of_a_read(read: Callable[[], int]) -> None:
+    append(15, 15, 15)
+    folding.fold()
+    append(15, 15)
+
+    with before_statement(None, lambda: on_another_connection(folding.fold)):
+        assert read() == 5
+    assert folding.fold() == 0
+
+
+def test_reads_and_writes_continue_during_a_rebuild() -> None:
+    append(*range(100))
+    folding.fold()
+    NumberCount.objects.filter(number__lt=50).delete()
+    NumberCount.objects.filter(number=99).update(count=7)
+    MinuteCount.objects.update(buzz=99)
+
+    def read_and_write() -> None:
+        append(1, 99)
+        seen.append(NumberCount.objects.count())
+        folded.append(folding.fold())
+
+    seen: list[int] = []
+    folded: list[int | None] = []
+    minutes = MinuteCount.objects.count()  # two if the test started just before the end of a minute
+    with before_statement(None, lambda: on_another_connection(read_and_write)):
+        assert verify.rebuild() == 51 + minutes
+
+    assert min(seen) == 50
+    assert None in folded
+    assert assert_exact() == 100 + 2 * len(seen)
+    folding.fold()
+    assert verify.verify() == []
+
+
+def test_verify_uses_one_snapshot() -> None:
+    append(*range(100))
+    folding.fold()
+
+    def fold_more() -> None:
+        append(1, 99)
+        folding.fold()
+
+    with before_statement(None, lambda: on_another_connection(fold_more)):
+        assert verify.verify() == []

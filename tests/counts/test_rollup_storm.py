@@ -19,11 +19,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from fizzbuzz import rules
-from fizzbuzz.counts import activity, fold_scheduler, folding, ranking, verify
+from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
 from fizzbuzz.models import MinuteCount, NumberCount, Submission
 from fizzbuzz.submissions import record
-from tests.log import INSERT, assert_exact, open_transaction
+from tests.log import INSERT, assert_activity_is_exact, assert_exact, open_transaction
 from tests.marks import commits
 
 pytestmark = commits
@@ -213,22 +212,12 @@ class Machine(RuleBasedStateMachine):
         verify.rebuild()
 
     @invariant()
-    def top_is_exact(self) -> None:
+    def reads_are_exact(self) -> None:
         expected = sorted(self.committed.items(), key=lambda each: (-each[1], each[0]))
         assert ranking.top(2) == expected[:2]
         assert ranking.top(100) == expected
         assert Submission.objects.count() == self.committed.total()
-
-    @invariant()
-    def activity_is_exact(self) -> None:
-        expected: Counter[rules.Kind] = Counter()
-        for number, count in self.committed.items():
-            expected[rules.classify(number)] += count
-        for period in activity.PERIODS:
-            counted: Counter[rules.Kind] = Counter()
-            for bucket in activity.activity(period):
-                counted.update(bucket.counts)
-            assert counted == expected
+        assert_activity_is_exact()
 
     def teardown(self) -> None:
         for context, *_ in self.open:

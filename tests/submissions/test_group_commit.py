@@ -13,33 +13,16 @@ from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
 from tests.service import ROOT, eventually
 
 
-class Database:
-    """Completes a statement on command: with ten times each item, or with an error for a negative item."""
+class Crowd:
+    """Callers of a group commit, whose statements complete on command.
 
-    def __init__(self) -> None:
+    A statement returns ten times each item, or fails for a negative one.
+    """
+
+    def __init__(self, timeout_seconds: float = 60) -> None:
+        self.group = GroupCommit(self._execute, timeout_seconds)
         self.statements: list[list[int]] = []
         self._answer = threading.Semaphore(0)
-
-    def execute(self, items: list[int]) -> list[int]:
-        self.statements.append(items)
-        self._answer.acquire()
-        if -1 in items:
-            raise NotRecorded(f"rejected {items}") from KeyError("the cause")
-        if -2 in items:
-            raise SystemExit
-        return [10 * item for item in items]
-
-    def answer(self, times: int = 1) -> None:
-        self._answer.release(times)
-
-    def got(self, *statements: list[int]) -> bool:
-        return eventually(lambda: self.statements == list(statements))
-
-
-class Crowd:
-    def __init__(self, timeout_seconds: float = 60) -> None:
-        self.database = Database()
-        self.group = GroupCommit(self.database.execute, timeout_seconds)
         self._pool = ThreadPoolExecutor(20)
 
     def submit(self, *items: int) -> list[Future[int]]:
@@ -49,8 +32,14 @@ class Crowd:
     def submit_and_send(self, item: int) -> Future[int]:
         """Submit an item, whose statement then runs until `answer`."""
         (future,) = self.submit(item)
-        assert self.database.got([item])
+        assert self.sent([item])
         return future
+
+    def answer(self, times: int = 1) -> None:
+        self._answer.release(times)
+
+    def sent(self, *statements: list[int]) -> bool:
+        return eventually(lambda: self.statements == list(statements))
 
     def _submit(self, item: int) -> Future[int]:
         before = self._arrived()
@@ -59,15 +48,16 @@ class Crowd:
         return future
 
     def _arrived(self) -> int:
-        return len(self.group._waiting) + sum(map(len, self.database.statements))
+        return len(self.group._waiting) + sum(map(len, self.statements))
 
-
-def test_single_item_is_sent_at_once() -> None:
-    database = Database()
-    database.answer()
-
-    assert GroupCommit(database.execute, 60).submit(1) == 10
-    assert database.statements == [[1]]
+    def _execute(self, items: list[int]) -> list[int]:
+        self.statements.append(items)
+        self._answer.acquire()
+        if -1 in items:
+            raise NotRecorded(f"rejected {items}") from KeyError("the cause")
+        if -2 in items:
+            raise SystemExit
+        return [10 * item for item in items]
 
 
 def test_waiting_items_share_statements_of_a_limited_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,10 +65,10 @@ def test_waiting_items_share_statements_of_a_limited_size(monkeypatch: pytest.Mo
     crowd = Crowd()
 
     futures = [crowd.submit_and_send(1), *crowd.submit(2, 2, 3, 4)]
-    crowd.database.answer(3)
+    crowd.answer(3)
 
     assert [future.result() for future in futures] == [10, 20, 20, 30, 40]
-    assert crowd.database.statements == [[1], [2, 2, 3], [4]]
+    assert crowd.statements == [[1], [2, 2, 3], [4]]
 
 
 def test_failing_statement_fails_only_its_own_callers_each_with_its_own_exception() -> None:
@@ -86,11 +76,11 @@ def test_failing_statement_fails_only_its_own_callers_each_with_its_own_exceptio
 
     first = crowd.submit_and_send(1)
     failing = crowd.submit(-1, 2)
-    crowd.database.answer()
+    crowd.answer()
     assert first.result() == 10
-    assert crowd.database.got([1], [-1, 2])
+    assert crowd.sent([1], [-1, 2])
     (later,) = crowd.submit(3)
-    crowd.database.answer(2)
+    crowd.answer(2)
 
     one, other = (future.exception() for future in failing)
     assert one is not other
@@ -106,10 +96,10 @@ def test_item_is_never_sent_after_its_timeout() -> None:
     (second,) = crowd.submit(2)
     with pytest.raises(NotRecorded, match=r"No statement took this item within 0\.2 s"):
         second.result()
-    crowd.database.answer()
+    crowd.answer()
 
     assert first.result() == 10
-    assert crowd.database.statements == [[1]]
+    assert crowd.statements == [[1]]
 
 
 def test_sent_item_is_awaited_beyond_the_timeout() -> None:
@@ -117,11 +107,11 @@ def test_sent_item_is_awaited_beyond_the_timeout() -> None:
 
     first = crowd.submit_and_send(1)
     second, third = crowd.submit(2, 3)
-    crowd.database.answer()
+    crowd.answer()
     assert first.result() == 10
-    assert crowd.database.got([1], [2, 3])
+    assert crowd.sent([1], [2, 3])
     threading.Event().wait(1)  # longer than the timeout
-    crowd.database.answer()
+    crowd.answer()
 
     assert (second.result(), third.result()) == (20, 30)
 
@@ -131,7 +121,7 @@ def test_interrupted_statement_raises_outcome_unknown_and_later_ones_succeed() -
 
     first = crowd.submit_and_send(-2)
     (second,) = crowd.submit(2)
-    crowd.database.answer(2)
+    crowd.answer(2)
 
     assert isinstance(first.exception(), OutcomeUnknown)
     assert second.result() == 20
@@ -145,11 +135,11 @@ def test_item_of_an_interrupted_caller_is_never_sent() -> None:
     with pytest.raises(ValueError, match="timeout"):
         crowd.group.submit(2)
     crowd.group._timeout_seconds = 60
-    crowd.database.answer(2)
+    crowd.answer(2)
 
     assert first.result() == 10
     assert crowd.group.submit(3) == 30
-    assert crowd.database.statements == [[1], [3]]
+    assert crowd.statements == [[1], [3]]
 
 
 # Kill or time out greenlets at each moment of a submission: before anything runs, before the statement begins, and

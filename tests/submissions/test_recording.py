@@ -1,7 +1,5 @@
 """Recording: all numbers or none, their rows in order, counted in the metrics once committed."""
 
-from typing import Any
-
 import pytest
 from django.db import connection, transaction
 from django.test import Client
@@ -37,11 +35,6 @@ def test_record_returns_the_rows_in_order(numbers: list[int]) -> None:
     assert [(each.number, each.created_at) for each in submissions] == [
         (rows[id_].number, rows[id_].created_at) for id_ in ids
     ]
-
-
-def test_record_is_one_statement(django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(3):  # BEGIN, INSERT, COMMIT
-        record.record_batch([15, 7, 15], "batch")
 
 
 def test_record_is_all_or_nothing() -> None:
