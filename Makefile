@@ -37,7 +37,10 @@ test: $(VENV_DIR)/dev ## run the fast tests, which start no real processes excep
 test-pythons: ## run the fast tests under each supported Python that is installed
 	.ci/test-pythons 3.11 3.12 3.13
 
-test-all: $(VENV_DIR)/dev ## run all tests without containers, with coverage
+test-slow: $(VENV_DIR)/dev ## run the tests that start real processes, but for those in containers
+	$(VENV) -m pytest -n auto --dist loadfile -m "slow and not containers"
+
+test-all: $(VENV_DIR)/dev ## run both of these at once, and measure the coverage
 	$(VENV) -m pytest -n auto --dist loadfile --cov -m "not containers"
 
 test-containers: $(VENV_DIR)/dev ## run the tests in containers; as root, .ci/engine starts an engine where none answers
@@ -85,4 +88,4 @@ screenshots: $(VENV_DIR)/dev ## update the README's screenshots, with Debian's c
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /: /'
 
-.PHONY: run test test-pythons test-all test-containers chaos lint lock bench screenshots help
+.PHONY: run test test-pythons test-slow test-all test-containers chaos lint lock bench screenshots help
