@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from redis import Redis, RedisError
@@ -23,7 +24,7 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis"
-        self.url = f"unix://{self.socket}"
+        self.url = f"unix://{quote(str(self.socket))}"
         # For tests that must not time out on a busy machine.
         self.patient_url = f"{self.url}?socket_timeout=60"
         self.client = Redis.from_url(self.url)

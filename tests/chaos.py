@@ -9,8 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,7 +21,8 @@ from random import Random
 import psycopg
 
 from fizzbuzz_site.embedded.server import DATABASE, USER, EmbeddedError, Server
-from tests.clients import Client, Ledger
+from tests.cache import PROGRAM, Cache
+from tests.clients import submitting
 from tests.service import Service, children, collect_static, eventually, manage, processes
 
 CLIENTS = 8
@@ -41,31 +40,16 @@ class World:
 
     def __init__(self, data_dir: Path, random: Random) -> None:
         self.kills: Counter[str] = Counter()
+        self.output: list[str] = []
+        self.server = Server(data_dir)
         self._random = random
         self._data_dir = data_dir
-        self._output: list[str] = []
-        self._server = Server(data_dir)
-        self._redis: subprocess.Popen[bytes] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._redis_port = free.getsockname()[1]
         self._start_database()
-        self._start_cache()
+        self._cache = Cache(data_dir) if PROGRAM else None
         self._start_service()
 
-    @property
-    def address(self) -> str:
-        return self._service.address
-
-    @property
-    def host(self) -> str:
-        return self._server.host
-
-    @property
-    def last_output(self) -> list[str]:
-        return self._output[-40:]
-
     def workers(self) -> list[int]:
-        return children(self._service.process.pid)
+        return children(self.service.process.pid)
 
     def strike(self) -> None:
         """Kill one part or two at once, and restart those that nothing else restarts after a pause."""
@@ -76,49 +60,42 @@ class World:
                 _kill(pid)
             self.kills[part] += bool(pids)
         time.sleep(self._random.choice([0, 0, 0.5, 2]))
-        if "cache" in parts:
-            self._start_cache()
+        if "cache" in parts and self._cache:
+            self._cache.process.wait()
+            self._cache.start()
         if "postmaster" in parts:
             self._start_database()
         if "master" in parts:
-            self._service.process.wait()
+            self.service.process.wait()
             self._start_service()
 
     def stop(self) -> int:
         """Stop all parts. Return gunicorn's exit code."""
-        self._service.process.terminate()
-        code = self._service.process.wait(timeout=60)
-        self._server.release()
-        if self._redis:
-            self._redis.terminate()
-            self._redis.wait()
+        self.service.process.terminate()
+        code = self.service.process.wait(timeout=60)
+        self.server.release()
+        if self._cache:
+            self._cache.kill()
         return code
 
     def _pids(self, part: str) -> list[int]:
         if part == "master":
-            return [self._service.process.pid]
+            return [self.service.process.pid]
         if part == "cache":
-            return [self._redis.pid] if self._redis else []
-        if part.endswith(("worker", "workers")):
-            pids = self.workers()
-        else:
-            postmaster = int((self._server.home / "data/postmaster.pid").read_text().partition("\n")[0])
-            pids = [postmaster] if part == "postmaster" else children(postmaster)
-        return pids if part == "all workers" else pids and [self._random.choice(pids)]
-
-    def _start_cache(self) -> None:
-        if not (program := shutil.which("redis-server")):
-            return
-        if self._redis:
-            self._redis.wait()
-        options = ("--bind", "127.0.0.1", "--port", str(self._redis_port), "--save", "", "--dir", str(self._data_dir))
-        self._redis = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+            return [self._cache.process.pid] if self._cache else []
+        if part == "all workers":
+            return self.workers()
+        postmaster = int((self.server.home / "data/postmaster.pid").read_text().partition("\n")[0])
+        if part == "postmaster":
+            return [postmaster]
+        pids = self.workers() if part == "worker" else children(postmaster)
+        return pids and [self._random.choice(pids)]
 
     def _start_database(self) -> None:
         def started() -> bool:
-            self._server.release()
+            self.server.release()
             try:
-                self._server.acquire()
+                self.server.acquire()
             except EmbeddedError:  # a backend of the killed server is still alive
                 return False
             return True
@@ -126,10 +103,10 @@ class World:
         assert eventually(started)
 
     def _start_service(self) -> None:
-        cache = {"REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0", "RATE_LIMIT": "10000000/minute"}
-        self._service = Service(DATA_DIR=str(self._data_dir), **(cache if self._redis else {}))
-        for stream in (self._service.process.stdout, self._service.process.stderr):
-            threading.Thread(target=self._output.extend, args=(stream,), daemon=True).start()
+        cache = {"REDIS_URL": self._cache.url, "RATE_LIMIT": "10000000/minute"} if self._cache else {}
+        self.service = Service(DATA_DIR=str(self._data_dir), **cache)
+        for stream in (self.service.process.stdout, self.service.process.stderr):
+            threading.Thread(target=self.output.extend, args=(stream,), daemon=True).start()
 
 
 def _kill(pid: int) -> None:
@@ -164,36 +141,26 @@ def steady(world: World, seconds: float) -> list[str]:
 
 
 def run(data_dir: Path, seed: int, seconds: float, quiet: float) -> list[str]:
-    random, ledger = Random(seed), Ledger()  # noqa: S311 - a plan, not a secret
+    random = Random(seed)  # noqa: S311 - a plan, not a secret
     world = World(data_dir, random)
-    clients = [Client(ledger, lambda: world.address, f"{seed}/{index}") for index in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    storm(world, random, seconds)
-    wrong = steady(world, quiet)
-    ledger.closed.set()
-    for client in clients:
-        client.join(timeout=60)
-    wrong += ["a submission never got a response" for client in clients if client.is_alive()]
+    with submitting(lambda: world.service.address, str(seed), CLIENTS) as ledger:
+        storm(world, random, seconds)
+        wrong = steady(world, quiet)
 
     verified = manage("top_numbers", "--verify", DATA_DIR=str(data_dir)).communicate()
     wrong += [] if verified == ("All counts match the log.\n", "") else ["verify: " + "".join(verified)]
-    with psycopg.connect(host=world.host, user=USER, dbname=DATABASE) as database:
+    with psycopg.connect(host=world.server.host, user=USER, dbname=DATABASE) as database:
         wrong += ledger.compare(database)
     if code := world.stop():
         wrong.append(f"gunicorn's exit code was {code}")
     if not eventually(lambda: not processes(data_dir)):
         wrong.append(f"processes were left behind: {processes(data_dir)}")
 
-    rows = sum(bounds.least for bounds in ledger.expected.values())
-    say(f"submissions acknowledged: {ledger.acknowledged}, with {rows} rows; retries: {ledger.retries}")
-    say(f"kills: {_listed(world.kills)}")
-    say(f"responses: {_listed(ledger.outcomes)}")
-    return wrong + ([f"the service's output: {line.rstrip()}" for line in world.last_output] if wrong else [])
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    recorded = ledger.recorded.total()
+    say(f"submissions acknowledged: {ledger.acknowledged}, with {recorded} rows; retries: {ledger.retries}")
+    say(f"kills: {dict(world.kills)}")
+    say(f"responses: {dict(ledger.outcomes)}")
+    return wrong + ([f"the service's output: {line.rstrip()}" for line in world.output[-40:]] if wrong else [])
 
 
 def main() -> None:
@@ -203,7 +170,7 @@ def main() -> None:
     parser.add_argument("--steady", type=float, default=60, help="seconds without kills, after them")
     options = parser.parse_args()
     say(f"seed {options.seed}")
-    if not shutil.which("redis-server"):
+    if not PROGRAM:
         say("redis-server is not installed: runs without Redis")
     collect_static()
     base = Path(tempfile.mkdtemp(prefix="fizzbuzz chaos "))

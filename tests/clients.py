@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import ssl
 import threading
 import time
 from collections import Counter
@@ -10,18 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 import psycopg
 
-from tests.service import Answer
+from tests.service import TRUSTING, Answer
 
 RESPONSE_TIMEOUT_SECONDS = 60  # all timeouts of the service are much shorter
-TRUSTING = ssl._create_unverified_context()  # noqa: S323 - servers of tests have certificates of their own
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+ERRORS: dict[type[Exception], str] = {ConnectionRefusedError: "connection refused", TimeoutError: "timed out"}
 # Outcomes that a client must expect; any other is a fault of the service.
 TRANSIENT = {
     "connection refused",
@@ -34,49 +33,35 @@ TRANSIENT = {
 NEVER_SENT = {"connection refused", "503 not-recorded"}
 
 
-class Bounds(NamedTuple):
-    """How often a number may be in the log."""
-
-    least: int
-    most: int
-
-
 class Ledger:
-    """Record of all submissions and their outcomes, shared by all clients. Each submission has its own number."""
+    """Record of all submissions and their outcomes, shared by all clients. Each submission has numbers of its own."""
 
     def __init__(self) -> None:
         self.closed = threading.Event()  # stops new submissions
         self.outcomes: Counter[str] = Counter()
         self.retries = 0
         self.faults: list[str] = []
-        self.expected: dict[int, Bounds] = {}
+        self.recorded: Counter[int] = Counter()  # how often a number was acknowledged
+        self.uncertain: set[int] = set()  # sent once, without a response that tells whether it was recorded
         self.ids: list[tuple[int, int]] = []  # in responses, with their numbers
         self.keys: dict[str, list[int]] = {}  # in the service's format, with their numbers
-        self._numbers = itertools.count(1)
+        self.next_number = itertools.count(1).__next__
         self._guard = threading.Lock()
 
     @property
     def acknowledged(self) -> int:
         return sum(self.outcomes[outcome] for outcome in ("201", "201 replayed", "303"))
 
-    def number(self) -> int:
-        return next(self._numbers)
-
     def count(self, outcome: str) -> None:
         with self._guard:
             self.outcomes[outcome] += 1
 
-    def acknowledge(self, key: str, numbers: list[int], ids: Iterable[tuple[int, int]] = ()) -> None:
+    def acknowledge(self, numbers: list[int], submissions: Iterable[Any] = (), key: str = "") -> None:
         with self._guard:
-            self.keys[key] = numbers
-            self.expected |= {number: Bounds(count, count) for number, count in Counter(numbers).items()}
-            self.ids += ids
-
-    def settle(self, number: int, bounds: Bounds, ids: Iterable[tuple[int, int]] = ()) -> None:
-        """Record a submission without a key, which is sent once."""
-        with self._guard:
-            self.expected[number] = bounds
-            self.ids += ids
+            self.recorded.update(numbers)
+            self.ids += [(each["id"], each["number"]) for each in submissions]
+            if key:
+                self.keys[key] = numbers
 
     def compare(self, database: psycopg.Connection[Any]) -> list[str]:
         """Return a description of each fault, including differences between this ledger and the log."""
@@ -84,10 +69,10 @@ class Ledger:
         counted = Counter(log.values())
         kept = database.execute("SELECT key, submissions FROM fizzbuzz_idempotencykey").fetchall()
         of_key = {key: [log.get(id_) for id_ in ids] for key, ids in kept}
+        at_most = self.recorded + Counter(self.uncertain)
         wrong = {
-            "lost": [number for number, bounds in self.expected.items() if counted[number] < bounds.least],
-            "more than once": [number for number, bounds in self.expected.items() if counted[number] > bounds.most],
-            "unattributed": [number for number in counted if number not in self.expected],
+            "lost": [number for number, times in self.recorded.items() if counted[number] < times],
+            "not sent, or recorded again": [number for number, times in counted.items() if times > at_most[number]],
             "acknowledged with a wrong ID": [pair for pair in self.ids if log.get(pair[0]) != pair[1]],
             "duplicate IDs": [id_ for id_, times in Counter(id_ for id_, _ in self.ids).items() if times > 1],
             "keys with other rows": [key for key in {*self.keys, *of_key} if self.keys.get(key) != of_key.get(key)],
@@ -117,34 +102,34 @@ class Client(threading.Thread):
         self._disconnect()
 
     def _single(self) -> None:
-        number, key = self._ledger.number(), self._key()
+        number, key = self._ledger.next_number(), self._key()
         answer = self._persist("POST", "/api/fizzbuzz", json.dumps({"number": number}), JSON | {"Idempotency-Key": key})
         if answer:
-            self._ledger.acknowledge(f"api:{key}", [number], _ids([answer.json()]))
+            self._ledger.acknowledge([number], [answer.json()], f"api:{key}")
 
     def _batch(self) -> None:
-        own = [self._ledger.number() for _ in range(self._random.randint(1, 20))]
+        own = [self._ledger.next_number() for _ in range(self._random.randint(1, 20))]
         numbers, key = [*own, *self._random.choices(own, k=5)], self._key()
         body = json.dumps({"numbers": numbers})
         answer = self._persist("POST", "/api/fizzbuzz/batch", body, JSON | {"Idempotency-Key": key})
         if answer:
-            self._ledger.acknowledge(f"batch:{key}", numbers, _ids(answer.json()))
+            self._ledger.acknowledge(numbers, answer.json(), f"batch:{key}")
 
     def _form(self) -> None:
-        if not self._persist("GET", "/"):
-            return
-        number, key = self._ledger.number(), self._key()
-        if self._persist("POST", "/", urlencode({"number": number, "key": key}), FORM):
-            self._ledger.acknowledge(f"form:{key}:{number}", [number])
+        number, key = self._ledger.next_number(), self._key()
+        form = urlencode({"number": number, "key": key})
+        if self._persist("GET", "/") and self._persist("POST", "/", form, FORM):
+            self._ledger.acknowledge([number], key=f"form:{key}:{number}")
 
     def _without_key(self) -> None:
-        number = self._ledger.number()
+        number = self._ledger.next_number()
         outcome, answer = self._attempt("POST", "/api/fizzbuzz", json.dumps({"number": number}), JSON)
         if answer and outcome == "201":
-            self._ledger.settle(number, Bounds(1, 1), _ids([answer.json()]))
-        else:
-            self._ledger.settle(number, Bounds(0, 0 if outcome in NEVER_SENT else 1))
-            self._pause()
+            self._ledger.acknowledge([number], [answer.json()])
+            return
+        if outcome not in NEVER_SENT:
+            self._ledger.uncertain.add(number)
+        self._pause()
 
     def _persist(self, method: str, path: str, body: str = "", headers: dict[str, str] | None = None) -> Answer | None:
         """Send until the outcome is final, and return the response; None after a fault."""
@@ -161,14 +146,9 @@ class Client(threading.Thread):
         try:
             answer = self._send(method, path, body, headers)
             outcome = _outcome(answer)
-        except ConnectionRefusedError:
-            outcome = "connection refused"
-        except TimeoutError:
-            outcome = "timed out"
-        except (OSError, HTTPException):
-            outcome = "connection lost"
-        if answer is None:
+        except (OSError, HTTPException) as error:
             self._disconnect()
+            outcome = ERRORS.get(type(error), "connection lost")
         self._ledger.count(outcome if method == "POST" else f"page {outcome}")
         if outcome not in TRANSIENT | {"200", "201", "201 replayed", "303"}:
             self._ledger.faults.append(f"{method} {path}: {outcome} {answer.body[:300] if answer else ''}")
@@ -177,8 +157,11 @@ class Client(threading.Thread):
 
     def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> Answer:
         if self._connection is None:
-            self._connection = _connection(self._address())
-            self._connection.connect()
+            scheme, host, *_ = urlsplit(self._address())
+            if scheme == "https":
+                self._connection = HTTPSConnection(host, timeout=RESPONSE_TIMEOUT_SECONDS, context=TRUSTING)
+            else:
+                self._connection = HTTPConnection(host, timeout=RESPONSE_TIMEOUT_SECONDS)
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
         answer = Answer(response.status, dict(response.headers), response.read().decode())
@@ -212,17 +195,6 @@ def submitting(address: Callable[[], str], seed: str, clients: int, **weights: i
         for thread in threads:
             thread.join(timeout=60)
     assert not any(thread.is_alive() for thread in threads)
-
-
-def _connection(address: str) -> HTTPConnection:
-    scheme, host, *_ = urlsplit(address)
-    if scheme == "https":
-        return HTTPSConnection(host, timeout=RESPONSE_TIMEOUT_SECONDS, context=TRUSTING)
-    return HTTPConnection(host, timeout=RESPONSE_TIMEOUT_SECONDS)
-
-
-def _ids(submissions: list[Any]) -> list[tuple[int, int]]:
-    return [(each["id"], each["number"]) for each in submissions]
 
 
 def _outcome(answer: Answer) -> str:

@@ -48,24 +48,15 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 
 @pytest.fixture(autouse=True)
-def _writer_closed() -> Iterator[None]:
-    """Close the inserter's private connection, which would block dropping the test database."""
-    yield
-    record.inserter.close()
-
-
-@pytest.fixture(autouse=True)
-def _folds_on_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable folds in the background, so that tests control them."""
+def _new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what a process keeps between requests, and disable folds in the background: tests control them."""
     monkeypatch.setattr(fold_scheduler, "scheduler", fold_scheduler.FoldScheduler())
     monkeypatch.setattr(fold_scheduler.FoldScheduler, "start", lambda self: None)
     monkeypatch.setattr(ranking, "known_tail_rows", 0)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached() -> None:
     a_second_later()
     faults.failing.clear()
+    yield
+    record.inserter.close()  # its private connection would block dropping the test database
 
 
 @pytest.fixture

@@ -29,32 +29,28 @@ def folder(tmp_path: Path) -> Path:
 def make(folder: Path, *arguments: str, **environment: str) -> str:
     # The make that runs these tests passes its variables on, such as VENV_DIR.
     ours = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES"}}
-    command = ["make", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=ours | environment, capture_output=True, text=True, check=True
-    ).stdout
+    return subprocess.check_output(["make", *arguments], cwd=folder, env=ours | environment, text=True)
 
 
-def test_complete_environment_is_kept(folder: Path) -> None:
-    assert "-m venv" not in make(folder, "-n", "staticfiles/staticfiles.json")
-
-
-@pytest.mark.parametrize("missing", ["bin/activate", "bin/python", "embedded"])
-def test_unfinished_environment_is_made_or_installed_again(folder: Path, missing: str) -> None:
-    (folder / ".venv" / missing).unlink()
+@pytest.mark.parametrize(
+    ("missing", "is_made", "is_installed"),
+    [("", False, False), ("bin/activate", True, True), ("bin/python", True, True), ("embedded", False, True)],
+)
+def test_unfinished_environment_is_made_again(folder: Path, missing: str, *, is_made: bool, is_installed: bool) -> None:
+    if missing:
+        (folder / ".venv" / missing).unlink()
     if missing == "bin/python":
         (folder / ".venv/bin/python").symlink_to("/nowhere/python")  # of a Python that was removed
 
     planned = make(folder, "-n", "staticfiles/staticfiles.json")
 
-    assert ("-m venv .venv" in planned) is (missing != "embedded")
-    assert "-m pip install" in planned
+    assert ("-m venv .venv" in planned, "-m pip install" in planned) == (is_made, is_installed)
 
 
 def test_pip_installs_into_the_environment(folder: Path) -> None:
-    shown = make(
-        folder, "--eval", "show: ; @env", "show", PIP_USER="1", PIP_TARGET="/elsewhere", PIP_PREFIX="/elsewhere"
-    )
+    elsewhere = {"PIP_USER": "1", "PIP_TARGET": "/elsewhere", "PIP_PREFIX": "/elsewhere"}
 
-    assert [line for line in shown.splitlines() if line.startswith("PIP_") and "/elsewhere" in line] == []
-    assert "PIP_USER=0" in shown.splitlines()
+    shown = make(folder, "--eval", "show: ; @env", "show", **elsewhere).splitlines()
+
+    assert [line for line in shown if line.startswith("PIP_") and "/elsewhere" in line] == []
+    assert "PIP_USER=0" in shown

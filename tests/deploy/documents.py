@@ -32,16 +32,17 @@ def of_chapter(document: str, chapter: str) -> list[str]:
     return [block.commands for block in blocks(document) if block.chapter == chapter and not block.not_run]
 
 
-def type_in(commands: str, folder: Path, environment: dict[str, str]) -> str:
-    """Run the commands in the folder, which must all succeed, and return their output."""
+def type_in(commands: str, folder: Path, environment: dict[str, str], *, fails: bool = False) -> str:
+    """Run the commands in the folder until one fails, and return their output. They must succeed, unless `fails`."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert (done.returncode != 0) is fails, done.stdout
     return done.stdout

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +54,12 @@ class Deployment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def compose(self, *arguments: str, profile: str = "*") -> str:
-        return docker("compose", f"--profile={profile}", *arguments, cwd=self.folder)
+    def compose(self, *arguments: str) -> str:
+        return docker("compose", "--profile=*", *arguments, cwd=self.folder)
 
-    def up(self, *services: str, profile: str = "") -> None:
-        self.compose("up", "--build", "--detach", *services, profile=profile)
-        for name in services or ["web"]:
-            assert eventually(partial(self.is_healthy, name)), self.compose("logs", "--tail=20", name)
+    def up(self) -> None:
+        docker("compose", "up", "--build", "--detach", cwd=self.folder)
+        assert eventually(lambda: self.is_healthy("web")), self.compose("logs", "--tail=20", "web")
 
     def inspect(self, service: str) -> Any:
         """Return what the engine knows about the container of the service, which may have ended."""

@@ -1,59 +1,58 @@
-"""The image of the Dockerfile and the profiles of docker-compose.yml, in real containers.
+"""docs/deployment.md and docs/runbook.md for Compose: their commands, in order, on one deployment; what it promises.
 
 The profile citus and Grafana, Loki and Alloy are not tried: their images have no stand-in (.ci/stand-ins/Dockerfile).
 """
 
 import json
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.clients import TRUSTING, Ledger, submitting
-from tests.deploy.engine import Deployment, copy_checkout, deploying, docker, needs_engine
+from tests.clients import Ledger, submitting
+from tests.deploy.documents import blocks, of_chapter, type_in
+from tests.deploy.engine import ENVIRONMENT, Deployment, copy_checkout, deploying, docker, needs_engine
 from tests.proxy import free_port
-from tests.service import TIMEOUT_SECONDS, eventually
+from tests.service import ROOT, eventually, send
+from tests.serving.test_rolling_upgrade import PREVIOUS_RELEASE
 
 pytestmark = needs_engine
+DOCUMENT = "docs/deployment.md"
+SMALL, BIG = "http://127.0.0.1:8080", "https://localhost"
+READY = '{"status": "ok"'
 MAX_MEGABYTES = 90  # beside the base image
 RIGHTS = """
     SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user
 """
+ROWS = "fizzbuzz_submission, fizzbuzz_numbercount, fizzbuzz_minutecount, fizzbuzz_idempotencykey"
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """The default profile, from nothing, with a port of its own."""
-    folder = copy_checkout(tmp_path_factory.mktemp("checkout"))
-    subprocess.run(["sh", "deploy/make-secrets.sh"], cwd=folder, check=True)
-    (folder / ".env").write_text(f"PORT={free_port()}\nRATE_LIMIT=2/hour\n")
-    with deploying(folder) as deployment:
-        deployment.up()
+    """Nothing but a checkout, in which the tests of this module run the commands one after the other."""
+    with deploying(copy_checkout(tmp_path_factory.mktemp("checkout"))) as deployment:
         yield deployment
 
 
-def address(deployment: Deployment) -> str:
-    return f"http://{deployment.compose('port', 'web', '8080')}"
+def run(deployment: Deployment, commands: str, **environment: str) -> str:
+    return type_in(commands, deployment.folder, ENVIRONMENT | environment)
 
 
-def answer(url: str, number: int | None = None, token: str = "") -> tuple[int, str]:
-    """Return status and body of the response to a GET, or a POST of the number."""
-    body = None if number is None else json.dumps({"number": number}).encode()
-    request = urllib.request.Request(
-        url, body, {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=TRUSTING) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+def submit(url: str) -> int:
+    return send(f"{url}/api/fizzbuzz", {"number": 15}).status
 
 
-def counts(deployment: Deployment) -> dict[int, int]:
-    return {each["number"]: each["count"] for each in json.loads(answer(f"{address(deployment)}/api/most_common")[1])}
+def counts(url: str) -> dict[int, int]:
+    return {each["number"]: each["count"] for each in send(f"{url}/api/most_common").json()}
+
+
+def rights(deployment: Deployment) -> Any:
+    with deployment.database() as database:
+        return database.execute(RIGHTS).fetchone()
 
 
 def killing(deployment: Deployment, *names: str) -> None:
@@ -66,12 +65,45 @@ def killing(deployment: Deployment, *names: str) -> None:
         assert eventually(partial(deployment.is_healthy, name)), name
 
 
-def compare(deployment: Deployment, ledger: Ledger) -> None:
+@contextmanager
+def under_load(deployment: Deployment, url: str) -> Iterator[Ledger]:
+    """Let clients submit during the block; then compare the log with what they got, and the counts with the log."""
+    with deployment.database() as database:  # a ledger compares all rows
+        database.execute(f"TRUNCATE {ROWS}")
+    with submitting(lambda: url, "containers", 4, form=0) as ledger:
+        yield ledger
     with deployment.database() as database:
         assert ledger.compare(database) == []
     assert ledger.acknowledged > 100
     verified = deployment.compose("run", "--rm", "migrate", "python", "manage.py", "top_numbers", "--verify")
     assert verified == "All counts match the log."
+
+
+def test_volume_of_the_release_before_is_upgraded(tmp_path: Path) -> None:
+    archive = subprocess.run(["git", "archive", PREVIOUS_RELEASE], cwd=ROOT, capture_output=True, check=False)
+    if archive.returncode:
+        pytest.skip(f"needs the project's history to get the previous release: {archive.stderr.decode().strip()}")
+    subprocess.run(["tar", "-x", "-C", tmp_path], input=archive.stdout, check=True)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    (tmp_path / ".env").write_text(f"SECRET_KEY=of-a-test-of-an-upgrade-of-the-release-before\nPORT={port}\n")
+    (upgrade,) = of_chapter(DOCUMENT, "From version 0.1.0")
+    with deploying(tmp_path) as deployment:  # it is gone before the one of the other tests starts
+        deployment.up()
+        assert eventually(lambda: submit(url) == 201)
+        copy_checkout(tmp_path)
+        run(deployment, upgrade)
+
+        assert eventually(lambda: deployment.is_healthy("web"))
+        assert submit(url) == 201
+        assert counts(url) == {15: 2}
+        assert rights(deployment) == (False,) * 5
+
+
+def test_small_server(deployment: Deployment) -> None:
+    (start, _) = of_chapter(DOCUMENT, "A small server in ten minutes")
+
+    assert READY in run(deployment, start)
+    assert rights(deployment) == (False,) * 5
 
 
 def test_image_is_small_and_compiled(deployment: Deployment) -> None:
@@ -86,13 +118,13 @@ def test_image_is_small_and_compiled(deployment: Deployment) -> None:
 
 
 def test_process_1_is_gunicorn_without_rights(deployment: Deployment) -> None:
-    def run(command: str) -> str:
+    def execute(command: str) -> str:
         return deployment.compose("exec", "-T", "web", "sh", "-c", command)
 
-    assert run("id -u; id -g") == "10001\n10001"
-    assert "gunicorn" in run("tr '\\0' ' ' < /proc/1/cmdline")
-    assert run("grep -E '^(Cap|NoNewPrivs)' /proc/1/status | cut -f2 | sort -u") == f"{0:016x}\n1"
-    assert run("for f in / /app /venv /tmp; do if touch $f/x 2> /dev/null; then echo $f; fi; done") == "/tmp"  # noqa: S108
+    assert execute("id -u; id -g") == "10001\n10001"
+    assert "gunicorn" in execute("tr '\\0' ' ' < /proc/1/cmdline")
+    assert execute("grep -E '^(Cap|NoNewPrivs)' /proc/1/status | cut -f2 | sort -u") == f"{0:016x}\n1"
+    assert execute("for f in / /app /venv /tmp; do if touch $f/x 2> /dev/null; then echo $f; fi; done") == "/tmp"  # noqa: S108
 
 
 def test_health_check_tells_whether_it_answers(deployment: Deployment) -> None:
@@ -103,36 +135,83 @@ def test_health_check_tells_whether_it_answers(deployment: Deployment) -> None:
         docker("run", "--rm", "fizzbuzz", *check[1:])
 
 
-def test_secrets_are_files_and_settings_come_from_env(deployment: Deployment) -> None:
-    secrets = {path.name: path.read_text() for path in (deployment.folder / "secrets").iterdir()}
-    shown = [json.dumps(deployment.inspect(name)) for name in ("db", "web")]
-
-    assert [answer(f"{address(deployment)}/api/fizzbuzz", 15)[0] for _ in range(3)] == [201, 201, 429]
-    tokens = ["of someone", secrets["metrics_token"]]
-    assert [answer(f"{address(deployment)}/metrics", token=token)[0] for token in tokens] == [401, 200]
-    with deployment.database() as database:
-        assert database.execute(RIGHTS).fetchone() == (False, False, False, False, False)
-    assert [name for name, value in secrets.items() if any(value in each for each in shown)] == []
-
-
-def test_a_killed_container_is_restarted_and_loses_nothing(deployment: Deployment) -> None:
-    deployment.compose("down", "--volumes")
-    (deployment.folder / ".env").write_text(f"PORT={free_port()}\n")
-    deployment.up()
-    url = address(deployment)
-    with submitting(lambda: url, "containers", 4, form=0) as ledger:
+def test_killed_containers_are_restarted_and_lose_nothing(deployment: Deployment) -> None:
+    with under_load(deployment, SMALL) as ledger:
         killing(deployment, "web", "db", "cache")
         more = ledger.acknowledged + 100
         assert eventually(lambda: ledger.acknowledged > more)
 
-    compare(deployment, ledger)
-
 
 def test_stops_in_time_and_volumes_are_kept(deployment: Deployment) -> None:
-    before = counts(deployment)
+    before = counts(SMALL)
     deployment.compose("stop", "--timeout=8", "web")  # it would be killed then
     assert deployment.inspect("web")["State"]["ExitCode"] == 0
     deployment.compose("down")
     deployment.up()
 
-    assert counts(deployment) == before != {}
+    assert counts(SMALL) == before != {}
+
+
+def test_settings_come_from_env_and_secrets_are_files(deployment: Deployment) -> None:
+    (_, configure) = of_chapter(DOCUMENT, "A small server in ten minutes")
+    run(deployment, configure)
+    assert eventually(partial(deployment.is_healthy, "web"))
+    secrets = {path.name: path.read_text() for path in (deployment.folder / "secrets").iterdir()}
+    shown = [json.dumps(deployment.inspect(name)) for name in ("db", "web")]
+    answer = send(f"{SMALL}/api/fizzbuzz", {"number": 15}, Host="fizzbuzz.example", **{"X-Forwarded-Proto": "https"})
+    tokens = ["of someone", secrets["metrics_token"]]
+
+    assert (answer.status, answer.headers["RateLimit-Policy"]) == (201, '"default";q=600;w=60')
+    assert [send(f"{SMALL}/metrics", Authorization=f"Bearer {token}").status for token in tokens] == [401, 200]
+    assert [name for name, value in secrets.items() if any(value in each for each in shown)] == []
+
+
+def test_runbook(deployment: Deployment) -> None:
+    for block in blocks("docs/runbook.md"):
+        run(deployment, block.commands)
+
+
+def test_big_server(deployment: Deployment) -> None:
+    start, renew = of_chapter(DOCUMENT, "A big server in an hour")
+
+    assert READY in run(deployment, start)
+    run(deployment, renew)
+    before = counts(BIG)
+    killing(deployment, "web-1", "pgbouncer", "web-2", "nginx", "cache")
+    assert counts(BIG) == before != {}
+    redirected = run(
+        deployment, "curl --silent --include --header 'Host: localhost:8000' 'http://127.0.0.1/stats?window=day'"
+    )
+    assert "Location: https://localhost/stats?window=day\n" in redirected
+
+
+def test_prometheus_finds_the_instances(deployment: Deployment) -> None:
+    (start,) = of_chapter(DOCUMENT, "Watch it")
+
+    def up() -> list[str]:
+        found = send("http://127.0.0.1:9090/api/v1/query?query=up").json()["data"]["result"]
+        return [each["value"][1] for each in found]
+
+    assert "ready" in run(deployment, start).lower()
+    assert eventually(lambda: up() == ["1", "1"]), up()
+
+
+def test_upgrade_refuses_no_request(deployment: Deployment) -> None:
+    (upgrade,) = of_chapter(DOCUMENT, "Upgrade without downtime")
+    with under_load(deployment, BIG) as ledger:
+        run(deployment, upgrade, REVISION="next")
+
+    assert all("REVISION=next" in deployment.inspect(name)["Config"]["Env"] for name in ("web-1", "web-2"))
+    # A reloaded nginx closes its idle connections, on which a request may just be under way.
+    assert {*ledger.outcomes} <= {"201", "201 replayed", "connection lost"}
+
+
+def test_backup_is_restored(deployment: Deployment) -> None:
+    backup, restore, *_ = of_chapter(DOCUMENT, "Back up and restore")
+    before = counts(BIG)
+    run(deployment, backup)
+    submit(BIG)
+
+    assert "All counts match the log." in run(deployment, restore)
+    assert eventually(lambda: {send(f"{BIG}/health").status for _ in range(8)} == {200})  # both instances
+    assert counts(BIG) == before

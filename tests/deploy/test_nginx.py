@@ -7,7 +7,7 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -42,11 +42,8 @@ class Site(NamedTuple):
         return HTTPSConnection("127.0.0.1", self.proxy.tls_port, timeout=TIMEOUT_SECONDS, context=context)
 
     def send(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
-        connection = self.connect()
-        try:
+        with closing(self.connect()) as connection:
             return send(connection, method, path, body, **headers)
-        finally:
-            connection.close()
 
     def requests(self, view: str) -> int:
         """Return how many requests reached this view of the service."""
@@ -58,7 +55,7 @@ class Site(NamedTuple):
 def send(connection: HTTPConnection, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
     connection.request(method, path, body, {"Host": HOST, **headers})
     response = connection.getresponse()
-    return Answer(response.status, dict(response.headers), response.read().decode())
+    return Answer(response.status, dict(response.headers), response.read().decode(errors="replace"))
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +73,9 @@ def site(shared_data_dir: Path) -> Iterator[Site]:
 )
 def test_many_visitors_cause_few_requests_to_the_service(site: Site, path: str, view: str) -> None:
     def visit(client: int) -> Counter[int]:
-        connection = site.connect()
         urls = [f"{path}{'&' if '?' in path else '?'}{client}={each}" for each in range(VISITS // CLIENTS)]
-        answers = [send(connection, "GET", url, Cookie=f"a={client}") for url in urls]
-        connection.close()
+        with closing(site.connect()) as connection:
+            answers = [send(connection, "GET", url, Cookie=f"a={client}") for url in urls]
         ids.update(answer.headers["X-Request-ID"] for answer in answers)
         return Counter(answer.status for answer in answers)
 
@@ -95,20 +91,6 @@ def test_many_visitors_cause_few_requests_to_the_service(site: Site, path: str, 
     assert len(ids) == VISITS  # request IDs are unique, also for cached responses
 
 
-def test_submissions_are_never_cached(site: Site) -> None:
-    def submit(_: int) -> Answer:
-        assert site.send("GET", "/live").status == 200
-        return site.send("POST", "/api/fizzbuzz", json.dumps({"number": 4711}), **JSON)
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        answers = list(pool.map(submit, range(50)))
-
-    assert Counter(answer.status for answer in answers) == {201: 50}
-    assert len({answer.json()["id"] for answer in answers}) == 50
-    assert site.send("GET", "/api/numbers/4711").json()["count"] == 50
-    assert {answer.headers.get("X-Cache") for answer in answers} == {None}
-
-
 @pytest.mark.parametrize(("path", "view"), [("/", "home"), ("/live", "live"), ("/stats", "stats")])
 def test_post_to_a_cached_path_reaches_the_service(site: Site, path: str, view: str) -> None:
     site.send("GET", path)
@@ -122,17 +104,13 @@ def test_post_to_a_cached_path_reaches_the_service(site: Site, path: str, view: 
 
 def test_cached_page_is_the_same_for_all_and_compressed_on_request(site: Site) -> None:
     plain = site.send("GET", "/live", **{"Accept-Encoding": "gzip;q=0, br", "Cookie": "csrftoken=a"})
-    connection = site.connect()
-    connection.request("GET", "/live", headers={"Host": HOST, "Accept-Encoding": "deflate, gzip;q=0.5"})
-    response = connection.getresponse()
-    compressed = response.read()
-    connection.close()
+    compressed = site.send("GET", "/live", **{"Accept-Encoding": "deflate, gzip;q=0.5"})
     again = site.send("GET", "/live", **{"If-None-Match": plain.headers["ETag"]})
 
     assert "Set-Cookie" not in plain.headers
     assert "Content-Encoding" not in plain.headers
-    assert response.headers["Content-Encoding"] == "gzip"
-    assert len(compressed) < len(plain.body) / 2
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert len(compressed.body) < len(plain.body) / 2
     assert again.status in {200, 304}  # 200 if the page was renewed in between
 
 
@@ -206,9 +184,7 @@ def test_forwarded_headers_of_clients_are_replaced(site: Site) -> None:
         "SCRIPT_NAME": "/evil",
     }
     with echoing() as port, proxying(port) as proxy:
-        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=TIMEOUT_SECONDS)
-        answer = send(connection, "GET", "/", Cookie="a=b", **spoofed)
-        connection.close()
+        answer = get(proxy, "/", Cookie="a=b", **spoofed)
     passed = answer.json()
     problem = site.send("POST", "/api/fizzbuzz", "{}", **JSON, **spoofed)
 
@@ -226,11 +202,14 @@ def test_admin_is_allowed_for_networks_in_admin_conf() -> None:
     with echoing() as port, proxying(port) as proxy:
         (proxy.parts / "admin.conf").write_text("allow 127.0.0.0/8;\n")
         proxy.lead_to(port)
-        connection = HTTPConnection("127.0.0.1", proxy.port, timeout=TIMEOUT_SECONDS)
-        statuses = [send(connection, "GET", path).status for path in ("/admin/", "/metrics")]
-        connection.close()
+        statuses = [get(proxy, path).status for path in ("/admin/", "/metrics")]
 
     assert statuses == [200, 403]
+
+
+def get(proxy: Proxy, path: str, **headers: str) -> Answer:
+    with closing(HTTPConnection("127.0.0.1", proxy.port, timeout=TIMEOUT_SECONDS)) as connection:
+        return send(connection, "GET", path, **headers)
 
 
 @contextmanager
@@ -256,13 +235,9 @@ def echoing() -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize(
-    ("size", "status"),
-    [(1024 * 1024, 400), (1024 * 1024 + 1, 413)],
-    ids=["as much as the service reads", "one byte more"],
-)
+@pytest.mark.parametrize(("size", "status"), [(1024 * 1024, 400), (1024 * 1024 + 1, 413)])
 def test_body_limit_is_that_of_the_service(site: Site, size: int, status: int) -> None:
-    body = '{"number": "' + "x" * (size - 14) + '"}'
+    body = f'{{"number": "{"x" * (size - 14)}"}}'
 
     assert len(body) == size
     assert site.send("POST", "/api/fizzbuzz", body, **JSON).status == status
