@@ -1,8 +1,9 @@
 """Attacks on a service: what a client without a part in them notices. `python -m benchmarks.hostile [attack …]`.
 
-Starts the service with two workers and its own database. While an attack runs, a probe reads /health/live on a new
-connection ten times per second; while batches are recorded, /api/most_common. Prints the probe's p50, p95 and maximum
-beside the quiet ones, its statuses and those of the attackers, and the peak memory of a worker.
+Starts the service with two workers and its own database, and nginx in front of it. While an attack runs, a probe with
+another address reads /health/live on a new connection ten times per second; while batches are recorded,
+/api/most_common. Prints the probe's p50, p95 and maximum, its statuses and those of the attackers, and the peak memory
+of a worker, or of nginx' temporary files.
 """
 
 import json
@@ -15,23 +16,34 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
+from itertools import cycle
 from multiprocessing import Process, SimpleQueue
 from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tests.proxy import Proxy, proxying
 from tests.raw import post
-from tests.service import Service, children, manage
+from tests.service import children, manage, serving
 
 SECONDS = 15  # of each attack
 TIMEOUT_SECONDS = 60
+PROBE = ("127.0.0.2", 0)  # limits of the attackers' address don't stop it
 MIB = 1024 * 1024
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
 END = b"\r\n--x--"
-BATCH = "/api/fizzbuzz/batch"
+API, BATCH = "/api/fizzbuzz", "/api/fizzbuzz/batch"
 PART = b'--x\r\nContent-Disposition: form-data; filename="a"\r\n\r\n\r\n'
 FILE = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+
+
+class Request(NamedTuple):
+    path: str
+    media_type: str
+    body: bytes = b""
+    method: str = "POST"
+    headers: dict[str, str] = {}
 
 
 class Target:
@@ -48,10 +60,12 @@ class Target:
     def goes_on(self) -> bool:
         return time.monotonic() < self.ends
 
-    def post(self, path: str, media_type: str, body: bytes, method: str = "POST", **headers: str) -> None:
-        """Send the request again and again on one connection."""
+    def send(self, *requests: Request) -> None:
+        """Send the requests again and again on one connection."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
-        while self.goes_on():
+        for path, media_type, body, method, headers in cycle(requests):
+            if not self.goes_on():
+                break
             try:
                 connection.request(method, path, body, {"Content-Type": media_type, **headers})
                 response = connection.getresponse()
@@ -88,49 +102,68 @@ class Target:
             self.statuses["closed"] += 1
 
     def drip_body(self) -> None:
-        """Send a body of 1 MiB up to its last byte, and hold the connection."""
+        """Send a body of 1 MiB up to its last byte, and hold the connection: a byte each 20 s would do so."""
         while self.goes_on():
+            status = b""
             with suppress(OSError), self.connect() as connection:
                 connection.sendall(post(b"Content-Length: %d" % MIB) + b" " * (MIB - 1))
                 connection.settimeout(max(self.ends - time.monotonic(), 0.1))
-                connection.recv(1)
-            self.statuses["closed"] += 1
+                status = connection.recv(12)[9:]
+            self.statuses[status.decode() or "closed"] += 1
 
 
 class Attack(NamedTuple):
     clients: int
     attack: Callable[[Target], None]
+    through_nginx: bool = False
+    probed: str = "/health/live"
 
 
-def _post(path: str, media_type: str, body: bytes, method: str = "POST", **headers: str) -> Callable[[Target], None]:
-    return lambda target: target.post(path, media_type, body, method, **headers)
+def sends(clients: int, *requests: Request, probed: str = "/health/live") -> Attack:
+    return Attack(clients, lambda target: target.send(*requests), probed=probed)
 
 
-def _batch(unit: bytes, size: int) -> bytes:
-    return b'{"numbers":[1' + (b"," + unit) * ((size - 15) // (len(unit) + 1)) + b"]}"
+def batch(unit: bytes, size: int) -> Request:
+    return Request(BATCH, JSON, b'{"numbers":[1' + (b"," + unit) * ((size - 15) // (len(unit) + 1)) + b"]}")
+
+
+def in_codecs(path: str, media_type: str, body: bytes, method: str = "POST") -> list[Request]:
+    return [
+        Request(path, f"{media_type}; charset={codec}", body, method)
+        for codec in ("zlib", "idna", "hex", "rot13", "punycode")
+    ]
 
 
 NUMBERS = json.dumps({"numbers": [*range(10_000)]}).encode()
-CODED = FORM + "; charset=punycode"
+ELSEWHERE = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+FORMS_IN_PUNYCODE = [
+    Request(API, f"{FORM}; charset=punycode", b"number=1-" + b"a" * (MIB - 9)),
+    Request("/", f"{MULTIPART}; charset=punycode", FILE + b"a" * (MIB - 100) + END),
+]
+CODECS = [*in_codecs(f"{API}?number=15", "text/plain", b"", "GET"), *in_codecs("/", FORM, b"number=15")]
 ATTACKS = {
-    "batches of 349,000 lists": Attack(4, _post(BATCH, JSON, _batch(b"[]", MIB))),
-    "batches of 262,000 objects": Attack(4, _post(BATCH, JSON, _batch(b"{}", MIB))),
-    "batches of 10,000 words": Attack(4, _post(BATCH, JSON, _batch(b'"x"', 40_000))),
-    "forms in punycode": Attack(2, _post("/api/fizzbuzz", CODED, b"number=1-" + b"a" * (MIB - 9))),
-    "parts in punycode": Attack(2, _post("/", MULTIPART + "; charset=punycode", FILE + b"a" * (MIB - 100) + END)),
-    "a query in zlib": Attack(2, _post("/api/fizzbuzz?number=15", "text/plain; charset=zlib", b"", "GET")),
-    "files of 60 MB": Attack(2, _post("/", MULTIPART, FILE + b"a" * 60_000_000 + END)),
-    "20,000 parts": Attack(2, _post("/", MULTIPART, PART * 19_000 + b"--x--")),
-    "OPTIONS as HTML": Attack(16, _post("/api/fizzbuzz", JSON, b"", "OPTIONS", Accept="text/html")),
-    "1,100 silent connections": Attack(11, Target.hold_silent),
-    "dripping heads": Attack(6, Target.drip_head),
-    "dripping bodies": Attack(300, Target.drip_body),
-    "batches of 10,000 numbers": Attack(16, _post(BATCH, JSON, NUMBERS)),
+    "1 batches of 349,000 lists": sends(4, batch(b"[]", MIB)),
+    "1 batches of 262,000 objects": sends(4, batch(b"{}", MIB)),
+    "2 batches of 10,000 words": sends(4, batch(b'"x"', 40_000)),
+    "3 forms and parts in punycode": sends(2, *FORMS_IN_PUNYCODE),
+    "4 Python's codecs": sends(2, *CODECS),
+    "5 files of 60 MB": sends(2, Request("/", MULTIPART, FILE + b"a" * 60_000_000 + END)),
+    "6 20,000 parts": sends(2, Request("/", MULTIPART, PART * 19_000 + b"--x--")),
+    "7 OPTIONS as HTML": sends(16, Request(API, JSON, b"", "OPTIONS", {"Accept": "text/html"})),
+    "8 1,100 silent connections": Attack(11, Target.hold_silent),
+    "9 dripping heads": Attack(6, Target.drip_head),
+    "9 dripping bodies": Attack(300, Target.drip_body),
+    "11 dripping bodies to nginx": Attack(300, Target.drip_body, through_nginx=True),
+    "12 forms of another site": sends(
+        2, *(Request(path, FORM, b"number=15", "POST", ELSEWHERE) for path in (API, "/"))
+    ),
+    "10 batches of 10,000 numbers": sends(16, Request(BATCH, JSON, NUMBERS), probed="/api/most_common"),
 }
+QUIET = {path: Attack(0, Target.hold_silent, probed=path) for path in ("/health/live", "/api/most_common")}
 
 
 def _attack(name: str, port: int, got: SimpleQueue[Counter[str]]) -> None:
-    target, attack = Target(port), ATTACKS.get(name, Attack(0, Target.drip_head))
+    target, attack = Target(port), ATTACKS[name]
     threads = [threading.Thread(target=attack.attack, args=[target], daemon=True) for _ in range(attack.clients)]
     for thread in threads:
         thread.start()
@@ -139,10 +172,10 @@ def _attack(name: str, port: int, got: SimpleQueue[Counter[str]]) -> None:
     got.put(target.statuses)
 
 
-def probe(port: int, path: str, ends: float, taken: list[float], statuses: Counter[int]) -> None:
-    while time.monotonic() < ends:
-        begun = time.monotonic()
-        connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+def probe(port: int, path: str, taken: list[float], statuses: Counter[int]) -> None:
+    ends = time.monotonic() + SECONDS
+    while (begun := time.monotonic()) < ends:
+        connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS, source_address=PROBE)
         try:
             connection.request("GET", path)
             statuses[connection.getresponse().status] += 1
@@ -153,41 +186,47 @@ def probe(port: int, path: str, ends: float, taken: list[float], statuses: Count
         time.sleep(max(0.1 - (time.monotonic() - begun), 0))
 
 
-def run(service: Service, name: str) -> str:
-    """Run an attack; return a line of a table."""
-    port = urlsplit(service.address).port or 0
-    reads = "/api/most_common" if "numbers" in name else "/health/live"
+def run(name: str, attack: Attack, master: int, port: int, proxy: Proxy) -> None:
+    """Run an attack, and print a line of the table."""
+    workers = children(master)
+    for pid in workers:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # forget the peak
+    port = proxy.port if attack.through_nginx else port
     taken: list[float] = []
     statuses: Counter[int] = Counter()
     got: SimpleQueue[Counter[str]] = SimpleQueue()
     attackers = Process(target=_attack, args=(name, port, got))  # not threads: the probe must not wait for them
-    attackers.start()
-    probe(port, reads, time.monotonic() + SECONDS, taken, statuses)
-    outcomes = dict(got.get())
-    attackers.join()
-    cuts = quantiles(taken, n=20)
-    peak = max(_peak_mib(pid) for pid in children(service.process.pid))
-    figures = f"p50 {cuts[9]:7.1f}  p95 {cuts[18]:7.1f}  max {max(taken):8.1f} ms  peak {peak:4.0f} MiB"
-    return f"{name:28} {figures}  {reads} {dict(statuses)}  attackers {outcomes}"
+    if attack.clients:
+        attackers.start()
+    probe(port, attack.probed, taken, statuses)
+    held = sum(file.stat().st_size for file in (proxy.parts.parent / "body").rglob("*") if file.is_file()) / MIB
+    outcomes = dict(got.get()) if attack.clients else {}
+    cuts, peaks = quantiles(taken, n=20), [f"{_peak_mib(pid):.0f}" for pid in workers]
+    figures = f"p50 {cuts[9]:7.1f}  p95 {cuts[18]:7.1f}  max {max(taken):8.1f} ms  workers' peaks {' '.join(peaks)} MiB"
+    print(f"{name:29} {figures}  {dict(statuses)}  attackers {outcomes}", end="")
+    print(f"  nginx {held:.0f} MiB" if attack.through_nginx else "", flush=True)
+    if workers != children(master):
+        print(f"    workers killed: {len({*workers} - {*children(master)})}", flush=True)
+    time.sleep(2)  # for what it left
 
 
 def _peak_mib(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    with suppress(FileNotFoundError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return 0
 
 
 def main() -> None:
-    names = sys.argv[1:] or [*ATTACKS]
-    for name in names:
-        with tempfile.TemporaryDirectory() as data_dir:
-            Path(data_dir).chmod(0o711)  # started by root, PostgreSQL runs as another user
-            manage("migrate", DATA_DIR=data_dir).communicate()
-            service = Service(DATA_DIR=data_dir, WEB_CONCURRENCY="2", LOG_LEVEL="error")
-            workers = set(children(service.process.pid))
-            print(run(service, "quiet"), flush=True)
-            print(run(service, name), flush=True)
-            print(f"    workers killed: {len(workers - set(children(service.process.pid)))}", flush=True)
-            service.stop()
+    attacks = {name: ATTACKS[name] for name in sys.argv[1:] or ATTACKS}
+    with tempfile.TemporaryDirectory() as data_dir:
+        Path(data_dir).chmod(0o711)  # started by root, PostgreSQL runs as another user
+        manage("migrate", DATA_DIR=data_dir).communicate()
+        with serving(DATA_DIR=data_dir, WEB_CONCURRENCY="2", LOG_LEVEL="error") as service:
+            port = urlsplit(service.address).port or 0
+            with proxying(port) as proxy:
+                for name, attack in (QUIET | attacks).items():
+                    run(name, attack, service.process.pid, port, proxy)
 
 
 if __name__ == "__main__":
