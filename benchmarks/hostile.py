@@ -14,10 +14,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from itertools import cycle
-from multiprocessing import Process, SimpleQueue
 from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
@@ -162,14 +162,14 @@ ATTACKS = {
 QUIET = {path: Attack(0, Target.hold_silent, probed=path) for path in ("/health/live", "/api/most_common")}
 
 
-def _attack(name: str, port: int, got: SimpleQueue[Counter[str]]) -> None:
-    target, attack = Target(port), ATTACKS[name]
+def _attack(name: str, port: int) -> Counter[str]:
+    target, attack = Target(port), (QUIET | ATTACKS)[name]
     threads = [threading.Thread(target=attack.attack, args=[target], daemon=True) for _ in range(attack.clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    got.put(target.statuses)
+    return target.statuses
 
 
 def probe(port: int, path: str, taken: list[float], statuses: Counter[int]) -> None:
@@ -194,13 +194,11 @@ def run(name: str, attack: Attack, master: int, port: int, proxy: Proxy) -> None
     port = proxy.port if attack.through_nginx else port
     taken: list[float] = []
     statuses: Counter[int] = Counter()
-    got: SimpleQueue[Counter[str]] = SimpleQueue()
-    attackers = Process(target=_attack, args=(name, port, got))  # not threads: the probe must not wait for them
-    if attack.clients:
-        attackers.start()
-    probe(port, attack.probed, taken, statuses)
-    held = sum(file.stat().st_size for file in (proxy.parts.parent / "body").rglob("*") if file.is_file()) / MIB
-    outcomes = dict(got.get()) if attack.clients else {}
+    with ProcessPoolExecutor(1) as pool:  # another process: the probe must not wait for the attackers' threads
+        attackers = pool.submit(_attack, name, port)
+        probe(port, attack.probed, taken, statuses)
+        held = sum(file.stat().st_size for file in (proxy.parts.parent / "body").rglob("*") if file.is_file()) / MIB
+        outcomes = dict(attackers.result())
     cuts, peaks = quantiles(taken, n=20), [f"{_peak_mib(pid):.0f}" for pid in workers]
     figures = f"p50 {cuts[9]:7.1f}  p95 {cuts[18]:7.1f}  max {max(taken):8.1f} ms  workers' peaks {' '.join(peaks)} MiB"
     print(f"{name:29} {figures}  {dict(statuses)}  attackers {outcomes}", end="")
