@@ -71,7 +71,9 @@ def admit(environ: WSGIEnvironment) -> None:
             body = body or _receive(environ, int(length))
             environ["CONTENT_TYPE"] = accepted.media_type
     except (Rejection, Busy) as rejection:
-        environ[REJECTION] = rejection
+        # A traceback's frames hold what was received, and this environ: a circle that only the collector would free.
+        rejection.__context__ = None
+        environ[REJECTION] = rejection.with_traceback(None)
     if not accepted or REJECTION in environ:
         body = b""
     environ["CONTENT_LENGTH"] = str(len(body))

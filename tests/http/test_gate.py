@@ -1,5 +1,6 @@
 """What the gate rejects: a body that the URL does not accept. Django never decodes it."""
 
+import weakref
 from typing import Any
 
 import pytest
@@ -140,3 +141,22 @@ def test_large_bodies_at_the_same_time_are_limited(client: Client, monkeypatch: 
     assert_problem(large, "too-many-requests", "Too many large bodies at the moment. Try again in 5 s.")
     assert large["Retry-After"] == "5"
     assert small.status_code == 201
+
+
+def test_rejected_request_keeps_nothing_of_its_body() -> None:
+    class Truncated:
+        def read(self, size: int) -> bytes:
+            raise ConnectionResetError
+
+    environ: Any = {
+        "CONTENT_LENGTH": "14",
+        "CONTENT_TYPE": JSON,
+        "PATH_INFO": "/api/fizzbuzz",
+        "REQUEST_METHOD": "POST",
+    }
+    body = weakref.ref(environ.setdefault("wsgi.input", Truncated()))
+
+    gate.admit(environ)
+
+    assert environ[gate.REJECTION].status == 408
+    assert body() is None  # else 300 clients that leave take 300 MiB until the next collection
