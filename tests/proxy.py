@@ -36,7 +36,7 @@ class Proxy:
         (self.parts / "listen.conf").write_text(listen)
         self._write(instances)
         self.process = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf"], stderr=subprocess.PIPE)
-        assert eventually(lambda: _listens(self.port))
+        assert eventually(lambda: listens(self.port))
 
     def lead_to(self, *instances: int) -> None:
         """Route requests only to these instances; return when no request to others is in progress."""
@@ -75,7 +75,7 @@ def free_port() -> int:
     return port
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -17,6 +17,9 @@ from tests.service import children, eventually
 
 USER = "postgres"
 DATABASE = "fizzbuzz"
+# Options of a process that runs as an unprivileged user, if root starts it.
+_NOBODY = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
+UNPRIVILEGED: dict[str, Any] = _NOBODY if os.geteuid() == 0 else {}
 
 
 class Node:
@@ -76,16 +79,8 @@ class Node:
         return psycopg.connect(self.conninfo, autocommit=True)
 
     def _run(self, program: str, *arguments: str) -> None:
-        account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        subprocess.run(
-            [self._programs / program, *arguments],
-            user=account and account.pw_uid,
-            group=account and account.pw_gid,
-            extra_groups=[] if account else None,
-            cwd="/",
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        command = [str(self._programs / program), *arguments]
+        subprocess.run(command, **UNPRIVILEGED, cwd="/", check=True, stdout=subprocess.DEVNULL)
 
 
 @contextmanager

@@ -1,15 +1,16 @@
-"""The log in the admin: read-only, with bounded queries."""
+"""The log in the admin: read-only, with bounded queries, and its download."""
 
+import csv
+import io
 import re
-from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 from pytest_django.asserts import assertInHTML, assertRedirects
 
 from fizzbuzz import rules
@@ -19,11 +20,19 @@ from tests.log import create_submissions, open_transaction
 
 pytestmark = pytest.mark.django_db
 
+in_database = pytest.mark.django_db(transaction=True)  # a download has its own connection
+
 LOG = "/admin/fizzbuzz/submission/"
+DOWNLOAD = f"{LOG}download/"
+HEADER = ["id", "number", "result", "kind", "created_at"]
 
 
 def shown(response: Any) -> list[tuple[int, int, str]]:
     return [(row.id, row.number, row.kind.value) for row in response.context["cl"].result_list]
+
+
+def table(response: Any) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(response.getvalue().decode())))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
@@ -53,59 +62,53 @@ def test_staff_and_superusers_can_only_view(staff_client: Client, admin_client: 
     assert list(Submission.objects.values_list("id", "number")) == [(row.id, 15)]
 
 
-def test_anonymous_users_are_redirected_to_the_login(client: Client) -> None:
-    client.force_login(User.objects.create_user("visitor"))
+@in_database
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ({}, [3, 5, 15, 7, 150, -3, 0, 15]),
+        *(({"q": term}, [15, 15]) for term in ("15", "+015", " 15\u200b ")),
+        ({"kind": "Fizz"}, [3, -3]),
+        ({"kind": "Buzz"}, [5]),
+        ({"kind": "FizzBuzz"}, [15, 150, 0, 15]),
+        ({"kind": "Number"}, [7]),
+        ({"kind": "", "q": "7"}, [7]),
+        ({"kind": "Fizz", "q": "+03"}, [3]),
+        ({"kind": "Number", "q": "3"}, []),
+        ({"created_at__gte": "2026-01-31 00:00:00+00:00"}, [5, 15, 7, 150, -3, 0, 15]),
+        ({"created_at__lt": "2026-01-31 00:00:00+00:00"}, [3]),
+    ],
+)
+def test_list_and_download_apply_search_and_filters(
+    staff_client: Client, query: dict[str, str], numbers: list[int]
+) -> None:
+    (old, *_) = create_submissions(3, 5, 15, 7, 150, -3, 0, 15)
+    Submission.objects.filter(id=old.id).update(created_at="2026-01-30T23:59:59Z")
 
-    assertRedirects(client.get(LOG), f"/admin/login/?next={LOG}")
+    listed = staff_client.get(LOG, query)
+    header, *rows = table(staff_client.get(DOWNLOAD, query | {"o": "-1", "p": "7", "all": ""}))
+
+    assert [number for _, number, _ in shown(listed)] == numbers[::-1]
+    assert (header, [row[1] for row in rows]) == (HEADER, [str(number) for number in numbers])
+    assert f'<a href="{DOWNLOAD}?{urlencode(query)}">Download CSV</a>' in listed.text.replace("&amp;", "&")
 
 
-@pytest.mark.parametrize("term", ["15", "+015", " 15\u200b "])
-def test_search_finds_the_exact_number(staff_client: Client, term: str) -> None:
-    submissions = create_submissions(15, 150, 115, -15, 15)
-
-    response = staff_client.get(LOG, {"q": term})
-
-    assert shown(response) == [(submissions[4].id, 15, "FizzBuzz"), (submissions[0].id, 15, "FizzBuzz")]
-
-
-@pytest.mark.parametrize("term", ["x", "15 7", "1e3", str(2**63), "<script>", "٣"])
+@pytest.mark.parametrize("term", ["x", "15 7", "1e3", str(2**63), "<script>", "٣", "=1+1"])
 def test_search_for_an_invalid_number_shows_a_message(staff_client: Client, term: str) -> None:
     create_submissions(15)
 
-    response = staff_client.get(LOG, {"q": term})
-
-    assert response.status_code == 200
-    assert shown(response) == []
-    (message,) = response.context["messages"]
-    assert str(message).endswith(rules.EXPECTED)
-
-
-@pytest.mark.parametrize(
-    ("kind", "numbers"),
-    [("Fizz", [-3, 3]), ("Buzz", [5]), ("FizzBuzz", [0, 15]), ("Number", [7]), ("", [0, -3, 7, 15, 5, 3])],
-)
-def test_kind_filter(staff_client: Client, kind: str, numbers: list[int]) -> None:
-    create_submissions(3, 5, 15, 7, -3, 0)
-
-    response = staff_client.get(LOG, {"kind": kind})
-
-    assert [row[1] for row in shown(response)] == numbers
-
-
-def test_date_filter(staff_client: Client) -> None:
-    old, new = create_submissions(3, 5)
-    Submission.objects.filter(id=old.id).update(created_at=timezone.now() - timedelta(days=3))
-
-    today = staff_client.get(LOG, {"created_at__gte": str(timezone.now() - timedelta(days=1))})
-
-    assert shown(today) == [(new.id, 5, "Buzz")]
+    for path in (LOG, DOWNLOAD):
+        response = staff_client.get(path, {"q": term}, follow=True)
+        assert (response.status_code, response.request["PATH_INFO"]) == (200, LOG)
+        (message,) = response.context["messages"]
+        assert str(message).endswith(rules.EXPECTED)
+    assert shown(staff_client.get(LOG, {"q": term})) == []
 
 
 @pytest.mark.parametrize("query", ["kind=fizz", "kind=%00", "created_at__gte=x", "nothing=1", "number__regex=("])
 def test_invalid_filters_redirect_to_the_list(staff_client: Client, query: str) -> None:
-    response = staff_client.get(f"{LOG}?{query}")
-
-    assertRedirects(response, f"{LOG}?e=1")
+    assertRedirects(staff_client.get(f"{LOG}?{query}"), f"{LOG}?e=1")
+    assertRedirects(staff_client.get(f"{DOWNLOAD}?{query}"), LOG)
 
 
 @pytest.mark.parametrize("id_", ["0", "x", "9" * 19, "9" * 30, "-1"])
@@ -141,7 +144,46 @@ def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.Mo
     assert note not in staff_client.get(LOG, {"q": "1"}).text
 
 
-@pytest.mark.django_db(transaction=True)
+@in_database
+def test_download_is_the_log_oldest_first_in_one_query(staff_client: Client, django_assert_num_queries: Any) -> None:
+    create_submissions(15, 7, -3)
+
+    with django_assert_num_queries(4):  # the session, the user, and two for the permission; it has its own connection
+        response = staff_client.get(DOWNLOAD)
+
+    assert response["Content-Type"] == "text/csv"
+    assert response["Content-Disposition"] == 'attachment; filename="submissions.csv"'
+    log = Submission.objects.order_by("id")
+    rows = [[str(row.id), str(row.number), row.result, row.kind.value, row.created_at_text] for row in log]
+    assert table(response) == [HEADER, *rows]
+
+
+@in_database
+def test_concurrent_downloads_are_limited(staff_client: Client) -> None:
+    create_submissions(3, 5, 15)
+    running = [staff_client.get(DOWNLOAD) for _ in range(2)]
+
+    rejected = staff_client.get(DOWNLOAD)
+    for each in running:
+        each.close()
+
+    assert (rejected.status_code, rejected["Retry-After"]) == (429, "5")
+    assertInHTML("<p>Too many downloads are running at the moment. Try again in 5 s.</p>", rejected.text)
+    assert len(table(staff_client.get(DOWNLOAD))) == 4
+
+
+@pytest.mark.parametrize("path", [LOG, DOWNLOAD])
+def test_list_and_download_require_the_view_permission(client: Client, path: str) -> None:
+    assertRedirects(client.get(path), f"/admin/login/?next={path}")
+    client.force_login(User.objects.create_user("visitor"))
+    assertRedirects(client.get(path), f"/admin/login/?next={path}")
+
+    client.force_login(User.objects.create_user("other", is_staff=True))
+
+    assert client.get(path).status_code == 403
+
+
+@in_database
 def test_list_timeout_shows_a_message(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fizzbuzz.admin.LIST_TIMEOUT_SECONDS", 0.1)
     with open_transaction() as other:

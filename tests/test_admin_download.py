@@ -1,7 +1,5 @@
-"""Downloads of the log from the admin: complete, filtered, limited, and with bounded memory."""
+"""Downloads of a long log from a real service: complete, with bounded memory, beside other requests."""
 
-import csv
-import io
 import re
 import urllib.request
 from collections.abc import Iterator
@@ -9,113 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
-from pytest_django.asserts import assertInHTML, assertRedirects
 
-from fizzbuzz import rules
-from fizzbuzz.models import Submission
-from tests.log import create_submissions
 from tests.service import TIMEOUT_SECONDS, Service, eventually, manage, processes, serving
 
-LOG = "/admin/fizzbuzz/submission/"
-DOWNLOAD = f"{LOG}download/"
-HEADER = ["id", "number", "result", "kind", "created_at"]
-
-in_database = pytest.mark.django_db(transaction=True)  # a download has its own connection
-
-
-def table(response: Any) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(response.getvalue().decode())))
-
-
-@in_database
-def test_download_is_the_log_oldest_first_in_one_query(staff_client: Client, django_assert_num_queries: Any) -> None:
-    create_submissions(15, 7, -3)
-
-    with django_assert_num_queries(4):  # the session, the user, and two for the permission; it has its own connection
-        response = staff_client.get(DOWNLOAD)
-
-    assert response["Content-Type"] == "text/csv"
-    assert response["Content-Disposition"] == 'attachment; filename="submissions.csv"'
-    log = Submission.objects.order_by("id")
-    rows = [[str(row.id), str(row.number), row.result, row.kind.value, row.created_at_text] for row in log]
-    assert table(response) == [HEADER, *rows]
-
-
-@in_database
-@pytest.mark.parametrize(
-    ("query", "numbers"),
-    [
-        ({}, ["3", "5", "15", "3", "-3"]),
-        ({"q": "3"}, ["3", "3"]),
-        ({"kind": "Fizz"}, ["3", "3", "-3"]),
-        ({"kind": "Fizz", "q": "+03"}, ["3", "3"]),
-        ({"kind": "Number"}, []),
-        ({"created_at__gte": "2999-01-01 00:00:00+00:00"}, []),
-        ({"kind": "Fizz", "o": "-1", "p": "7", "all": ""}, ["3", "3", "-3"]),
-    ],
-)
-def test_download_applies_search_and_filters(staff_client: Client, query: dict[str, str], numbers: list[str]) -> None:
-    create_submissions(3, 5, 15, 3, -3)
-
-    rows = table(staff_client.get(DOWNLOAD, query))
-
-    assert rows[0] == HEADER
-    assert [row[1] for row in rows[1:]] == numbers
-
-
-@in_database
-def test_list_links_to_the_download_with_its_filters(staff_client: Client) -> None:
-    page = staff_client.get(LOG, {"kind": "Fizz", "q": "3"})
-
-    assert f'<a href="{DOWNLOAD}?kind=Fizz&amp;q=3">Download CSV</a>' in page.text
-
-
-@in_database
-@pytest.mark.parametrize(
-    ("query", "messages"), [({"q": "=1+1"}, [rules.EXPECTED]), ({"kind": "x"}, []), ({"x": "1"}, [])]
-)
-def test_invalid_filters_of_a_download_redirect_to_the_list(
-    staff_client: Client, query: dict[str, str], messages: list[str]
-) -> None:
-    response = staff_client.get(DOWNLOAD, query, follow=True)
-
-    assert response.redirect_chain == [("../", 302)]
-    assert response.request["PATH_INFO"] == LOG
-    assert [str(message) for message in response.context["messages"]] == messages
-
-
-@in_database
-def test_concurrent_downloads_are_limited(staff_client: Client) -> None:
-    create_submissions(3, 5, 15)
-    running = [staff_client.get(DOWNLOAD) for _ in range(2)]
-
-    rejected = staff_client.get(DOWNLOAD)
-    for each in running:
-        each.close()
-
-    assert (rejected.status_code, rejected["Retry-After"]) == (429, "5")
-    assertInHTML("<p>Too many downloads are running at the moment. Try again in 5 s.</p>", rejected.text)
-    assert len(table(staff_client.get(DOWNLOAD))) == 4
-
-
-@in_database
-def test_download_requires_the_view_permission(client: Client) -> None:
-    assertRedirects(client.get(DOWNLOAD), f"/admin/login/?next={DOWNLOAD}")
-    client.force_login(User.objects.create_user("visitor"))
-    assertRedirects(client.get(DOWNLOAD), f"/admin/login/?next={DOWNLOAD}")
-
-    client.force_login(User.objects.create_user("other", is_staff=True))
-
-    assert client.get(DOWNLOAD).status_code == 403
-
-
+DOWNLOAD = "/admin/fizzbuzz/submission/download/"
 ROWS = 600_000
 
 

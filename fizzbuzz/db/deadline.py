@@ -10,6 +10,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 from django_prometheus.db import errors_total, execute_total, query_duration_seconds
+from django_prometheus.db.common import ExceptionCounterByType
 from psycopg.abc import PQGen
 from psycopg.errors import Diagnostic
 from psycopg.pq import Format, TransactionStatus
@@ -28,9 +29,9 @@ if GEVENT:
     from gevent import Timeout, get_hub
     from gevent.socket import wait as wait_on
 
-_LABELS = ("default", "postgresql")  # alias and vendor
-_executed = execute_total.labels(*_LABELS)
-_seconds = query_duration_seconds.labels(*_LABELS)
+_LABELS = {"alias": "default", "vendor": "postgresql"}
+_executed = execute_total.labels(**_LABELS)
+_seconds = query_duration_seconds.labels(**_LABELS)
 
 
 class _CountedCursor(psycopg.Cursor[tuple[Any, ...]]):
@@ -38,12 +39,8 @@ class _CountedCursor(psycopg.Cursor[tuple[Any, ...]]):
 
     def execute(self, *args: Any, **kwargs: Any) -> Self:
         _executed.inc()
-        with _seconds.time():
-            try:
-                return super().execute(*args, **kwargs)
-            except Exception as error:
-                errors_total.labels(*_LABELS, type(error).__name__).inc()
-                raise
+        with _seconds.time(), ExceptionCounterByType(errors_total, extra_labels=_LABELS):
+            return super().execute(*args, **kwargs)
 
 
 class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -55,6 +52,7 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
     closes it then.
     """
 
+    failure = ""  # why the last attempt to connect failed
     deadline_seconds: float | None = None
     _standby_was_skipped = False
 
@@ -65,13 +63,14 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
         if deadline_seconds and not settings.TRANSACTION_POOLING:
             milliseconds = deadline_seconds * STATEMENT_TIMEOUT_SHARE * 1000
             kwargs["options"] = f"{kwargs.get('options', '')} -c statement_timeout={milliseconds:.0f}"
-        if GEVENT:  # libpq's timeout begins after the look-up of the address
-            names = [each for each in kwargs.get("host", "").split(",") if not each.startswith("/")]
-            with Timeout(CONNECT_TIMEOUT_SECONDS, psycopg.OperationalError("the resolver did not answer in time")):
-                for name in names:
-                    with suppress(OSError):  # psycopg reports it, if there is no other host
-                        socket.getaddrinfo(name, None)
-        database = super().connect(*args, **kwargs)
+        try:
+            if GEVENT:
+                _look_up(kwargs.get("host", ""))
+            database = super().connect(*args, **kwargs)
+        except psycopg.Error as error:
+            DeadlineConnection.failure = str(error)
+            raise
+        DeadlineConnection.failure = ""
         database.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # also through PgBouncer
         database.deadline_seconds = deadline_seconds
         database.add_notice_handler(database.note_skipped_standby)
@@ -132,6 +131,15 @@ def connect_with_deadline(seconds: float, *, autocommit: bool = False) -> Deadli
     """
     params = connection.get_connection_params() | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     return DeadlineConnection.connect(**params, autocommit=autocommit, deadline_seconds=seconds)
+
+
+def _look_up(hosts: str) -> None:
+    """Look up the addresses within a deadline: libpq's timeout begins afterwards."""
+    with Timeout(CONNECT_TIMEOUT_SECONDS, psycopg.OperationalError("the resolver did not answer in time")):
+        for host in hosts.split(","):
+            if not host.startswith("/"):
+                with suppress(OSError):  # psycopg reports it, if there is no other host
+                    socket.getaddrinfo(host, None)
 
 
 def _wait(gen: PQGen[T], fileno: int, deadline: float) -> T:

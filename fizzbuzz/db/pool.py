@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -15,20 +15,6 @@ from fizzbuzz.db.deadline import DeadlineConnection
 DEADLINE_SECONDS = 10.0  # per step of a request
 
 
-class PooledConnection(DeadlineConnection):
-    failure: str | None = None  # why the last attempt to connect failed
-
-    @classmethod
-    def connect(cls, *args: Any, **kwargs: Any) -> Self:
-        try:
-            opened = super().connect(*args, **kwargs)
-        except psycopg.Error as error:
-            PooledConnection.failure = str(error)
-            raise
-        PooledConnection.failure = None
-        return opened
-
-
 class Pool(ConnectionPool[DeadlineConnection]):
     """Up to `size` connections. One that waits for a response beyond its deadline counts until it gets it."""
 
@@ -38,7 +24,7 @@ class Pool(ConnectionPool[DeadlineConnection]):
             kwargs=lambda: (
                 connection.get_connection_params() | {"autocommit": True, "deadline_seconds": DEADLINE_SECONDS}
             ),
-            connection_class=PooledConnection,
+            connection_class=DeadlineConnection,
             min_size=1,
             max_size=size,
             timeout=settings.DATABASE_POOL_TIMEOUT_SECONDS,
@@ -66,7 +52,7 @@ class Pool(ConnectionPool[DeadlineConnection]):
             try:
                 taken = super().getconn(timeout)
             except PoolTimeout as error:  # it connects in the background, and does not say why it can't
-                raise psycopg.OperationalError(PooledConnection.failure or str(error)) from None
+                raise psycopg.OperationalError(DeadlineConnection.failure or str(error)) from None
             try:
                 self._verify(taken)
             except psycopg.OperationalError:

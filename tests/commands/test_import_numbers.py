@@ -21,7 +21,6 @@ from fizzbuzz import rules
 from fizzbuzz.counts import folding, verify
 from fizzbuzz.models import Import, NumberCount, Submission
 from fizzbuzz.submissions import importing, record
-from tests.inputs import REJECTED_AS_TEXT
 from tests.log import INSERT, assert_exact, open_transaction
 from tests.marks import commits
 from tests.service import eventually, manage
@@ -95,20 +94,14 @@ def test_file_is_recorded_in_order(
     assert assert_exact() == len(numbers)
 
 
-@pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
-def test_error_names_the_invalid_line(file: Path, text: str) -> None:
-    with pytest.raises(rules.InvalidNumber) as error:
-        rules.parse_number(text)
-
-    assert rejected(file, f"15\n{text}\n7\n".encode()) == f"line 2: {text!a}: {error.value}"
-
-
 NOT_TEXT = "This line is not valid text in UTF-8, or in UTF-16 with a byte order mark."
 LONG = f"line 2: {'0' * 40!r}...: The line is longer than 1048576 characters."
 MANY = 1 << 20
 
 
 UNREADABLE = [
+    ("15\n１５\n7\n".encode(), f"line 2: {'１５'!a}: It contains a full-width digit one U+FF11. {rules.EXPECTED}"),
+    (b"15\n 15\n7\n", f"line 2: ' 15': It contains a space U+0020. {rules.EXPECTED}"),
     (b"15\n7\n\xff\xfe\n", rf"line 3: '\ufffd\ufffd': {NOT_TEXT}"),
     (b"1\n" + b"0" * 3 * MANY, LONG),
     (("1\n" + "0" * 3 * MANY).encode("utf-16"), LONG),
@@ -137,7 +130,7 @@ BAD_TABLES = [
 @pytest.mark.parametrize(
     ("content", "problem", "options"),
     [*((*each, []) for each in UNREADABLE), *((*each, ["--column=n"]) for each in BAD_TABLES)],
-    ids=map(str, range(20)),  # the contents are long
+    ids=map(str, range(22)),  # the contents are long
 )
 def test_error_describes_the_invalid_file(file: Path, content: bytes, problem: str, options: list[str]) -> None:
     assert rejected(file, content, *options) == problem

@@ -1,7 +1,6 @@
 """The service behind a real PgBouncer in transaction mode, with the configuration that docker-compose.yml uses."""
 
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -9,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.clients import submitting
 from tests.db.test_session import PROVIDERS_SETTINGS
-from tests.proxy import free_port
-from tests.replication import DATABASE, USER, Node, single
+from tests.proxy import free_port, listens
+from tests.replication import DATABASE, UNPRIVILEGED, USER, Node, single
 from tests.service import ROOT, SECRET_KEY, eventually, manage, serving
 
 PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
@@ -48,29 +46,14 @@ def pooling(node: Node) -> Iterator[str]:
         assert count == 1, name
     (folder / "pgbouncer.ini").write_text(shipped + "\nunix_socket_dir =\n")
     assert PGBOUNCER
-    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-    process = subprocess.Popen(
-        [PGBOUNCER, "--quiet", str(folder / "pgbouncer.ini")],
-        user=account and account.pw_uid,
-        group=account and account.pw_gid,
-        extra_groups=[] if account else None,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
+    command = [PGBOUNCER, "--quiet", str(folder / "pgbouncer.ini")]
+    process = subprocess.Popen(command, **UNPRIVILEGED, stderr=subprocess.DEVNULL)
     try:
-        assert eventually(lambda: _answers(url))
-        yield url
+        assert eventually(lambda: listens(port))
+        yield f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
     finally:
         process.terminate()
         process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with psycopg.connect(url) as connection:
-            return connection.execute("SELECT 1").fetchone() == (1,)
-    except psycopg.OperationalError:
-        return False
 
 
 def test_service_works_through_pgbouncer(data_dir: Path) -> None:
