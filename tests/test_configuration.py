@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from limits import parse
 
 from fizzbuzz_site import environment
 from tests.service import ROOT, SECRET_KEY
@@ -78,13 +79,14 @@ def test_documentation_lists_every_variable_with_its_default() -> None:
         ("CORS_ORIGINS", "http://[::1]:80", ["http://[::1]"]),
         ("REDIS_URL", "rediss://user:p%40%2F@host:6379/0", "rediss://user:p%40%2F@host:6379/0"),
         ("REDIS_URL", "unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        *(("RATE_LIMIT", each, parse(each)) for each in ("600/minute", "1/day", "50/10 seconds", "5 per 2 hours")),
         ("METRICS_TOKEN", "a token!", "a token!"),
         ("FEEDBACK_URL", "mailto:team@example.org", "mailto:team@example.org"),
         ("FEEDBACK_URL", "https://example.org/a?b#c", "https://example.org/a?b#c"),
     ],
 )
 def test_valid_value_is_read(name: str, value: str, expected: object) -> None:
-    assert load(**SERVER | {name: value})[name] == expected
+    assert load(**SERVER | {"REDIS_URL": "redis://localhost"} | {name: value})[name] == expected
 
 
 @pytest.mark.parametrize(

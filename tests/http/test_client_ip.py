@@ -1,3 +1,5 @@
+"""The client's IP address, as trusted proxies report it, and its key of limits."""
+
 from ipaddress import ip_network
 from typing import Any
 
@@ -49,12 +51,22 @@ def test_client_ip_is_the_last_untrusted_address(settings: Any, peer: str, forwa
     assert client_ip.client_ip(request(peer, forwarded)) == client
 
 
-def test_forwarded_header_is_ignored_without_trusted_proxies() -> None:
-    assert client_ip.client_ip(request("10.0.0.1", "203.0.113.9")) == "10.0.0.1"
+def test_other_headers_are_ignored(settings: Any) -> None:
+    assert client_ip.client_ip(request("10.0.0.1", "203.0.113.9")) == "10.0.0.1"  # without trusted proxies
 
-
-def test_rfc_7239_forwarded_header_is_ignored(settings: Any) -> None:
     settings.TRUSTED_PROXIES = PROXIES
-    request = RequestFactory().get("/", headers={"Forwarded": "for=203.0.113.9"}, REMOTE_ADDR="10.0.0.1")
+    forwarded = RequestFactory().get("/", headers={"Forwarded": "for=203.0.113.9"}, REMOTE_ADDR="10.0.0.1")
+    assert client_ip.client_ip(forwarded) == "10.0.0.1"
 
-    assert client_ip.client_ip(request) == "10.0.0.1"
+
+@pytest.mark.parametrize(
+    ("peer", "key"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("", ""),
+    ],
+)
+def test_rate_limit_key_is_an_ipv4_address_or_an_ipv6_network(peer: str, key: str) -> None:
+    assert client_ip.rate_limit_key(request(peer)) == key

@@ -9,14 +9,15 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 from limits import parse
+from pytest_django.asserts import assertInHTML
 
 from fizzbuzz.models import Submission
-from fizzbuzz_site.environment import rate as parse_rate
 from fizzbuzz_site.http import rate_limit
 from fizzbuzz_site.serving.gate import JSON
 from tests.cache import Cache, caching, needs_redis
 from tests.gated import GatedClient
 from tests.marks import commits
+from tests.problems import assert_problem
 from tests.service import Answer, Service, eventually, serving
 
 pytestmark = [needs_redis, commits]
@@ -41,57 +42,32 @@ def limited(settings: Any, cache: Cache) -> Client:
     return GatedClient()
 
 
-@pytest.mark.parametrize(
-    ("text", "amount", "seconds"),
-    [("600/minute", 600, 60), ("1/day", 1, 86_400), ("50/10 seconds", 50, 10), ("5 per 2 hours", 5, 7200)],
-)
-def test_rate_is_parsed(text: str, amount: int, seconds: int) -> None:
-    rate = parse_rate(text)
-
-    assert rate
-    assert (rate.amount, rate.get_expiry()) == (amount, seconds)
-
-
 def submit(client: Client, address: str = "192.0.2.1", **headers: str) -> Any:
     return client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers, REMOTE_ADDR=address)
 
 
-def test_responses_have_rate_limit_headers(limited: Client) -> None:
-    answers = [submit(limited) for _ in range(3)]
+def test_responses_have_rate_limit_headers_and_exceeding_it_is_a_problem(limited: Client) -> None:
+    *accepted, rejected = [submit(limited) for _ in range(4)]
 
-    assert [answer.status_code for answer in answers] == [201] * 3
-    assert [answer["RateLimit-Policy"] for answer in answers] == ['"default";q=3;w=3600'] * 3
-    assert [answer["RateLimit"].partition(";t=")[0] for answer in answers] == [
-        '"default";r=2',
-        '"default";r=1',
-        '"default";r=0',
+    seconds = int(rejected["Retry-After"])
+    assert 3500 < seconds <= 3600
+    assert [answer.status_code for answer in accepted] == [201] * 3
+    assert [answer["RateLimit-Policy"] for answer in accepted] == ['"default";q=3;w=3600'] * 3
+    assert [answer["RateLimit"].partition(";t=")[0] for answer in accepted] == [
+        f'"default";r={left}' for left in (2, 1, 0)
     ]
-    assert all(3500 < int(answer["RateLimit"].partition(";t=")[2]) <= 3600 for answer in answers)
-
-
-def test_exceeded_limit_is_a_problem_and_not_recorded(limited: Client) -> None:
-    *_, rejected = [submit(limited) for _ in range(4)]
-
-    seconds = rejected["Retry-After"]
-    assert (rejected.status_code, rejected["Content-Type"]) == (429, "application/problem+json")
-    assert rejected.json() == {
-        "type": "/docs/problems#too-many-requests",
-        "title": "Too Many Requests",
-        "status": 429,
-        "detail": f"Rate limit exceeded. This request recorded nothing. Try again in {seconds} s.",
-        "instance": "/api/fizzbuzz",
-        "request_id": rejected["X-Request-ID"],
-    }
     assert rejected["RateLimit"] == f'"default";r=0;t={seconds}'
+    detail = f"Rate limit exceeded. This request recorded nothing. Try again in {seconds} s."
+    assert_problem(rejected, "too-many-requests", detail)
     assert Submission.objects.count() == 3
 
 
 def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
     *_, rejected = [limited.post("/", {"number": "15"}) for _ in range(4)]
 
-    assert (rejected.status_code, rejected["Content-Type"]) == (429, "text/html; charset=utf-8")
-    assert '<h1 class="answer">429</h1>' in rejected.text
-    assert f"This request recorded nothing. Try again in {rejected['Retry-After']} s." in rejected.text
+    detail = f"Rate limit exceeded. This request recorded nothing. Try again in {rejected['Retry-After']} s."
+    assert rejected.status_code == 429
+    assertInHTML(f"<p>{detail}</p>", rejected.text)
     assert Submission.objects.count() == 3
 
 
@@ -119,29 +95,15 @@ def test_batch_counts_as_many_times_as_it_has_numbers(limited: Client) -> None:
     assert Submission.objects.count() == 3
 
 
-def test_window_expires_in_redis(limited: Client, cache: Cache) -> None:
-    for _ in range(4):
-        submit(limited)
+def test_each_client_has_its_own_limit_until_the_window_expires(limited: Client, cache: Cache) -> None:
+    same = ["2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6"]
+    assert [submit(limited, address).status_code for address in same * 2] == [201, 201, 201, 429]
     (key,) = cache.client.keys()
+    assert submit(limited, "2001:db8:1:3::1").status_code == 201
 
     cache.client.pexpire(key, 1)
 
-    assert eventually(lambda: submit(limited).status_code == 201)
-
-
-@pytest.mark.parametrize(
-    ("same", "other"),
-    [
-        (["192.0.2.1", "::ffff:192.0.2.1"], "192.0.2.2"),
-        (["2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6"], "2001:db8:1:3::1"),
-    ],
-    ids=["IPv4", "IPv6 by /64"],
-)
-def test_each_client_has_its_own_limit(limited: Client, same: list[str], other: str) -> None:
-    statuses = [submit(limited, address).status_code for address in same * 2]
-
-    assert statuses == [201, 201, 201, 429]
-    assert submit(limited, other).status_code == 201
+    assert eventually(lambda: submit(limited, *same[:1]).status_code == 201)
 
 
 def test_client_ip_is_taken_from_a_trusted_proxy(limited: Client, settings: Any) -> None:
@@ -160,8 +122,7 @@ def test_unavailable_redis_disables_the_limit(settings: Any, limited: Client, tm
 
     answers = [submit(GatedClient()) for _ in range(5)]
 
-    assert [answer.status_code for answer in answers] == [201] * 5
-    assert "RateLimit" not in answers[0]
+    assert [(answer.status_code, answer.get("RateLimit")) for answer in answers] == [(201, None)] * 5
     assert unavailable(limited.get("/metrics").text) == before + 5
 
 
@@ -208,39 +169,20 @@ def test_two_instances_share_one_exact_limit(environment: dict[str, str]) -> Non
     assert after - before == 40
 
 
-def test_x_forwarded_for_is_ignored_without_trusted_proxies(environment: dict[str, str]) -> None:
-    with serving(**environment | {"TRUSTED_PROXIES": ""}) as service:
-        answers = [
-            service.request("/api/fizzbuzz", {"number": 15}, **{"X-Forwarded-For": f"203.0.113.{last}"})
-            for last in range(25)
-        ]
-
-    assert statuses(answers) == {201: 20, 429: 5}
-
-
-def test_rate_limit_is_disabled_while_redis_is_unavailable(environment: dict[str, str]) -> None:
-    with caching() as cache, serving(**environment | {"REDIS_URL": cache.patient_url}) as service:
-        assert statuses(flood(30, service)) == {201: 20, 429: 10}
-
-        cache.kill()
-        assert statuses(flood(30, service)) == {201: 30}
-        assert unavailable(service.request("/metrics").body) == 30
-
-        cache.start()
-        assert eventually(lambda: 429 in statuses(flood(8, service)))
-
-
-def test_hung_redis_blocks_no_submission(environment: dict[str, str]) -> None:
+def test_limit_is_disabled_while_redis_is_unavailable_or_hangs(environment: dict[str, str]) -> None:
     with caching() as cache, serving(**environment | {"REDIS_URL": cache.url}) as service:
-        flood(30, service)
+        assert eventually(lambda: 429 in statuses(flood(30, service)))
         before = unavailable(service.request("/metrics").body)
 
         cache.suspend()
-        answers = flood(40, service)
+        assert statuses(flood(40, service)) == {201: 40}
         cache.resume()
+        assert eventually(lambda: 429 in statuses(flood(8, service)))
 
-        assert statuses(answers) == {201: 40}
-        assert unavailable(service.request("/metrics").body) == before + 40
+        cache.kill()
+        assert statuses(flood(30, service)) == {201: 30}
+        assert unavailable(service.request("/metrics").body) >= before + 70
+        cache.start()
         assert eventually(lambda: 429 in statuses(flood(8, service)))
 
 
