@@ -1,6 +1,9 @@
-"""Comparison of whole problem documents (RFC 9457)."""
+"""Comparison of whole problem documents (RFC 9457) and error pages."""
 
 from typing import Any
+
+from django.utils.html import escape
+from pytest_django.asserts import assertInHTML
 
 # Status and title of each problem type, by slug.
 TYPES = {
@@ -38,6 +41,21 @@ def assert_problem(response: Any, slug: str, detail: str, path: str = "", **more
     # The attribute is named differently in Django's responses and in tests.service.Answer.
     assert getattr(response, "status_code", None) == status or response.status == status
     assert response.headers["Content-Type"] == "application/problem+json"
+
+
+def assert_explained(response: Any, slug: str, detail: str) -> None:
+    """Compare a response of Django's test client with this problem under /api/, and with the error page elsewhere."""
+    if response.request["PATH_INFO"].startswith("/api/"):
+        assert_problem(response, slug, detail)
+        return
+    status, _ = TYPES[slug]
+    assert (response.status_code, response["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assertInHTML(
+        f'<div id="problem"><h1 class="answer">{status}</h1><p>{escape(detail)}</p>'
+        '<p><a href="/">Back to the first page</a></p>'
+        f"<p>Request ID: <code>{response['X-Request-ID']}</code></p></div>",
+        response.text,
+    )
 
 
 def assert_errors(response: Any, *errors: tuple[str, str], **more: Any) -> None:

@@ -167,14 +167,7 @@ def test_attack_costs_little(name: str) -> None:
     check(ATTACKS[name])
 
 
-@settings(max_examples=30, derandomize=True, deadline=None, database=None, suppress_health_check=[*HealthCheck])
-@given(requests())
-def test_no_request_costs_more_than_its_size_allows(request: Request) -> None:
-    check(request)
-
-
-@pytest.mark.slow
-@settings(max_examples=1_000, derandomize=True, deadline=None, database=None, suppress_health_check=[*HealthCheck])
-@given(requests())
-def test_no_request_of_many_costs_more_than_its_size_allows(request: Request) -> None:
-    check(request)
+@pytest.mark.parametrize("examples", [30, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_no_request_costs_more_than_its_size_allows(examples: int) -> None:
+    same = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    settings(same, max_examples=examples)(given(requests())(check))()

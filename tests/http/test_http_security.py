@@ -138,6 +138,7 @@ def test_every_response_has_strict_security_headers(service: Service, path: str,
     assert answer.status == status
     expected = SECURITY_HEADERS | ({"X-Frame-Options": None} if path in PROBES else {})
     assert {name: answer.headers.get(name) for name in expected} == expected
+    assert "Set-Cookie" not in answer.headers or "; Secure" in answer.headers["Set-Cookie"]
     if answer.headers["Content-Type"].startswith("text/html"):
         assert set(answer.headers["Content-Security-Policy"].split("; ")) == POLICY
         assert answer.headers["Permissions-Policy"] == PERMISSIONS

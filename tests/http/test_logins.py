@@ -20,12 +20,12 @@ from django.db import connection
 from django.db.models import F
 from django.test import Client
 from django.utils import timezone
-from pytest_django.asserts import assertInHTML
 
 from fizzbuzz.bulkhead import Bulkhead, Busy
 from fizzbuzz_site import settings as of_production
 from fizzbuzz_site.http import logins
 from tests.marks import commits
+from tests.problems import assert_explained
 
 LOGIN = "/admin/login/"
 PASSWORD = "correct horse"
@@ -97,8 +97,9 @@ def test_fifth_wrong_password_locks_out_the_right_one() -> None:
 
     locked = sign_in(PASSWORD)
 
-    assert (locked.status_code, locked["Retry-After"]) == (429, "900")
-    assertInHTML("<p>Too many failed logins from your IP address. Try again in 15 minutes.</p>", locked.text)
+    detail = "Too many failed logins from your IP address. Try again in 15 minutes."
+    assert_explained(locked, "too-many-requests", detail)
+    assert locked["Retry-After"] == "900"
     assert "sessionid" not in locked.cookies
 
 
@@ -291,5 +292,6 @@ def test_login_or_change_beyond_the_limit_returns_429(
 
     response = client.post(path, form)
 
-    assert (response.status_code, response["Retry-After"]) == (429, "5")
-    assertInHTML("<p>Too many passwords are being checked at the moment. Try again in 5 s.</p>", response.text)
+    detail = "Too many passwords are being checked at the moment. Try again in 5 s."
+    assert_explained(response, "too-many-requests", detail)
+    assert response["Retry-After"] == "5"

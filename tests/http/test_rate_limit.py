@@ -9,7 +9,6 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 from limits import parse
-from pytest_django.asserts import assertInHTML
 
 from fizzbuzz.models import Submission
 from fizzbuzz_site.http import rate_limit
@@ -17,7 +16,7 @@ from fizzbuzz_site.serving.gate import JSON
 from tests.cache import Cache, caching, needs_redis
 from tests.gated import GatedClient
 from tests.marks import commits
-from tests.problems import assert_problem
+from tests.problems import assert_explained
 from tests.service import Answer, Service, eventually, serving
 
 pytestmark = [needs_redis, commits]
@@ -58,7 +57,7 @@ def test_responses_have_rate_limit_headers_and_exceeding_it_is_a_problem(limited
     ]
     assert rejected["RateLimit"] == f'"default";r=0;t={seconds}'
     detail = f"Rate limit exceeded. This request recorded nothing. Try again in {seconds} s."
-    assert_problem(rejected, "too-many-requests", detail)
+    assert_explained(rejected, "too-many-requests", detail)
     assert Submission.objects.count() == 3
 
 
@@ -66,8 +65,7 @@ def test_exceeded_limit_of_the_form_is_a_page(limited: Client) -> None:
     *_, rejected = [limited.post("/", {"number": "15"}) for _ in range(4)]
 
     detail = f"Rate limit exceeded. This request recorded nothing. Try again in {rejected['Retry-After']} s."
-    assert rejected.status_code == 429
-    assertInHTML(f"<p>{detail}</p>", rejected.text)
+    assert_explained(rejected, "too-many-requests", detail)
     assert Submission.objects.count() == 3
 
 
