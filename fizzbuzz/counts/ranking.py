@@ -132,15 +132,9 @@ class StaleTop(list[NumberWithCount]):
 class CatchingUp(Exception):
     """The tail is too long to be counted in time. Folds are shortening it."""
 
-    def __init__(self, rows: int) -> None:
-        super().__init__(f"The counts are catching up with the log: {rows:,} rows remain.")
-
 
 class TimeRangeTooWide(Exception):
-    def __init__(self) -> None:
-        super().__init__(
-            f"Counting this time range takes longer than {TIME_RANGE_TIMEOUT_SECONDS} s. Choose a narrower one."
-        )
+    """Counting the range takes too long."""
 
 
 # Rows of the tail when this process's FoldScheduler last measured it. Zero where none runs: reads in management
@@ -154,16 +148,10 @@ def note_tail(rows: int) -> None:
     known_tail_rows = rows
 
 
-def require_room() -> None:
-    """Raise CatchingUp if the tail is so long that a batch must wait: writers wait before readers do."""
-    if known_tail_rows > MAX_TAIL_ROWS // 2:
-        raise CatchingUp(known_tail_rows)
-
-
-def require_short_tail() -> None:
-    """Raise CatchingUp if a read would have to count more than MAX_TAIL_ROWS."""
-    if known_tail_rows > MAX_TAIL_ROWS:
-        raise CatchingUp(known_tail_rows)
+def require_short_tail(share: float = 1) -> None:
+    """Raise CatchingUp if a read would have to count more than MAX_TAIL_ROWS, or than a share of these."""
+    if known_tail_rows > share * MAX_TAIL_ROWS:
+        raise CatchingUp(f"The counts are catching up with the log: {known_tail_rows:,} rows remain.")
 
 
 def top(limit: int) -> list[NumberWithCount]:
@@ -204,7 +192,8 @@ def top_between(limit: int, since: datetime | None = None, until: datetime | Non
         with counting.slot(), connect_with_deadline(deadline) as database:
             return [NumberWithCount(*row) for row in database.execute(*query)]
     except psycopg.errors.QueryCanceled as error:
-        raise TimeRangeTooWide from error
+        message = f"Counting this time range takes longer than {TIME_RANGE_TIMEOUT_SECONDS} s. Choose a narrower one."
+        raise TimeRangeTooWide(message) from error
 
 
 # For requests: concurrent ones share a read that began after they arrived, so it includes every acknowledged write.

@@ -1,7 +1,6 @@
 """Folds: when they run, what they wait for, and what a failed one changes."""
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +13,16 @@ from fizzbuzz import metrics
 from fizzbuzz.counts import fold_scheduler, folding, ranking, verify
 from fizzbuzz.models import NumberCount, Submission, Watermark
 from fizzbuzz.submissions import record
-from tests.log import INSERT, append, assert_exact, at_pause, on_another_connection, open_transaction, replace_log
+from tests.log import (
+    INSERT,
+    append,
+    assert_exact,
+    at_pause,
+    before_statement,
+    on_another_connection,
+    open_transaction,
+    replace_log,
+)
 from tests.marks import commits
 
 pytestmark = commits
@@ -87,22 +95,17 @@ def test_fold_limit_is_discarded_if_the_log_was_emptied() -> None:
 def test_log_may_be_emptied_between_two_batches_of_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
     replace_log(*range(10))
-    folds_begun: list[str] = []
 
-    def replace_before_the_second(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
-        folds_begun.extend([sql] if sql == folding._COMMIT_LOCALLY else [])
-        if len(folds_begun) == 2 and sql == folding._COMMIT_LOCALLY:
-            on_another_connection(lambda: replace_log(*range(5)))
-            late.execute(INSERT, [[7]])
-            on_another_connection(lambda: append(*range(20)))
-        return execute(sql, *arguments)
+    def replace_it() -> None:
+        on_another_connection(lambda: replace_log(*range(5)))
+        late.execute(INSERT, [[7]])
+        on_another_connection(lambda: append(*range(20)))
 
     with open_transaction() as late:
-        with connection.execute_wrapper(replace_before_the_second):
+        with before_statement(18, replace_it):  # after the first batch, before the second takes its locks
             assert fold_scheduler.scheduler.step() == 4
         late.commit()
 
-    assert len(folds_begun) == 2
     assert fold_scheduler.scheduler.step() == 22
     assert verify.verify() == []
     assert assert_exact() == 26

@@ -87,7 +87,8 @@ def test_key_with_a_different_body_is_rejected(client: Client, path: str, body: 
     assert Submission.objects.count() == recorded
 
 
-def test_keys_are_separate_per_url(client: Client) -> None:
+def test_key_is_of_one_url_and_not_used_by_a_rejected_submission(client: Client) -> None:
+    assert send(client, "/api/fizzbuzz", {"number": "x"}, "k").status_code == 400
     assert send(client, "/api/fizzbuzz", {"number": 15}, "k").status_code == 201
     assert send(client, "/api/fizzbuzz/batch", {"numbers": [15]}, "k").status_code == 201
     assert Submission.objects.count() == 2
@@ -105,19 +106,18 @@ def test_invalid_keys_are_rejected(client: Client, key: str) -> None:
     assert not Submission.objects.exists()
 
 
-def test_rejected_submission_does_not_use_its_key(client: Client) -> None:
-    assert send(client, "/api/fizzbuzz", {"number": "x"}, "k").status_code == 400
-    assert send(client, "/api/fizzbuzz", {"number": 15}, "k").status_code == 201
-
-
 def test_wait_for_a_concurrent_request_has_a_timeout(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.2)
+    key = str(uuid4())
 
-    with in_progress("api:k"):
+    with in_progress("api:k"), in_progress(f"form:{key}:15"):
         rejected = send(client, *ONE, "k")
+        form = client.post("/", {"number": "15", "key": key})
 
-    assert rejected.status_code == 409
-    assert rejected.json()["type"] == "/docs/problems#key-in-progress"
+    detail = "Another request with this Idempotency-Key is still in progress. Try again in a moment."
+    assert_problem(rejected, "key-in-progress", detail, ONE[0])
+    assert form.status_code == 409
+    assert detail in form.text
     assert not Submission.objects.exists()
     assert send(client, *ONE, "k").status_code == 201
 
@@ -233,20 +233,3 @@ def test_repeated_form_is_recorded_once_but_another_number_again(client: Client)
         (303, f"/numbers/{number}") for number in (15, 15, 16, 15)
     ]
     assert list(Submission.objects.order_by("id").values_list("number", flat=True)) == [15, 16]
-
-
-def test_form_without_a_key_is_accepted_but_not_with_an_invalid_key(client: Client) -> None:
-    assert client.post("/", {"number": "15"}).status_code == 303
-    assert client.post("/", {"number": "15", "key": "x"}).status_code == 422
-    assert Submission.objects.count() == 1
-
-
-def test_form_reports_a_concurrent_request_with_its_key(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.2)
-    key = str(uuid4())
-
-    with in_progress(f"form:{key}:15"):
-        answer = client.post("/", {"number": "15", "key": key})
-
-    assert answer.status_code == 409
-    assert "still in progress" in answer.text
