@@ -1,6 +1,5 @@
 """POST of a number, one submission, and what /api/fizzbuzz does not allow. test_api_log.py tests the list."""
 
-import json
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from django.utils.html import escape
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
-from tests.inputs import REJECTED_IN_JSON
 from tests.log import body_of, create_submissions
 from tests.marks import commits
 from tests.problems import assert_errors
@@ -65,15 +63,6 @@ def test_large_numbers_keep_every_digit(client: Client, number: int) -> None:
         assert f'"number":{number},' in client.get(response["Location"]).text
 
 
-@pytest.mark.parametrize("value", REJECTED_IN_JSON, ids=ascii)
-def test_post_rejects_invalid_json_values(client: Client, value: object) -> None:
-    response = client.generic("POST", "/api/fizzbuzz", json.dumps({"number": value}), "application/json")
-
-    assert response.status_code == 400
-    assert response["Content-Type"] == "application/problem+json"
-    assert not Submission.objects.exists()
-
-
 @pytest.mark.parametrize(
     ("body", "pointer", "detail"),
     [
@@ -81,16 +70,8 @@ def test_post_rejects_invalid_json_values(client: Client, value: object) -> None
         ('{"number": true}', "#/number", f"{RANGE} Received true."),
         ('{"number": [1]}', "#/number", f"{RANGE} Received an array."),
         ('{"number": {"a": 1}}', "#/number", f"{RANGE} Received an object."),
-        (
-            '{"number": "\\u0000<b>"}',
-            "#/number",
-            f'It contains a character U+0000. {RANGE} Received "\\u0000<b>".',
-        ),
-        (
-            '{"number": "%s"}' % ("9" * 99),
-            "#/number",
-            f'The number is too large. {RANGE} Received "{"9" * 59}….',
-        ),
+        ('{"number": "\\u0000<b>"}', "#/number", f'It contains a character U+0000. {RANGE} Received "\\u0000<b>".'),
+        ('{"number": "%s"}' % ("9" * 99), "#/number", f'The number is too large. {RANGE} Received "{"9" * 59}….'),
         ('{"number": null}', "#/number", "This field may not be null."),
         ("{}", "#/number", "This field is required."),
         ("", "#/number", "This field is required."),
@@ -129,9 +110,7 @@ def test_unknown_ids_return_404(client: Client, id_: str) -> None:
 
     response = client.get(f"/api/fizzbuzz/{id_}")
 
-    assert response.status_code == 404
-    assert response["Content-Type"] == "application/problem+json"
-    assert response.json()["status"] == 404
+    assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
 
 
 def test_api_requires_no_csrf_token() -> None:

@@ -85,9 +85,3 @@ def page(visit: Visit) -> Page:
 @pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
 def either(visit: Visit, request: pytest.FixtureRequest) -> Page:
     return visit(java_script_enabled=request.param)
-
-
-@pytest.fixture
-def plain(visit: Visit) -> Page:
-    """A page without JavaScript."""
-    return visit(java_script_enabled=False)

@@ -1,5 +1,7 @@
 """Accessibility, color schemes and widths of screens."""
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -12,16 +14,7 @@ from tests.service import Service
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 LOOK = "heading => { const look = getComputedStyle(heading); return `${look.fontStyle} ${look.fontWeight}` }"
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
-PATHS = [
-    "/",
-    "/numbers/15",
-    f"/numbers/{rules.SMALLEST}",
-    "/numbers/8",
-    "/stats",
-    "/docs",
-    "/docs/problems",
-    "/nowhere",
-]
+NUMBERS = ["/numbers/15", f"/numbers/{rules.SMALLEST}", "/numbers/8"]
 
 
 def assert_accessible(page: Page) -> None:
@@ -30,13 +23,19 @@ def assert_accessible(page: Page) -> None:
 
 
 @SCHEMES
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ["/", *NUMBERS, "/stats", "/docs", "/docs/problems", "/nowhere"])
 def test_axe_finds_nothing(visit: Visit, service: Service, path: str, scheme: str) -> None:
     service.request("/api/fizzbuzz/batch", {"numbers": [15, 15, 15, 9, 9, 20, 7, rules.SMALLEST]})
     page = visit(color_scheme=scheme, viewport={"width": 390, "height": 800})
 
     page.goto(path)
     expect(page.locator(".opblock" if path == "/docs" else "main").first).to_be_visible()
+    if path == "/stats":
+        page.get_by_text("Show as a table").click()
+        expect(page.get_by_role("img")).to_have_accessible_name("Submissions of the last hour, by kind")
+        expect(page.get_by_role("img")).to_have_accessible_description(
+            re.compile(r"\d+ in all: .*\. At most \d+ per minute\.")
+        )
 
     assert_accessible(page)
 
@@ -55,14 +54,20 @@ def test_axe_finds_nothing_in_answers(visit: Visit, scheme: str) -> None:
     assert_accessible(page)
 
 
-@SCHEMES
-def test_pages_follow_the_scheme(visit: Visit, scheme: str) -> None:
-    page = visit(color_scheme=scheme)
+@pytest.mark.parametrize(
+    ("path", "place", "style", "colors"),
+    [
+        ("/", "body", "background-color", ("rgb(253, 252, 250)", "rgb(23, 22, 20)")),
+        ("/docs", "body", "background-color", ("rgb(253, 252, 250)", "rgb(23, 22, 20)")),
+        ("/docs", ".opblock-summary-description >> nth=0", "color", ("rgb(59, 65, 81)", "rgb(228, 230, 230)")),
+    ],
+)
+def test_pages_follow_the_scheme(page: Page, path: str, place: str, style: str, colors: tuple[str, str]) -> None:
+    page.goto(path)
 
-    page.goto("/")
-
-    background = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
-    assert background == {"light": "rgb(253, 252, 250)", "dark": "rgb(23, 22, 20)"}[scheme]
+    for is_dark in (True, False, True):
+        page.emulate_media(color_scheme="dark" if is_dark else "light")
+        expect(page.locator(place)).to_have_css(style, colors[is_dark])
 
 
 @pytest.mark.parametrize("width", [320, 390, 3840])

@@ -24,16 +24,6 @@ def main_of(html: str) -> str:
     return html.partition("<main>")[2].partition("</main>")[0]
 
 
-@pytest.mark.parametrize("rows", [0, 1, 3])
-def test_number_page_takes_one_query(client: Client, django_assert_num_queries: Any, rows: int) -> None:
-    append(*[15] * rows, 7)
-
-    with django_assert_num_queries(1):
-        response = client.get("/numbers/15")
-
-    assert (response.status_code, response["Content-Type"]) == (200, HTML)
-
-
 def test_number_page_shows_all_facts(client: Client) -> None:
     append(7, 15, 15, 15)
     days = [datetime(2026, 1, day, 12, 3, 4, tzinfo=UTC) for day in (1, 2, 31)]

@@ -68,17 +68,6 @@ def test_home_lists_the_three_most_common(client: Client) -> None:
     assertInHTML(f'<ol class="top">{rows}</ol>', response.text)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 3])
-@pytest.mark.parametrize("path", ["/", "/live"])
-def test_live_data_take_three_queries(client: Client, django_assert_num_queries: Any, path: str, rows: int) -> None:
-    append(*range(rows))
-
-    with django_assert_num_queries(3):
-        response = client.get(path)
-
-    assert response.text.count('<li id="top') == rows
-
-
 def test_latest_have_a_time_if_they_are_of_today_and_a_date_otherwise(client: Client) -> None:
     append(*range(1, 9))
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
