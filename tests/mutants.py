@@ -59,14 +59,11 @@ MUTANTS = [
     Mutant(
         "`through` is read before the row lock",
         """
-    cursor.execute(_LOCK_WATERMARK + wait_policy)
-    row: tuple[int] | None = cursor.fetchone()
+    return _value(cursor, _LOCK_WATERMARK + wait_policy)
 """,
         """
-    cursor.execute("SELECT through FROM fizzbuzz_watermark")
-    row: tuple[int] | None = cursor.fetchone()
-    cursor.execute(_LOCK_WATERMARK + wait_policy)
-    row = row if cursor.fetchone() else None
+    through = _value(cursor, "SELECT through FROM fizzbuzz_watermark")
+    return through if _value(cursor, _LOCK_WATERMARK + wait_policy) is not None else None
 """,
     ),
     Mutant("the watermark's row is not locked", "FOR UPDATE ", "-- "),

@@ -184,12 +184,10 @@ def lock_watermark(cursor: CursorWrapper, limit: FoldLimit, wait_policy: Literal
     if _value(cursor, _LOG_IDENTITY) != limit.log_identity:
         return None
     cursor.execute(_MAKE_WATERMARK)
-    cursor.execute(_LOCK_WATERMARK + wait_policy)
-    row: tuple[int] | None = cursor.fetchone()
-    return row[0] if row else None
+    return _value(cursor, _LOCK_WATERMARK + wait_policy)
 
 
 def _value(cursor: CursorWrapper | psycopg.Cursor[Any], statement: str, params: Any = None) -> Any:
+    """Return the value that the statement selects. None if it selects no row."""
     cursor.execute(statement, params)
-    (value,) = cursor.fetchone() or (None,)
-    return value
+    return (cursor.fetchone() or [None])[0]

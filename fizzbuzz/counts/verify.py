@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
+from django.db.models.functions import Now
 
 from fizzbuzz.counts import activity, folding
+from fizzbuzz.models import Watermark
 
 WRITERS_TIMEOUT_SECONDS = 5.0  # maximum wait of a rebuild for transactions that write to the log
 
@@ -59,11 +60,6 @@ _REPAIR_MINUTES = """
     columns=activity.each_column(), new_values=activity.each_column("{column} = EXCLUDED.{column}")
 )
 
-_WATERMARK = "SELECT COALESCE(max(through), 0) FROM fizzbuzz_watermark"
-_SET_WATERMARK = """
-    UPDATE fizzbuzz_watermark SET through = %(through)s, minutes_through = %(through)s, folded_at = now()
-"""
-
 
 class Difference(NamedTuple):
     """A count in a rollup that differs from the log."""
@@ -81,7 +77,7 @@ def verify() -> list[Difference]:
     """Compare the rollups with the log up to the watermark, in one snapshot."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        through, differences = _watermark(cursor), []
+        through, differences = _watermark(), []
         for statement in (_NUMBERS + _LIST_NUMBERS, _MINUTES + _LIST_MINUTES):
             cursor.execute(statement, {"through": through})
             differences += [Difference(*row) for row in cursor.fetchall()]
@@ -94,8 +90,7 @@ def rebuild() -> int:
     Readers and writers are not blocked; folds wait until the end, when all repairs are committed at once. Raise
     NotRebuilt.
     """
-    with connection.cursor() as cursor:
-        earlier = _watermark(cursor)
+    earlier = _watermark()
     # Outside of the transaction, which would keep the lock that this takes on a distributed log.
     if not (limit := folding.find_fold_limit(WRITERS_TIMEOUT_SECONDS)):
         raise NotRebuilt(
@@ -113,10 +108,9 @@ def rebuild() -> int:
         for statement in (_NUMBERS + _REPAIR_NUMBERS, _MINUTES + _REPAIR_MINUTES):
             cursor.execute(statement, {"through": through})
             repaired += cursor.fetchone()[0]
-        cursor.execute(_SET_WATERMARK, {"through": through})
+        Watermark.objects.update(through=through, minutes_through=through, folded_at=Now())
     return repaired
 
 
-def _watermark(cursor: CursorWrapper) -> int:
-    cursor.execute(_WATERMARK)
-    return int(cursor.fetchone()[0])
+def _watermark() -> int:
+    return Watermark.objects.values_list("through", flat=True).first() or 0

@@ -20,6 +20,7 @@ MAX_PRUNED_PER_INSERT = 2  # expired keys deleted per insert: more than one, so 
 _KEY = re.compile(r'"([!#-~]{1,255})"|([!#-+\--~]{1,255})', re.ASCII)
 
 _EXPIRED = f"created_at < now() - interval '{KEY_LIFETIME_HOURS} hours'"
+# Locks the key until the transaction ends, and returns the ids that were recorded with it.
 # An expired key that was not pruned yet is reused. A key that is in use is updated, too: so the commit of a repeated
 # request waits for synchronous standbys, which may lack the first request's rows although they are visible.
 _TAKE = f"""
@@ -60,9 +61,15 @@ def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> t
     if not (match := _KEY.fullmatch(key)):
         raise InvalidKey
     name = f"{channel}:{match[1] or match[2]}"
-    with write_transaction():
+    with write_transaction(), connection.cursor() as cursor:
         # Take the key first: while waiting for a concurrent request, hold no lock on the log, which delays folds.
-        if found := _find(_take(name), numbers):
+        try:
+            with lock_timeout(cursor, KEY_LOCK_TIMEOUT_SECONDS):
+                cursor.execute(_TAKE, {"key": name})
+        except LockTimeout as error:
+            raise KeyInProgress from error
+        (ids,) = cursor.fetchone()
+        if found := _find(ids, numbers):
             return found, True
         recorded = record.record_within(numbers, channel)
         IdempotencyKey.objects.filter(key=name).update(submissions=[each.id for each in recorded])
@@ -73,17 +80,6 @@ def prune() -> int:
     """Delete expired keys, and return how many."""
     deleted, _ = IdempotencyKey.objects.extra(where=[_EXPIRED]).delete()  # noqa: S610 - a constant
     return deleted
-
-
-def _take(name: str) -> list[int]:
-    """Lock the key until the transaction ends. Return the ids that were recorded with it."""
-    with connection.cursor() as cursor:
-        try:
-            with lock_timeout(cursor, KEY_LOCK_TIMEOUT_SECONDS):
-                cursor.execute(_TAKE, {"key": name})
-        except LockTimeout as error:
-            raise KeyInProgress from error
-        return cursor.fetchone()[0]
 
 
 def _find(ids: list[int], numbers: Sequence[int]) -> list[Submission]:

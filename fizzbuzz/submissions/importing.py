@@ -5,7 +5,7 @@ import csv
 import hashlib
 import io
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import IO, Any, NamedTuple
 
@@ -31,7 +31,7 @@ _FORMATS = {
     b"PK\x03\x04": "a ZIP archive or a workbook, such as .xlsx",
     b"\xd0\xcf\x11\xe0": "a workbook, such as .xls",
 }
-_Cells = Iterable[tuple[int, str]]  # a line number, and the text that should be a number
+_Cells = Iterator[tuple[int, str]]  # a line number, and the text that should be a number
 _WIDTH = array("q").itemsize
 
 
@@ -52,10 +52,6 @@ class ValidatedFile(NamedTuple):
     digest: str
     rows: int
     spool: IO[bytes]
-
-    def chunk(self, start: int) -> "array[int]":
-        self.spool.seek(start * _WIDTH)
-        return array("q", self.spool.read(MAX_ROWS_PER_TRANSACTION * _WIDTH))
 
 
 class _Source(io.RawIOBase):
@@ -80,18 +76,14 @@ def validate(file: IO[bytes], column: str | None, spool: IO[bytes], progress: Ca
     """Parse one number per line, or a column of a CSV. Call `progress` with the bytes of each read. Raise BadFile."""
     source = _Source(file, progress)
     lines = _lines(io.BufferedReader(source, READ_BYTES))
-    if column is None:
-        cells: _Cells = ((line, text) for line, text in enumerate(lines, 1) if text)
-    else:
-        column, cells = _csv(lines, column)
+    each_line = ((line, text) for line, text in enumerate(lines, 1) if text)
+    cells = each_line if column is None else _csv(lines, column, source.digest)
     numbers, rows = _numbers(cells), 0
     while chunk := array("q", islice(numbers, MAX_ROWS_PER_TRANSACTION)):
         chunk.tofile(spool)
         rows += len(chunk)
     if not rows:
         raise BadFile("The file contains no numbers.")
-    if column is not None:  # another column of the same file is another import
-        source.digest.update(b"\0" + column.encode())
     return ValidatedFile(source.digest.hexdigest(), rows, spool)
 
 
@@ -113,7 +105,8 @@ def load(validated: ValidatedFile) -> Iterator[int]:
             progress, _ = Import.objects.select_for_update().get_or_create(
                 digest=validated.digest, defaults={"rows": 0}
             )
-            chunk = validated.chunk(progress.rows)
+            validated.spool.seek(progress.rows * _WIDTH)
+            chunk = array("q", validated.spool.read(MAX_ROWS_PER_TRANSACTION * _WIDTH))
             record.load(chunk)
             progress.rows += len(chunk)
             progress.save(update_fields=["rows"])
@@ -135,18 +128,24 @@ def _lines(file: io.BufferedReader) -> Iterator[str]:
         yield line.rstrip("\n")
 
 
-def _csv(lines: Iterator[str], column: str) -> tuple[str, _Cells]:
-    """Return the name of the column as the header has it, and the cells."""
+def _csv(lines: Iterator[str], column: str, digest: Any) -> _Cells:
+    """Yield the cells of a column. Then add its name to the digest: another column is another import."""
     first = next(lines, "")
     # Spreadsheets use one of these delimiters: take the one that yields the wanted column.
     found = (each for each in ",;\t" if _indices(next(csv.reader([first], delimiter=each), []), column))
     text = (line + "\n" for line in chain([first], lines))
-    rows = _rows(csv.reader(text, strict=True, delimiter=next(found, ",")))
-    _, header = next(rows, (1, []))
-    index, *others = _indices(header, column) or (0, 0)
-    if others:
-        raise _bad_line(1, ",".join(header), f"The header must contain the column {column!a} once.")
-    return header[index], ((line, row[index].strip() if index < len(row) else "") for line, row in rows)
+    reader = csv.reader(text, strict=True, delimiter=next(found, ","))
+    rows = (row for row in reader if any(map(str.strip, row)))  # spreadsheets append rows of delimiters
+    try:
+        header = next(rows, [])
+        index, *others = _indices(header, column) or (0, 0)
+        if others:
+            raise _bad_line(1, ",".join(header), f"The header must contain the column {column!a} once.")
+        for row in rows:
+            yield reader.line_num, row[index].strip() if index < len(row) else ""
+    except csv.Error as error:
+        raise _bad_line(reader.line_num, "", f"Invalid CSV: {error}.") from None
+    digest.update(b"\0" + header[index].encode())
 
 
 def _indices(header: list[str], column: str) -> list[int]:
@@ -154,16 +153,6 @@ def _indices(header: list[str], column: str) -> list[int]:
     exact = [index for index, name in enumerate(header) if name == column]
     wanted = column.strip().casefold()
     return exact or [index for index, name in enumerate(header) if name.strip().casefold() == wanted]
-
-
-def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the last line of each row that is not blank, and its cells."""
-    try:
-        for row in reader:
-            if any(map(str.strip, row)):  # spreadsheets append rows of delimiters
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise _bad_line(reader.line_num, "", f"Invalid CSV: {error}.") from None
 
 
 def _numbers(cells: _Cells) -> Iterator[int]:
