@@ -14,11 +14,12 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+import fizzbuzz_site.serving.worker_metrics  # noqa: F401 - before an app creates a metric
 from fizzbuzz_site import __version__, environment
 from fizzbuzz_site.embedded.secret_key import load_or_create_secret_key
 from fizzbuzz_site.embedded.server import DATABASE, USER, Server
 from fizzbuzz_site.http import openapi
-from fizzbuzz_site.serving import log, worker_metrics
+from fizzbuzz_site.serving import log
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = __version__
@@ -68,8 +69,6 @@ if not ALLOWED_HOSTS:
     if EMBEDDED and HOST in {"0.0.0.0", "::", "[::]"}:  # noqa: S104 - compared
         # Other devices, such as a phone, use a host name that is not known here.
         ALLOWED_HOSTS = ["*"]
-
-worker_metrics.install()  # before an app creates a metric
 
 INSTALLED_APPS = [
     "django.contrib.admin",

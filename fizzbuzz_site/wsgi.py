@@ -10,20 +10,21 @@ from django.template import TemplateSyntaxError
 from django.template.loader import get_template
 from django.urls import get_resolver
 
+import fizzbuzz_site.serving.worker_metrics  # noqa: F401 - before anything creates a metric
 from fizzbuzz.db.pool import release_connection
-from fizzbuzz_site.serving.gate import gate
+from fizzbuzz_site.serving.gate import admit
 
 _handler = get_wsgi_application()
 
 
-def _handle(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Handle a request, and release its connection before the body is sent, so that a slow reader does not hold it."""
+    admit(environ)
     response = _handler(environ, start_response)
     release_connection()
     return response
 
 
-application = gate(_handle)
 # Load URLs, templates and static files' names now: a worker that can't load them must not become ready. The patterns
 # exclude editors' and systems' own files, as collectstatic does.
 get_resolver().check()

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from tests.service import TIMEOUT_SECONDS, Answer, Service
 
+FORM = {"line": b"POST / HTTP/1.1", "media_type": b"application/x-www-form-urlencoded"}
+
 
 def connect(service: Service) -> socket.socket:
     return socket.create_connection(("127.0.0.1", urlsplit(service.address).port or 0), TIMEOUT_SECONDS)
@@ -37,6 +39,11 @@ def read_all(connection: socket.socket) -> bytes:
         while part := connection.recv(2**16):
             received += part
     return received
+
+
+def recorded(service: Service, number: int = 15) -> int:
+    """Return how often a number was recorded."""
+    return service.request(f"/api/numbers/{number}").json()["count"]
 
 
 def statuses(received: bytes) -> list[int]:

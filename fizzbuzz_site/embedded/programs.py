@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Collection
-from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,10 +36,8 @@ class Programs:
         """User and group ID of the server; None if it runs as this process' user."""
         if os.geteuid() != 0:
             return None
-        with suppress(FileNotFoundError):
-            owner = self.cluster.stat()
-            if owner.st_uid:
-                return owner.st_uid, owner.st_gid
+        if self.cluster.exists() and (owner := self.cluster.stat()).st_uid:
+            return owner.st_uid, owner.st_gid
         user = pwd.getpwnam(UNPRIVILEGED_USER)
         return user.pw_uid, user.pw_gid
 

@@ -1,10 +1,10 @@
 """The gate in front of Django: the body that each kind of URL accepts, checked before any other work is done."""
 
 import re
-from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from io import BytesIO
 from typing import NamedTuple
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIEnvironment
 
 from fizzbuzz.bulkhead import Bulkhead, Busy
 from fizzbuzz_site.serving.slow_clients import MAX_BODY_BYTES
@@ -40,22 +40,12 @@ class Rejection(Exception):
         self.status = status
 
 
-def gate(application: WSGIApplication) -> WSGIApplication:
-    """Wrap a WSGI application: it gets only accepted bodies, whole and with a Content-Length."""
-
-    def pass_on(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        admit(environ)
-        return application(environ, start_response)
-
-    return pass_on
-
-
 def admit(environ: WSGIEnvironment) -> None:
-    """Replace the body by the one that Django may read, or add a Rejection and remove the body.
+    """Replace the body by the one that Django may read, whole and with a Content-Length, or by none and a Rejection.
 
     The Content-Type's parameters are removed: Django would decode by any of Python's codecs that the client names. A
-    body that is not read is discarded by gunicorn, or slow_clients closes the connection. A bad chunk raises
-    gunicorn's own error, which it turns into a 400.
+    body that is not read is discarded by slow_clients, or it closes the connection. A bad chunk raises gunicorn's own
+    error, which it turns into a 400.
     """
     content_type = environ.pop("CONTENT_TYPE", "")
     length, chunked = environ.get("CONTENT_LENGTH") or "0", "HTTP_TRANSFER_ENCODING" in environ
@@ -81,17 +71,6 @@ def admit(environ: WSGIEnvironment) -> None:
 
 
 def _check(environ: WSGIEnvironment, content_type: str, length: int, accepted: Accepted) -> None:
-    if content_type != accepted.media_type:
-        _check_content_type(content_type, accepted)
-    coding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
-    if coding != "identity":
-        raise Rejection(415, f"The Content-Encoding {coding[:60]!a} is not supported. Send the body without it.")
-    if length > accepted.max_bytes:
-        detail = f"The body is larger than {accepted.max_bytes} bytes. This request recorded nothing;"
-        raise Rejection(413, f"{detail} split it into smaller requests.")
-
-
-def _check_content_type(content_type: str, accepted: Accepted) -> None:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != accepted.media_type:
         detail = f"Send the header Content-Type: {accepted.media_type}. Received {media_type[:60]!a}."
@@ -100,16 +79,19 @@ def _check_content_type(content_type: str, accepted: Accepted) -> None:
         raise Rejection(415, detail)
     if any(charset.lower() not in {"utf-8", "utf8"} for charset in _charsets.findall(content_type)):
         raise Rejection(415, "UTF-8 is the only charset. Send the body in UTF-8.")
+    coding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+    if coding != "identity":
+        raise Rejection(415, f"The Content-Encoding {coding[:60]!a} is not supported. Send the body without it.")
+    if length > accepted.max_bytes:
+        detail = f"The body is larger than {accepted.max_bytes} bytes. This request recorded nothing;"
+        raise Rejection(413, f"{detail} split it into smaller requests.")
 
 
 def _receive(environ: WSGIEnvironment, size: int) -> bytes:
     if "HTTP_TRANSFER_ENCODING" in environ and not environ.get("wsgi.input_terminated"):
         raise Rejection(411, "This request needs a Content-Length header. This request recorded nothing.")
-    read: Callable[[int], bytes] = environ["wsgi.input"].read
     try:
-        if size <= LARGE_BODY_BYTES:
-            return read(size)
-        with _large_bodies.slot():
-            return read(size)
+        with _large_bodies.slot() if size > LARGE_BODY_BYTES else nullcontext():
+            return environ["wsgi.input"].read(size)
     except OSError:
         raise Rejection(408, UNREADABLE) from None

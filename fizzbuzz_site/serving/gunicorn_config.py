@@ -83,7 +83,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    slow_clients.set_timeouts(request)
+    slow_clients.begin_request(request)
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
@@ -91,8 +91,7 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
     # Yield: pipelined requests that never wait for the database would otherwise block the other connections.
     # sleep(0) would look for new data only every 50 turns.
     gevent.sleep(1e-9)
-    slow_clients.discard_body(request)
-    request.unreader.sock.await_request()  # the hooks get the socket in no documented way
+    slow_clients.end_request(request)
 
 
 def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:

@@ -10,28 +10,26 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-import gevent
-from gunicorn.http.body import ChunkedReader
-
 CLIENT_TIMEOUT_SECONDS = 30  # for the whole body of a request; for each write of a response
 MAX_BODY_BYTES = 1024 * 1024  # 10,000 of the longest numbers take 230,000
-CHUNKS_PER_YIELD = 64
 DISCARDED_BYTES = 64 * 1024  # per read
 
 
-def set_timeouts(req: Any) -> None:
+def begin_request(req: Any) -> None:
     req.unreader.sock.settimeout(CLIENT_TIMEOUT_SECONDS)
     req.unreader.sock.body_deadline = monotonic() + CLIENT_TIMEOUT_SECONDS
     if getattr(req.body.reader, "length", 1):  # in chunks, or not empty
         req.body = _Body(req)
 
 
-def discard_body(req: Any) -> None:
+def end_request(req: Any) -> None:
     """Read the rest of a body that was rejected, so that the connection can be used again."""
     if isinstance(req.body, _Body):
         with suppress(OSError):
             while not req.should_close() and req.body.read(DISCARDED_BYTES):
                 pass
+    req.unreader.sock.head_bytes = 0
+    req.unreader.sock.body_deadline = None
 
 
 class _Body:
@@ -42,7 +40,7 @@ class _Body:
 
     def __init__(self, req: Any) -> None:
         self._req = req
-        self._reader = _Chunks(req, req.unreader) if isinstance(req.body.reader, ChunkedReader) else req.body.reader
+        self._reader = req.body.reader
         if getattr(self._reader, "length", 0) > MAX_BODY_BYTES:  # the gate rejects it unread
             req.force_close()
 
@@ -59,13 +57,3 @@ class _Body:
         if len(data) > MAX_BODY_BYTES:
             self._req.force_close()
         return data
-
-
-class _Chunks(ChunkedReader):  # type: ignore[misc]  # gunicorn has no types
-    _count = 0
-
-    def parse_chunk_size(self, unreader: Any, data: bytes | None = None) -> Any:
-        self._count += 1
-        if self._count % CHUNKS_PER_YIELD == 0:
-            gevent.sleep(0)  # a body in chunks of one byte would block other requests for seconds
-        return super().parse_chunk_size(unreader, data)

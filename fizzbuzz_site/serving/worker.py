@@ -5,7 +5,6 @@ imports this module, so nothing here may import Django.
 """
 
 import os
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -25,7 +24,7 @@ RETRY_DELAY_SECONDS = 5  # before a worker that can't load the application is re
 
 
 class Connection(socket):  # type: ignore[misc]  # gevent has no types
-    """A client's connection. The hooks in gunicorn_config.py set its attributes before and after a request."""
+    """A client's connection. slow_clients.py sets its attributes before and after a request."""
 
     waits_for: int | None = None  # SHUT_RD while it waits for bytes from the client, SHUT_RDWR while it sends
     head_bytes = 0  # received of a request's line and headers
@@ -35,6 +34,7 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
         self.waits_for = SHUT_RD
         try:
             if self.body_deadline is not None:
+                gevent.sleep(0)  # a body in chunks of one byte would block other requests for seconds
                 with gevent.Timeout(max(self.body_deadline - time.monotonic(), 0), TimeoutError):
                     return super().recv(*args)
             data: bytes = super().recv(*args)
@@ -59,13 +59,9 @@ class Connection(socket):  # type: ignore[misc]  # gevent has no types
         with suppress(OSError), plain_socket(fileno=os.dup(self.fileno())) as connection:
             connection.shutdown(how)
 
-    def await_request(self) -> None:
-        self.head_bytes, self.body_deadline = 0, None
-
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     metrics_slot: Any = None
-    _quitting = False
     _connections: dict[Connection, str] = {}  # with its client's IP address, by age; there is one worker per process
 
     def load_wsgi(self) -> None:
@@ -101,11 +97,9 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         return gevent.Timeout(self.cfg.keepalive if self.alive else FIRST_REQUEST_TIMEOUT_SECONDS, False)  # noqa: FBT003 - positional-only
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        # gunicorn's own handler also ends `run`, so its SystemExit may come at Python's exit, which logs it. So would a
-        # second one: Ctrl-C in a terminal reaches the workers from there and from the master.
-        if not self._quitting:
-            self._quitting = True  # before any call, in which the other signal's handler could run
-            gevent.spawn_later(0.1, sys.exit, 0)
+        # gunicorn's own handler raises SystemExit a moment later, maybe at Python's exit, which logs it. Ctrl-C in a
+        # terminal would raise a second one: it reaches the workers from there and from the master.
+        os._exit(0)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)

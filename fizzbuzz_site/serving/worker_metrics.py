@@ -94,13 +94,9 @@ def allocate(workers: int) -> None:
     slots.extend(Slot() for _ in range(workers))
 
 
-def install() -> None:
-    """Make prometheus_client keep values in this process's slot.
-
-    PROMETHEUS_MULTIPROC_DIR is ignored: it may be set for another program. `ValueClass` is not documented, but
-    prometheus_client has no public way to replace its storage.
-    """
-    values.ValueClass = SharedValue
+# Replaced by the import, before any metric is created. `ValueClass` is not documented, but prometheus_client has no
+# public way to replace its storage. PROMETHEUS_MULTIPROC_DIR, which may be set for another program, is ignored.
+values.ValueClass = SharedValue
 
 
 def registry() -> CollectorRegistry | Collector:

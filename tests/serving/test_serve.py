@@ -1,27 +1,30 @@
+"""`manage.py serve` from its start to its stop: what it inherits, its processes, and connections at the stop."""
+
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER, Server
-from tests.service import ROOT, SECRET_KEY, Service, eventually, manage, processes, serving, url_of
+from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER
+from tests.proxy import free_port
+from tests.raw import answer, connect, post
+from tests.service import ROOT, SECRET_KEY, TIMEOUT_SECONDS, Service, children, eventually, manage, processes, serving
 
-
-@pytest.fixture(scope="module")
-def service(shared_data_dir: Path) -> Iterator[Service]:
-    with serving(DATA_DIR=str(shared_data_dir)) as service:
-        yield service
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def finish(*arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -31,20 +34,16 @@ def finish(*arguments: str, **environment: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_signal_stops_all_processes(data_dir: Path, signum: int) -> None:
+@pytest.mark.parametrize(
+    ("kill", "signum"),
+    [(os.kill, signal.SIGTERM), (os.kill, signal.SIGINT), (os.killpg, signal.SIGINT)],
+    ids=["supervisor", "interrupt", "Ctrl-C in a terminal, which signals the workers, and so does the master"],
+)
+def test_signal_stops_all_processes(data_dir: Path, kill: Callable[[int, int], None], signum: int) -> None:
     service = Service(DATA_DIR=str(data_dir))
     assert len(processes(data_dir)) > 3
 
-    assert service.stop(signum) == (0, "")
-
-    assert processes(data_dir) == []
-
-
-def test_ctrl_c_in_a_terminal_stops_all_processes_without_a_traceback(data_dir: Path) -> None:
-    service = Service(DATA_DIR=str(data_dir))
-
-    os.killpg(service.process.pid, signal.SIGINT)  # the terminal signals the workers, and so does the master
+    kill(service.process.pid, signum)
 
     _, errors = service.process.communicate(timeout=60)
     assert (service.process.returncode, errors) == (0, "")
@@ -92,16 +91,6 @@ def test_acknowledged_submissions_survive_kill_9_of_every_process(data_dir: Path
     assert len(acknowledged) <= most_common["count"] <= len(acknowledged) + len(clients)
 
 
-def test_command_uses_the_running_server(service: Service, shared_data_dir: Path) -> None:
-    service.request("/api/fizzbuzz", {"number": 9})
-
-    code, out, err = finish("top_numbers", "--format", "json", "--limit", "100", DATA_DIR=str(shared_data_dir))
-
-    assert (code, err) == (0, "")
-    assert '{"number": 9, "result": "Fizz", "count": ' in out
-    assert service.request("/health").status == 200
-
-
 def test_command_starts_and_stops_the_server(empty_data_dir: Path) -> None:
     migrated = finish("migrate", "--verbosity", "0", DATA_DIR=str(empty_data_dir))
     listed = finish("top_numbers", DATA_DIR=str(empty_data_dir))
@@ -111,58 +100,14 @@ def test_command_starts_and_stops_the_server(empty_data_dir: Path) -> None:
     assert processes(empty_data_dir) == []
 
 
-@pytest.mark.smoke
-def test_metrics_are_sums_over_all_workers(data_dir: Path) -> None:
-    with serving(DATA_DIR=str(data_dir)) as service:
-        workers: set[str] = set()
-        numbers = 0
-        while len(workers) < 2 or numbers < 40:
-            assert service.request("/api/fizzbuzz", {"number": 10}).status == 201
-            numbers += 1
-            # Workers can be distinguished by /info's start time.
-            workers.add(service.request("/info").json()["started_at"])
-        metrics = {service.request("/metrics").body for _ in range(10)}
-
-    name = "django_http_requests_total_by_view_transport_method_total"
-    executes = re.compile(r'^django_db_execute_total\{alias="default",vendor="postgresql"\} (\S+)$', re.MULTILINE)
-    for page in metrics:
-        assert f'fizzbuzz_submissions_total{{channel="api",kind="Buzz"}} {numbers}.0' in page
-        assert f'{name}{{method="POST",transport="http",view="submission-list"}} {numbers}.0' in page
-        executed = executes.search(page)
-        assert executed
-        assert float(executed[1]) >= numbers
-
-
-def test_master_imports_neither_django_nor_psycopg() -> None:
-    code = "import sys, fizzbuzz_site.serving.gunicorn_config; print({'django', 'psycopg'} & {*sys.modules})"
-
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-
-    assert found.stdout == "set()\n"
-
-
 def test_port_in_use_is_reported_in_one_line(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         failed = finish("serve", PORT=str(port), DATA_DIR=str(data_dir))
 
-    assert failed == (
-        1,
-        "",
-        (
-            f"CommandError: Can't listen on 127.0.0.1 port {port} (Address already in use): "
-            "set HOST or PORT to another value.\n"
-        ),
-    )
+    reason = f"Can't listen on 127.0.0.1 port {port} (Address already in use)"
+    assert failed == (1, "", f"CommandError: {reason}: set HOST or PORT to another value.\n")
     assert processes(data_dir) == []
-
-
-@pytest.fixture
-def database_url(data_dir: Path) -> Iterator[str]:
-    """Start a server that the service uses as an external one; its database is migrated."""
-    server = Server(data_dir)
-    yield url_of(server.acquire())
-    server.release()
 
 
 def test_slow_query_blocks_no_other_request(database_url: str) -> None:
@@ -201,3 +146,86 @@ def test_external_server_without_durability_causes_a_warning(database_url: str) 
         0,
         "warning: PostgreSQL runs with synchronous_commit=off: a crash can lose acknowledged submissions\n",
     )
+
+
+def test_idle_connections_are_closed_before_requests_end(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir))
+    with ExitStack() as open_:
+        used, unused, head, body = (open_.enter_context(connect(service)) for _ in range(4))
+        used.sendall(LIVE + b"\r\n")
+        assert answer(used).status == 200
+        head.sendall(LIVE)
+        body.sendall(post(b"Content-Length: 14") + b'{"number":')
+        time.sleep(0.5)  # until the workers have read it
+
+        service.process.send_signal(signal.SIGTERM)
+
+        assert used.recv(1) == b""
+        assert unused.recv(1) == b""
+        head.sendall(b"\r\n")
+        body.sendall(b" 15}")
+        assert answer(head).status == 200
+        assert answer(body).status == 201
+    assert service.stop() == (0, "")
+
+
+def test_reload_closes_the_old_workers_idle_connections(data_dir: Path) -> None:
+    service = Service(DATA_DIR=str(data_dir))
+    with connect(service) as idle:
+        idle.sendall(LIVE + b"\r\n")
+        assert answer(idle).status == 200
+        old = set(children(service.process.pid))
+
+        service.process.send_signal(signal.SIGHUP)
+
+        assert idle.recv(1) == b""
+        assert eventually(lambda: old.isdisjoint(children(service.process.pid)))
+    assert service.stop() == (0, "")
+
+
+def healthy(port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=TIMEOUT_SECONDS) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("redirections", ["", ">/dev/full", "2>/dev/full", "<&- >&- 2>&-"])
+def test_service_needs_no_stream_and_no_working_folder(data_dir: Path, tmp_path: Path, redirections: str) -> None:
+    port = free_port()
+    reader, broken_pipe = os.pipe()
+    os.close(reader)
+    folder, errors = tmp_path / "deleted", tmp_path / "stderr"
+    folder.mkdir()
+    with errors.open("wb") as stderr:
+        served = subprocess.Popen(
+            ["/bin/sh", "-c", f'rmdir "$PWD"; exec "$0" "$1" serve {redirections}', sys.executable, ROOT / "manage.py"],
+            cwd=folder,
+            env={"PORT": str(port), "DATA_DIR": str(data_dir), "LOG_LEVEL": "warning"},
+            stdout=broken_pipe,
+            stderr=stderr,
+        )
+    os.close(broken_pipe)
+
+    assert eventually(lambda: healthy(port) or served.poll() is not None)
+    served.terminate()
+    assert (served.wait(TIMEOUT_SECONDS), errors.read_text()) == (0, "")
+
+
+def test_reload_in_a_deleted_working_folder_is_rejected(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    (folder / "manage.py").symlink_to(ROOT / "manage.py")
+    monkeypatch.setattr(Service, "code", folder)
+    service = Service(DATA_DIR=str(data_dir))
+    shutil.rmtree(folder)
+
+    service.process.send_signal(signal.SIGHUP)
+    assert service.request("/api/fizzbuzz", {"number": 15}).status == 201
+    code, errors = service.stop()
+
+    assert (code, errors.count("Reload rejected")) == (0, 1)
+    assert f"No such file or directory: '{folder}'" in errors

@@ -11,6 +11,7 @@ import time
 import tty
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Thread
 
 import pytest
@@ -22,16 +23,16 @@ from tests.service import ROOT, TIMEOUT_SECONDS
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
-def unix_socket(buffer: int | None = None) -> tuple[int, int]:
+def unix_socket() -> tuple[int, int]:
     reader, writer = socket.socketpair()
-    if buffer:
-        writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     return reader.detach(), writer.detach()
 
 
 def small_unix_socket() -> tuple[int, int]:
     """Return a socket that accepts only a part of a long line."""
-    return unix_socket(buffer=1)  # the system takes its minimum
+    reader, writer = socket.socketpair()
+    writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the system takes its minimum
+    return reader.detach(), writer.detach()
 
 
 def tcp_socket() -> tuple[int, int]:
@@ -50,13 +51,6 @@ def terminal() -> tuple[int, int]:
     return reader, writer
 
 
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """Collect unclosed sockets here, where their warning is expected, not in a test of another module."""
-    yield
-    gc.collect()
-
-
 @pytest.fixture
 def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
     """Return the reader's and the writer's file descriptor of a standard error."""
@@ -64,17 +58,16 @@ def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
     yield ends
     for fd in ends:
         os.close(fd)
+    gc.collect()  # unclosed sockets, whose warning is expected here, not in a test of another module
 
 
 def read_all(fd: int) -> str:
     """Read without blocking."""
     os.set_blocking(fd, False)
     data = b""
-    try:
+    with suppress(BlockingIOError):
         while more := os.read(fd, 1024 * 1024):
             data += more
-    except BlockingIOError:
-        pass
     return data.decode()
 
 
@@ -98,9 +91,8 @@ def test_stalled_reader_causes_whole_lines_to_be_dropped(
     assert not blocked
     assert [line for line in written if line in whole] == whole
     assert last == "after\n"
-    dropped = re.findall(
-        r"stderr was blocked: (\d+) log lines dropped\.", caplog.text
-    )  # several times, if the buffer drains in between
+    # Several times, if the buffer drains in between.
+    dropped = re.findall(r"stderr was blocked: (\d+) log lines dropped\.", caplog.text)
     assert len(dropped) == len(caplog.records) >= 1
     assert sum(map(int, dropped)) == len(written) - len(whole)
 
