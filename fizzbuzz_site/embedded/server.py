@@ -154,16 +154,13 @@ class Server:
             self._socket.parent.mkdir(mode=0o700)
             self.programs.chown(self._socket.parent)
 
-    def _reject_invalid_path(self) -> None:
+    def _ensure_running(self) -> None:
         reject_odd_path(self._socket.parent, "Set DATA_DIR to another folder")
         if len(os.fsencode(self._socket)) > MAX_SOCKET_PATH_BYTES:
             raise EmbeddedError(
                 f"The path {self._socket} is longer than a socket's can be ({MAX_SOCKET_PATH_BYTES} bytes): "
                 "set DATA_DIR to a folder with a shorter path, or DATABASE_URL to a server of your own."
             )
-
-    def _ensure_running(self) -> None:
-        self._reject_invalid_path()
         deadline = time.monotonic() + START_STOP_TIMEOUT_SECONDS
         while not ((pid := self._server_pid()) and self._ready()):
             if lock := self._cluster_lock():

@@ -35,13 +35,6 @@ def small_unix_socket() -> tuple[int, int]:
     return reader.detach(), writer.detach()
 
 
-def tcp_socket() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        writer = socket.create_connection(server.getsockname())
-        reader, _ = server.accept()
-    return reader.detach(), writer.detach()
-
-
 def terminal() -> tuple[int, int]:
     try:
         reader, writer = pty.openpty()
@@ -71,7 +64,7 @@ def read_all(fd: int) -> str:
     return data.decode()
 
 
-@pytest.mark.parametrize("ends", [os.pipe, unix_socket, small_unix_socket, tcp_socket, terminal], indirect=True)
+@pytest.mark.parametrize("ends", [os.pipe, unix_socket, small_unix_socket, terminal], indirect=True)
 def test_stalled_reader_causes_whole_lines_to_be_dropped(
     ends: tuple[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
