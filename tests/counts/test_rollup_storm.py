@@ -42,16 +42,11 @@ def numbers() -> list[int]:
 # The operations. Each runs once, and returns how many rows it wrote or folded, or 1 for a read.
 
 
-def write_one(database: psycopg.Connection) -> int:
-    record.record_one(number(), "api")
+def write(database: psycopg.Connection) -> int:
+    one = random.random() < 0.5
+    rows = [record.record_one(number(), "api")] if one else record.record_batch(numbers(), "batch")
     fold_scheduler.scheduler.step()
-    return 1
-
-
-def write_many(database: psycopg.Connection) -> int:
-    rows = len(record.record_batch(numbers(), "batch"))
-    fold_scheduler.scheduler.step()
-    return rows
+    return len(rows)
 
 
 def write_late_or_not(database: psycopg.Connection) -> int:
@@ -106,7 +101,7 @@ def repeat(operation: Callable[[psycopg.Connection], int], until: float) -> int:
     reason="the processes' locks need a writable /dev/shm",
 )
 def test_every_read_is_exact_during_concurrent_writes_and_folds() -> None:
-    writers = [write_one, write_one, write_many, write_late_or_not, write_late_or_not, copy]
+    writers = [write, write, write, write_late_or_not, write_late_or_not, copy]
     # Citus has no distributed snapshot, so that two reads of one transaction may differ there.
     exact = read_as_a_request_does if folding.is_distributed() else read
     operations = [*writers, fold, fold, exact, read_as_a_request_does]
