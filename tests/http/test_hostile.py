@@ -11,7 +11,7 @@ from django.test import Client
 from fizzbuzz import rules
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz_site.http.errors import INVALID_HOST
-from tests.problems import assert_explained
+from tests.problems import assert_errors, assert_explained
 
 pytestmark = pytest.mark.django_db
 
@@ -48,8 +48,16 @@ HOSTS = [
 ]  # fmt: skip
 
 
-def short(value: Any) -> str:
-    return ascii(value)[:40]
+JSON_VALUES = [
+    "1e400", "-1e400", "1e-400", "1E+2", "15.0", "1e0", "0e1", "-0.0", "-" + "9" * 1_000_000,
+    "0." + "0" * 1_000_000 + "1", "1" * 4_000 + "e4000", '"' + "9" * 1_000_000 + '"',
+    r'"\ud800"', r'"\udc00\ud800"', r'"15\u0000"', r'"\u202e15"',
+    '"' + "😀" * 100_000 + '"', "[" * 900 + "]" * 900, "{}", "[15]", "[[15]]", "true", "null",
+]  # fmt: skip
+BODIES = [
+    gzip.compress(b'{"number": 15}', mtime=0), b"", b"\x00", b'{"number": 15}\x00', b"{'number': 15}",
+    b'{"number": 15, }', b'{"number": 15} // now',
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -139,45 +147,14 @@ def test_key_rejects_hostile_values(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw",
-    [
-        "1e400", "-1e400", "1e-400", "1E+2", "15.0", "1e0", "0e1", "-0.0", "1" * 4_301, "-" + "9" * 1_000_000,
-        "0." + "0" * 1_000_000 + "1", "1" * 4_000 + "e4000", '"' + "9" * 1_000_000 + '"',
-        r'"\ud800"', r'"\udc00\ud800"', r'"15\u0000"', r'"\u202e15"',
-        '"' + "😀" * 100_000 + '"', "[" * 900 + "]" * 900, "{}", "[15]", "[[15]]", "true", "null",
-    ],
-    ids=short,
-)  # fmt: skip
-@pytest.mark.parametrize(
-    ("path", "body"), [("/api/fizzbuzz", '{"number": %s}'), ("/api/fizzbuzz/batch", '{"numbers": [%s]}')]
+    ("path", "template"), [("/api/fizzbuzz", '{"number": %s}'), ("/api/fizzbuzz/batch", '{"numbers": [%s]}')]
 )
-def test_other_json_values_are_rejected(client: Client, path: str, body: str, raw: str) -> None:
-    assert_rejected(client.generic("POST", path, body % raw, "application/json"), 400, path)
-
-
-@pytest.mark.parametrize("digits", [4_301, 1_000_000])
-def test_number_with_too_many_digits_is_rejected(client: Client, digits: int) -> None:
-    response = client.generic("POST", "/api/fizzbuzz", '{"number": %s}' % ("1" * digits), "application/json")
-
-    assert response.json()["detail"] == "The body contains a number with thousands of digits."
-
-
-@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/api/fizzbuzz/batch"])
-@pytest.mark.parametrize(
-    "body",
-    [
-        gzip.compress(b'{"number": 15}', mtime=0),
-        b"",
-        b"\x00",
-        b'{"number": 15}\x00',
-        b"{'number': 15}",
-        b'{"number": 15, }',
-        b'{"number": 15} // now',
-    ],
-    ids=short,
-)
-def test_hostile_bodies_are_rejected(client: Client, path: str, body: bytes) -> None:
-    assert_rejected(client.generic("POST", path, body, "application/json"), 400, path)
+def test_hostile_bodies_are_rejected(client: Client, path: str, template: str) -> None:
+    for body in [*BODIES, *(template % value for value in JSON_VALUES)]:
+        assert_rejected(client.generic("POST", path, body, "application/json"), 400, path)
+    for digits in (4_301, 1_000_000):
+        response = client.generic("POST", path, template % ("1" * digits), "application/json")
+        assert_explained(response, "bad-request", "The body contains a number with thousands of digits.")
 
 
 @pytest.mark.parametrize(
@@ -189,18 +166,14 @@ def test_hostile_bodies_are_rejected(client: Client, path: str, body: bytes) -> 
     ],
 )
 def test_duplicate_parameter_is_rejected(client: Client, path: str, name: str) -> None:
-    response = client.get(path)
-
-    assert_rejected(response, 400, path)
-    assert response.json()["errors"] == [{"parameter": name, "detail": "Give this parameter once."}]
+    assert_errors(client.get(path), (name, "Give this parameter once."))
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-Method-Override"])
-def test_method_cannot_be_overridden(client: Client, header: str, method: str) -> None:
-    response = client.post("/api/fizzbuzz/1", {}, "application/json", headers={header: method})
+def test_method_cannot_be_overridden(client: Client) -> None:
+    for header in ("X-HTTP-Method-Override", "X-Method-Override"):
+        response = client.post("/api/fizzbuzz/1", {}, "application/json", headers={header: "DELETE"})
 
-    assert_rejected(response, 405, "/api/fizzbuzz/1")
+        assert_rejected(response, 405, "/api/fizzbuzz/1")
 
 
 @pytest.mark.parametrize("name", ["q", "kind", "created_at__gte", "o", "p", "e", "_popup", "number__regex", "id__in"])
