@@ -11,6 +11,7 @@ import traceback
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -29,29 +30,20 @@ def declared() -> dict[str, str]:
     }
 
 
-def clear(environ: dict[str, str]) -> dict[str, str]:
+def isolated(variables: dict[str, str]) -> dict[str, str]:
+    """Return the environment with only these settings."""
     settings = {*declared(), "DJANGO_SETTINGS_MODULE"}
-    return {name: value for name, value in environ.items() if name.removesuffix("_FILE") not in settings}
+    return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in settings} | variables
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in an environment with only these settings."""
-    environment = clear({**os.environ}) | variables
-    return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    command = (sys.executable, *command)
+    return subprocess.run(command, cwd=ROOT, env=isolated(variables), capture_output=True, text=True, check=False)
 
 
 def load(**variables: str) -> dict[str, Any]:
-    """Return the settings in an environment with only these variables."""
-    before = dict(os.environ)
-    try:
-        os.environ.clear()
-        os.environ.update(clear(before) | variables)
+    with patch.dict(os.environ, isolated(variables), clear=True):
         return runpy.run_path(str(ROOT / "fizzbuzz_site/settings.py"))
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def test_documentation_lists_every_variable_with_its_default() -> None:
