@@ -9,19 +9,18 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-if TYPE_CHECKING:
-    from limits import RateLimitItem
-
 T = TypeVar("T")
 
-MAX_RATE_PERIOD_SECONDS = 366 * 24 * 3600
+DAY = 24 * 3600  # seconds
+PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": DAY, "month": 30 * DAY, "year": 360 * DAY}
+MAX_RATE_PERIOD_SECONDS = 366 * DAY
 MIN_SECRET_KEY_CHARS = 32
 HOST_NAME = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -57,10 +56,6 @@ def read(name: str, default: Any, parse: Callable[[str], T], expected: str = "")
 
 def error(name: str, problem: str, expected: str = "") -> ImproperlyConfigured:
     return ImproperlyConfigured(f"{name} {problem}: write {expected or EXPECTED[name]}.")
-
-
-def text(name: str, default: str = "") -> str:
-    return read(name, default, str)
 
 
 def integer(name: str, default: int, low: int, high: int) -> int:
@@ -112,11 +107,13 @@ def allowed_host(item: str) -> str:
     return f"[{IPv6Address(item.removeprefix('[').removesuffix(']'))}]"
 
 
-def rate(value: str) -> "RateLimitItem | None":
-    from limits import parse_many  # noqa: PLC0415 - takes 0.1 s, which only services with a limit should spend
-
-    parsed, *more = parse_many(value)
-    return _require(parsed, not more and 0 < parsed.amount < 10**9 and parsed.get_expiry() <= MAX_RATE_PERIOD_SECONDS)
+def rate(value: str) -> tuple[int, int]:
+    """Return how many requests a client may send, and in how many seconds."""
+    found = re.fullmatch(r"(\d{1,9})\s*(?:/|per)\s*(\d{0,9})\s*([a-z]+?)s?", value.lower(), re.ASCII)
+    if not found:
+        raise ValueError
+    amount, seconds = int(found[1]), int(found[2] or 1) * PERIODS[found[3]]
+    return _require((amount, seconds), amount and 0 < seconds <= MAX_RATE_PERIOD_SECONDS)
 
 
 def redis_url(value: str) -> str:

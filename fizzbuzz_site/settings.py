@@ -22,9 +22,8 @@ from fizzbuzz_site.http import openapi
 from fizzbuzz_site.serving import log
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VERSION = __version__
 
-HOST = environment.text("HOST", "127.0.0.1")
+HOST = environment.read("HOST", "127.0.0.1", str)
 PORT = environment.integer("PORT", 8080, 0, 65_535)
 WEB_CONCURRENCY = environment.integer("WEB_CONCURRENCY", 2, 1, 512)
 DATABASE_POOL_SIZE = environment.integer("DATABASE_POOL_SIZE", 8, 3, 10_000)
@@ -32,8 +31,8 @@ TRANSACTION_POOLING = environment.boolean("TRANSACTION_POOLING")
 HTTPS = environment.boolean("HTTPS")
 DEBUG = environment.boolean("DEBUG")
 METRICS_PUBLIC = environment.boolean("METRICS_PUBLIC")
-DATA_DIR = Path(environment.text("DATA_DIR") or BASE_DIR / "var").absolute()
-REVISION = environment.text("REVISION", "unknown")
+DATA_DIR = Path(environment.read("DATA_DIR", "", str) or BASE_DIR / "var").absolute()
+REVISION = environment.read("REVISION", "unknown", str)
 LOG_LEVEL = environment.read("LOG_LEVEL", "info", environment.log_level)
 SECRET_KEY = environment.read("SECRET_KEY", "", environment.secret_key)
 ALLOWED_HOSTS = environment.read("ALLOWED_HOSTS", [], environment.list_of(environment.allowed_host))
@@ -139,7 +138,6 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_ROOT = BASE_DIR / "static/root"  # served as /robots.txt, /favicon.ico and so on
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
@@ -225,7 +223,7 @@ SPECTACULAR_SETTINGS = {
         "```"
     ),
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "VERSION": VERSION,
+    "VERSION": __version__,
     "CONTACT": {"name": "Feedback", "url": FEEDBACK_URL} if FEEDBACK_URL else {},
     "SERVERS": [{"url": "/", "description": "This service"}],
     "TAGS": [

@@ -25,6 +25,7 @@ from fizzbuzz.counts import folding
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
 from fizzbuzz.db.faults import begin_outage, end_outage
 from fizzbuzz.shared_calls import SharedCalls
+from fizzbuzz_site import __version__
 from fizzbuzz_site.serving import worker_metrics
 
 QUERY_TIMEOUT_SECONDS = 0.8  # with libpq's two seconds to connect, a probe gets its response within three
@@ -66,7 +67,7 @@ def info(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
         {
             "name": "fizzbuzz",
-            "version": settings.VERSION,
+            "version": __version__,
             "revision": settings.REVISION,
             "python": platform.python_version(),
             "django": django.get_version(),

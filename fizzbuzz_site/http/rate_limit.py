@@ -6,7 +6,6 @@ from time import monotonic
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from limits import RateLimitItem
 from redis import Redis, RedisError
 
 from fizzbuzz import metrics
@@ -27,8 +26,7 @@ class RateLimitMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self.limit: RateLimitItem = settings.RATE_LIMIT  # type: ignore[assignment]  # not None here
-        self.window = self.limit.get_expiry()  # seconds
+        self.limit, self.window_seconds = settings.RATE_LIMIT
         self.redis = Redis.from_url(
             settings.REDIS_URL,
             socket_timeout=REDIS_TIMEOUT_SECONDS,
@@ -50,7 +48,7 @@ class RateLimitMiddleware:
         response = errors.too_many_requests(request, seconds) if left < 0 else self.get_response(request)
         if cost > 1 and left < 0:
             left += cost
-        response["RateLimit-Policy"] = f'"default";q={self.limit.amount};w={self.window}'
+        response["RateLimit-Policy"] = f'"default";q={self.limit};w={self.window_seconds}'
         response["RateLimit"] = f'"default";r={max(0, left)};t={seconds}'
         return response
 
@@ -63,18 +61,18 @@ class RateLimitMiddleware:
             if monotonic() < self._broken_until:
                 return None
             self._broken_until = monotonic() + BREAK_SECONDS  # one request tries Redis, the others do not wait for it
-        key = f"fizzbuzz:{self.limit.key_for(client)}"
+        key = f"fizzbuzz:{client}:{self.limit}/{self.window_seconds}"
         try:
             calls = self.redis.pipeline()
             calls.incrby(key, cost)
-            calls.expire(key, self.window, nx=True)
+            calls.expire(key, self.window_seconds, nx=True)
             calls.pttl(key)
             used, _, milliseconds = calls.execute()
-            if used > self.limit.amount and cost > 1:
+            if used > self.limit and cost > 1:
                 self.redis.decrby(key, cost)  # smaller requests may still fit
         except RedisError as error:
             log.warning("Redis unavailable, rate limiting disabled: %s", error)
             self._broken_until = monotonic() + BREAK_SECONDS
             return None
         self._broken_until = 0.0
-        return self.limit.amount - used, -(-milliseconds // 1000)  # rounded up, so that no client retries too early
+        return self.limit - used, -(-milliseconds // 1000)  # rounded up, so that no client retries too early

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 from django.test import Client
-from limits import parse
 
 from fizzbuzz.models import Submission
 from fizzbuzz_site.http import rate_limit
@@ -35,7 +34,7 @@ def limited(settings: Any, cache: Cache) -> Client:
     """Return a client of a service that accepts three POSTs per hour."""
     cache.client.flushall()
     settings.REDIS_URL = cache.patient_url
-    settings.RATE_LIMIT = parse("3/hour")
+    settings.RATE_LIMIT = (3, 3600)
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, LIMITING]
     return GatedClient()
 
