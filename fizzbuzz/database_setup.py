@@ -58,17 +58,8 @@ def after_migrate(**more: Any) -> None:
             f"The sequence {SEQUENCE} must generate ids in order, or counts would miss rows. Stop the service, run "
             f"ALTER SEQUENCE {SEQUENCE} INCREMENT 1 CACHE 1 NO CYCLE in the database, and run migrate again."
         )
-    if status == BEHIND:
-        _raise_sequence()
-
-
-def sequence_status(database: psycopg.Connection[Any]) -> str:
-    """Return "ok", or what is wrong with the sequence: then inserts fail, or their rows are never counted."""
-    ((in_order, behind),) = database.execute(_STATUS)
-    return BEHIND if in_order and behind else "ok" if in_order else OUT_OF_ORDER
-
-
-def _raise_sequence() -> None:
+    if status != BEHIND:
+        return
     try:
         with short_lock_waits(LOCK_TIMEOUT_SECONDS) as cursor:
             # Block inserts until this commits, or setval could move the sequence back.
@@ -87,3 +78,9 @@ def _raise_sequence() -> None:
         SEQUENCE,
         highest_id,
     )
+
+
+def sequence_status(database: psycopg.Connection[Any]) -> str:
+    """Return "ok", or what is wrong with the sequence: then inserts fail, or their rows are never counted."""
+    ((in_order, behind),) = database.execute(_STATUS)
+    return BEHIND if in_order and behind else "ok" if in_order else OUT_OF_ORDER

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import DataError, connection
 from django.test import RequestFactory
+from prometheus_client import REGISTRY
 
 from fizzbuzz.db import pool
 from fizzbuzz_site.wsgi import application
@@ -53,6 +54,22 @@ def test_error_is_djangos_and_gives_the_connection_back() -> None:
         pool.read("SELECT 1 / %(zero)s", {"zero": 0})
 
     assert pool.read("SELECT %(one)s + 1", {"one": 1}) == [(2,)]
+
+
+def test_statements_are_counted_under_the_names_of_django_prometheus() -> None:
+    of_server = {"alias": "default", "vendor": "postgresql"}
+    errors = of_server | {"type": "DivisionByZero"}
+    names = {"execute_total": of_server, "query_duration_seconds_count": of_server, "errors_total": errors}
+
+    def counted() -> list[float]:
+        return [REGISTRY.get_sample_value(f"django_db_{name}", labels) or 0 for name, labels in names.items()]
+
+    before = counted()
+    pool.read("SELECT 1", {})
+    with pytest.raises(DataError):
+        pool.read("SELECT 1 / 0", {})
+
+    assert [after - earlier for earlier, after in zip(before, counted(), strict=True)] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/stats/submissions.csv"])
