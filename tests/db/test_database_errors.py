@@ -27,7 +27,6 @@ TRIGGER = """
     $$ BEGIN RAISE 'of a test' USING ERRCODE = '{}'; END $$;
     CREATE TRIGGER fail BEFORE INSERT ON fizzbuzz_submission EXECUTE FUNCTION fail()
 """
-NO_TRIGGER = "DROP TRIGGER fail ON fizzbuzz_submission; DROP FUNCTION fail()"
 RENAME = "ALTER TABLE fizzbuzz_submission RENAME TO elsewhere"
 RENAME_BACK = "ALTER TABLE elsewhere RENAME TO fizzbuzz_submission"
 # An identity column that begins again: the next id is in use.
@@ -35,6 +34,17 @@ SEQUENCE_BEHIND = """
     INSERT INTO fizzbuzz_submission (number) VALUES (7);
     SELECT setval('fizzbuzz_submission_id_seq', (SELECT max(id) FROM fizzbuzz_submission), false)
 """
+
+SUBMISSIONS = [
+    ("/api/fizzbuzz", {"number": 15}, {}),
+    ("/api/fizzbuzz/batch", {"numbers": [15, 16]}, {}),
+    ("/api/fizzbuzz", {"number": 15}, {"Idempotency-Key": "k"}),
+]
+
+
+def raising(state: str) -> tuple[str, str]:
+    """Return statements that let each INSERT fail with this SQLSTATE, and that end this."""
+    return TRIGGER.format(state), "DROP TRIGGER fail ON fizzbuzz_submission; DROP FUNCTION fail()"
 
 
 @contextmanager
@@ -70,47 +80,34 @@ def connection_lost() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "status", "detail"),
+    ("statements", "fault"),
     [
-        *((TRIGGER.format(state), NO_TRIGGER, 503, UNAVAILABLE) for state in ("57P01", "08P01")),
-        *((TRIGGER.format(state), NO_TRIGGER, 503, Fault.BUSY.value) for state in ("40P01", "55P03", "57014")),
-        *((TRIGGER.format(state), NO_TRIGGER, 503, Fault.EXHAUSTED.value) for state in ("53200", "53100")),
-        # Invalid parameter value, configuration file error.
-        *((TRIGGER.format(state), NO_TRIGGER, 500, Fault.OURS.value) for state in ("22023", "F0000")),
-        (RENAME, RENAME_BACK, 500, Fault.OURS.value),
-        (SEQUENCE_BEHIND, "DELETE FROM fizzbuzz_submission", 500, Fault.OURS.value),
+        *((raising(state), Fault.UNAVAILABLE) for state in ("57P01", "08P01")),
+        *((raising(state), Fault.BUSY) for state in ("40P01", "55P03", "57014")),
+        *((raising(state), Fault.EXHAUSTED) for state in ("53200", "53100")),
+        *((raising(state), Fault.OURS) for state in ("22023", "F0000")),  # invalid parameter, configuration file error
+        ((RENAME, RENAME_BACK), Fault.OURS),
+        ((SEQUENCE_BEHIND, "DELETE FROM fizzbuzz_submission"), Fault.OURS),
     ],
 )
-@pytest.mark.parametrize(
-    ("path", "body", "headers"),
-    [
-        ("/api/fizzbuzz", {"number": 15}, {}),
-        ("/api/fizzbuzz/batch", {"numbers": [15, 16]}, {}),
-        ("/api/fizzbuzz", {"number": 15}, {"Idempotency-Key": "k"}),
-    ],
-)
-def test_database_error_of_a_write_is_classified_and_nothing_recorded(  # noqa: PLR0913, PLR0917 - fixtures and parameters
+@pytest.mark.parametrize("sent", SUBMISSIONS)
+def test_database_error_of_a_write_is_classified_and_nothing_recorded(
     client: Client,
     caplog: pytest.LogCaptureFixture,
-    path: str,
-    body: Any,
-    headers: dict[str, str],
-    before: str,
-    after: str,
-    status: int,
-    detail: str,
+    sent: tuple[str, Any, Any],
+    statements: tuple[str, str],
+    fault: Fault,
 ) -> None:
-    with executed(before, after):
+    path, body, headers = sent
+    with executed(*statements):
         response = client.post(path, body, "application/json", headers=headers)
 
-    problem = response.json()
-    nothing = f"This request recorded nothing. {detail}"
-    assert (response.status_code, problem["detail"], problem["outcome"]) == (status, nothing, "not-recorded")
-    assert problem["type"] == f"/docs/problems#{'not-recorded' if status == 503 else 'internal-error'}"
-    assert response.get("Retry-After") == ("5" if status == 503 else None)
+    slug = "internal-error" if fault is Fault.OURS else "not-recorded"
+    assert_problem(response, slug, f"This request recorded nothing. {fault.value}", outcome="not-recorded")
+    assert response.get("Retry-After") == (None if fault is Fault.OURS else "5")
     assert not Submission.objects.exists()
     (logged,) = [each for each in caplog.records if each.name in {"fizzbuzz_site.http.errors", "fizzbuzz.db.faults"}]
-    assert bool(logged.exc_info) == (detail != UNAVAILABLE)
+    assert bool(logged.exc_info) == (fault is not Fault.UNAVAILABLE)
 
 
 @pytest.mark.parametrize("path", ["/api/fizzbuzz", "/"])
