@@ -8,23 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.clients import submitting
+from tests.db.test_database_faults import outcome_of, submissions
 from tests.replication import DATABASE, USER, Node, replicated
-from tests.service import SECRET_KEY, Answer, Service, eventually, manage
+from tests.service import SECRET_KEY, Service, eventually, manage
 
 CLIENTS = 6
 MIN_ACKNOWLEDGED = 150  # submissions before and after the failover
 POOL = 6  # the worker's connections, half of them for writes
 WAITING = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'client backend'"
 RECORDED = "SELECT number, count(*) FROM fizzbuzz_submission GROUP BY 1 ORDER BY 1"
-SUBMISSIONS: dict[str, tuple[str, Any, dict[str, str]]] = {
-    "single": ("/api/fizzbuzz", {"number": 1}, {}),
-    "batch": ("/api/fizzbuzz/batch", {"numbers": [2, 2]}, {}),
-    "keyed single": ("/api/fizzbuzz", {"number": 3}, {"Idempotency-Key": "three"}),
-}
-REPEATED = {
-    "keyed single": SUBMISSIONS["keyed single"],
-    "keyed batch": ("/api/fizzbuzz/batch", {"numbers": [4, 4]}, {"Idempotency-Key": "four"}),
-}
+SUBMISSIONS = ["single", "batch", "keyed single"]
+REPEATED = ["keyed single", "keyed batch"]
+NUMBERS = {"single": 1, "batch": 2, "keyed single": 3, "keyed batch": 4}
 
 
 class Replicated(NamedTuple):
@@ -37,13 +32,10 @@ class Replicated(NamedTuple):
 
     def submit(self, *names: str) -> dict[str, str]:
         """Send these submissions at once, and return the status, or the outcome, of each."""
+        requests = {name: submissions(NUMBERS[name])[name] for name in names}
         with ThreadPoolExecutor() as pool:
-            sent = {
-                name: pool.submit(self.service.request, path, body, **headers)
-                for name, (path, body, headers) in (SUBMISSIONS | REPEATED).items()
-                if name in names
-            }
-            return {name: _outcome(future.result()) for name, future in sent.items()}
+            sent = [pool.submit(self.service.request, *each[:2], **each[2]) for each in requests.values()]
+            return dict(zip(requests, [outcome_of(each.result()) for each in sent], strict=True))
 
     def is_waited_for(self, commits: int) -> bool:
         return eventually(lambda: self.query(f"SELECT count(*) {WAITING}") == [(commits,)])
@@ -66,10 +58,6 @@ def replicated_service(data_dir: Path) -> Iterator[Replicated]:
             yield Replicated(primary, standby, service, environment)
         finally:
             service.stop()
-
-
-def _outcome(answer: Answer) -> str:
-    return answer.json()["outcome"] if answer.status == 503 else str(answer.status)
 
 
 def test_failover_loses_no_acknowledged_submission(data_dir: Path) -> None:
@@ -127,7 +115,7 @@ def test_repetition_is_acknowledged_only_with_rows_that_are_on_the_standby(data_
     with replicated_service(data_dir) as site, ThreadPoolExecutor() as pool:
         site.standby.kill()
         first = pool.submit(site.submit, *SUBMISSIONS, *REPEATED)
-        assert site.is_waited_for(len(SUBMISSIONS | REPEATED))
+        assert site.is_waited_for(len({*SUBMISSIONS, *REPEATED}))
         site.query(f"SELECT pg_cancel_backend(pid) {WAITING}")
         unknown = [first.result(), site.submit(*REPEATED)]
         waiting = len(REPEATED)
@@ -145,7 +133,7 @@ def test_repetition_is_acknowledged_only_with_rows_that_are_on_the_standby(data_
         site.standby.promote()
         promoted = site._replace(primary=site.standby).query(RECORDED)
 
-    assert unknown == [dict.fromkeys(names, "outcome-unknown") for names in (SUBMISSIONS | REPEATED, REPEATED)]
+    assert unknown == [dict.fromkeys(names, "outcome-unknown") for names in ({*SUBMISSIONS, *REPEATED}, REPEATED)]
     assert "the wait for a standby was canceled. Run the same command again to resume." in messages[1]
     assert imported.startswith("This file was already imported: all 1 numbers")
     assert acknowledged == dict.fromkeys(REPEATED, "201")
