@@ -1,6 +1,12 @@
-"""Settings of a role or a database, as a provider makes them, do not change what the service does."""
+"""What a provider sets for a role or database does not change what the service does, nor does a PgBouncer before it."""
 
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
@@ -10,9 +16,17 @@ from django.test import Client
 from fizzbuzz.db.base import SESSION
 from fizzbuzz.db.deadline import connect_with_deadline
 from fizzbuzz.submissions import record
+from tests.clients import submitting
 from tests.marks import commits
-from tests.service import ROOT
+from tests.proxy import free_port, listens
+from tests.replication import DATABASE, UNPRIVILEGED, USER, Node, single
+from tests.service import ROOT, SECRET_KEY, eventually, manage, serving
 
+PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
+SERVER_CONNECTIONS = 3  # fewer than the service's own, so that they are shared
+CLIENTS = 6
+MIN_ACKNOWLEDGED = 400  # submissions
+TAIL = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
 PROVIDERS_SETTINGS = {
     "DateStyle": "SQL, DMY",
     "TimeZone": "Asia/Kolkata",
@@ -70,3 +84,62 @@ def test_pgbouncer_sets_what_it_accepts_from_no_client() -> None:
     shipped = (ROOT / "deploy/pgbouncer/pgbouncer.ini").read_text().replace("''read committed''", r"read\ committed")
 
     assert [name for name, value in SESSION.items() if f"SET {name} = {value}" not in shipped] == []
+
+
+@contextmanager
+def pooling(node: Node) -> Iterator[str]:
+    """Run PgBouncer before `node`, and return the URL to connect through it."""
+    folder, port = node.folder.with_name("pgbouncer"), free_port()
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "users").write_text(f'"{USER}" ""\n')
+    shipped = (ROOT / "deploy/pgbouncer/pgbouncer.ini").read_text()
+    ours = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": str(port),
+        "auth_type": "trust",
+        "auth_file": str(folder / "users"),
+        "default_pool_size": str(SERVER_CONNECTIONS),
+    }
+    shipped = shipped.replace("host=db port=5432", f"host=127.0.0.1 port={node.port}")
+    for name, value in ours.items():
+        shipped, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", shipped, flags=re.MULTILINE)
+        assert count == 1, name
+    (folder / "pgbouncer.ini").write_text(shipped + "\nunix_socket_dir =\n")
+    assert PGBOUNCER
+    command = [PGBOUNCER, "--quiet", str(folder / "pgbouncer.ini")]
+    process = subprocess.Popen(command, **UNPRIVILEGED, stderr=subprocess.DEVNULL)
+    try:
+        assert eventually(lambda: listens(port))
+        yield f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="needs a pooler: apt-get install pgbouncer")
+def test_service_works_through_pgbouncer(data_dir: Path) -> None:
+    with single(data_dir) as node, pooling(node) as url:
+        direct = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
+        pooled = {"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, "TRANSACTION_POOLING": "1", "METRICS_PUBLIC": "1"}
+        rejected = [manage(*each, **pooled).communicate()[1] for each in (["migrate"], ["serve", "--migrate"])]
+        assert manage("migrate", "--verbosity", "0", **direct).communicate() == ("", "")
+        database = node.connect()
+        locks = database.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
+        for name, value in PROVIDERS_SETTINGS.items():
+            database.execute(f"ALTER ROLE {USER} SET {name} = '{value}'")
+        with serving(**pooled) as service, database:
+            with submitting(lambda: service.address, "pooled", CLIENTS) as ledger:
+                assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
+            assert {*ledger.outcomes} <= {"201", "303", "page 200"}  # no request failed
+            paths = ["/", "/stats", "/numbers/15", "/api/fizzbuzz?kind=Fizz", "/api/most_common?since=2026-01-01"]
+            paths += ["/stats/submissions.csv", "/info", "/health", "/metrics"]
+            assert {path: service.request(path).status for path in paths} == dict.fromkeys(paths, 200)
+            assert eventually(lambda: database.execute(TAIL).fetchone() == (0,))
+            assert ledger.compare(database) == []
+        verified = manage("top_numbers", "--verify", **direct).communicate()
+
+    pooler = "CommandError: migrate takes locks that PgBouncer does not keep between statements"
+    assert [each.startswith(pooler) for each in rejected] == [True, True]
+    assert locks == (0,)
+    assert verified == ("All counts match the log.\n", "")

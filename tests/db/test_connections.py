@@ -1,4 +1,4 @@
-"""A deadline ends the wait of the client; the connection tells whether the server still works on the statement."""
+"""A deadline ends the wait of the client, the connection tells whether the server still works, and pools replace it."""
 
 import os
 import socket
@@ -6,12 +6,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import DataError, connection
+from django.test import RequestFactory
+from prometheus_client import REGISTRY
 
+from fizzbuzz.db import pool
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
+from fizzbuzz_site.wsgi import application
 from tests.marks import commits
 from tests.service import eventually
 
@@ -19,6 +24,7 @@ pytestmark = commits
 
 LOCK = 15
 WAIT = f"SELECT pg_advisory_lock({LOCK})"
+BACKEND = "SELECT pg_backend_pid(), current_setting('statement_timeout')"
 # As in a gunicorn worker: gevent patches before psycopg is imported.
 IN_GEVENT = """
 from gevent import monkey
@@ -41,8 +47,8 @@ def in_gevent(conninfo: str, **environment: str) -> str:
     return subprocess.check_output(command, env=os.environ | environment, text=True)
 
 
-@pytest.fixture(autouse=True)
-def _locked() -> Iterator[None]:
+@pytest.fixture
+def locked() -> Iterator[None]:
     with closing(connection.copy()) as other, other.cursor() as cursor:
         cursor.execute(WAIT)
         yield
@@ -70,6 +76,7 @@ def database(conninfo: str) -> Iterator[DeadlineConnection]:
         yield database
 
 
+@pytest.mark.usefixtures("locked")
 def test_statement_beyond_the_deadline_is_neither_canceled_nor_forgotten(database: DeadlineConnection) -> None:
     with pytest.raises(psycopg.OperationalError, match=r"no response within 0\.3 s"):
         database.execute(WAIT)
@@ -89,6 +96,7 @@ def test_statement_beyond_the_deadline_is_neither_canceled_nor_forgotten(databas
     assert database.is_lost()
 
 
+@pytest.mark.usefixtures("locked")
 def test_deadline_in_gevent(conninfo: str) -> None:
     assert in_gevent(conninfo) == "no response within 0.3 s (False, True)\n"
 
@@ -104,6 +112,7 @@ def test_resolver_that_does_not_answer_is_given_up() -> None:
     assert answer == "the resolver did not answer in time None\n"
 
 
+@pytest.mark.usefixtures("locked")
 @pytest.mark.parametrize("autocommit", [True, False])
 def test_statement_timeout_precedes_the_deadline(*, autocommit: bool) -> None:
     with connect_with_deadline(2, autocommit=autocommit) as database:
@@ -113,3 +122,74 @@ def test_statement_timeout_precedes_the_deadline(*, autocommit: bool) -> None:
         assert not database.closed
         database.rollback()
         assert database.execute("SHOW statement_timeout").fetchone() == ("1800ms",)
+
+
+@pytest.fixture
+def web_worker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Pools of one connection for reads, and two for all else."""
+    connection.close()
+    settings.IN_WEB_WORKER = True
+    pools = {"READS": pool.Pool(1, round_trip=False), "WRITES": pool.Pool(2, round_trip=True)}
+    for name, replaced in pools.items():
+        monkeypatch.setattr(pool, name, replaced)
+    yield
+    connection.close()
+    for each in pools.values():
+        each.close()
+
+
+@pytest.mark.usefixtures("web_worker")
+def test_statement_is_prepared_and_bounded() -> None:
+    first = pool.read(BACKEND, {})
+    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = %(statement)s"
+
+    assert pool.read(BACKEND, {}) == first
+    assert first[0][1] == "9s"
+    assert pool.read(prepared, {"statement": BACKEND}) == [(1,)]
+
+
+@pytest.mark.usefixtures("web_worker")
+def test_connection_that_the_server_closed_is_replaced() -> None:
+    ((backend, _),) = pool.read(BACKEND, {})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [backend])
+        assert cursor.fetchone() == (True,)
+
+    assert pool.read("SELECT pg_backend_pid() <> %(old)s", {"old": backend}) == [(True,)]
+
+
+@pytest.mark.usefixtures("web_worker")
+def test_error_is_djangos_and_gives_the_connection_back() -> None:
+    with pytest.raises(DataError):
+        pool.read("SELECT 1 / %(zero)s", {"zero": 0})
+
+    assert pool.read("SELECT %(one)s + 1", {"one": 1}) == [(2,)]
+
+
+@pytest.mark.usefixtures("web_worker")
+def test_statements_are_counted_under_the_names_of_django_prometheus() -> None:
+    of_server = {"alias": "default", "vendor": "postgresql"}
+    errors = of_server | {"type": "DivisionByZero"}
+    names = {"execute_total": of_server, "query_duration_seconds_count": of_server, "errors_total": errors}
+
+    def counted() -> list[float]:
+        return [REGISTRY.get_sample_value(f"django_db_{name}", labels) or 0 for name, labels in names.items()]
+
+    before = counted()
+    pool.read("SELECT 1", {})
+    with pytest.raises(DataError):
+        pool.read("SELECT 1 / 0", {})
+
+    assert [after - earlier for earlier, after in zip(before, counted(), strict=True)] == [2, 2, 1]
+
+
+@pytest.mark.usefixtures("web_worker")
+@pytest.mark.parametrize("path", ["/api/fizzbuzz", "/stats/submissions.csv"])
+def test_connection_is_released_before_the_body_is_sent(path: str) -> None:
+    """A slow client must not hold it."""
+    connection.ensure_connection()
+
+    response = application(RequestFactory().get(path).environ, lambda *start: bytes)
+
+    assert connection.connection is None
+    assert b"".join(response)
