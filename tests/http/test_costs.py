@@ -39,17 +39,11 @@ FRAMES = {
     "form": (b"number=15&a=", b"&a=", b""),
 }
 HEADERS = {
-    "Accept": ["a/b,", "text/html;q=0.1,", "*/*,"],
-    "Cookie": ["a=b;", 'a="\\"', "csrftoken=x;"],
-    "If-None-Match": ['"a",', 'W/"a",', ","],
-    "Idempotency-Key": ["k"],
-    "X-Forwarded-For": ["1.1.1.1,", ":"],
-    "Accept-Encoding": ["gzip;q=0,"],
-    "Origin": ["https://a"],
-    "Content-Encoding": ["gzip"],
-    "HX-Request": ["true"],
+    "Accept": ["a/b,", "text/html;q=0.1,", "*/*,"], "Cookie": ["a=b;", 'a="\\"', "csrftoken=x;"],
+    "If-None-Match": ['"a",', 'W/"a",', ","], "Idempotency-Key": ["k"], "X-Forwarded-For": ["1.1.1.1,", ":"],
+    "Accept-Encoding": ["gzip;q=0,"], "Origin": ["https://a"], "Content-Encoding": ["gzip"], "HX-Request": ["true"],
     "Host": ["a.", "testserver"],
-}
+}  # fmt: skip
 
 
 class Request(NamedTuple):

@@ -1,10 +1,9 @@
 """Request IDs, log lines without secrets that no client can forge, and metrics: of each request."""
 
 import json
+import logging
 import re
 import socket
-import subprocess
-import sys
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from prometheus_client import REGISTRY
 from fizzbuzz_site.serving import log
 from tests.marks import commits
 from tests.raw import exchange
-from tests.service import ROOT, TIMEOUT_SECONDS, Service, eventually
+from tests.service import TIMEOUT_SECONDS, Service, eventually
 
 MADE = re.compile(r"[0-9a-f]{16}")
 SANE = "0a-B_c.9"
@@ -277,23 +276,15 @@ def test_line_is_shorter_than_pipe_buf() -> None:
     assert json.loads(line)["event"] == "broke"
 
 
-READABLE = """
-import logging, logging.config
-from fizzbuzz_site.serving import log
-logging.config.dictConfig(log.configuration("info", readable=True))
-requests = log.request_logger("info", readable=True)
-requests(method="POST", route="home", status=303, ms=1.5, client="::1")
-try:
-    raise ValueError("\\x1b[2J\\u202e")
-except ValueError:
-    logging.getLogger("some").exception("\\x1b[2J\\n\\u202e")
-"""
+def test_terminal_gets_human_readable_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    formatter = log.configuration("info", readable=True)["formatters"]["line"]
+    raised = (ValueError, ValueError("\x1b[2J\u202e"), None)
+    record = logging.makeLogRecord({"name": "some", "levelname": "ERROR", "msg": "\x1b[2J\n\u202e", "exc_info": raised})
 
+    log.request_logger("info", readable=True)(method="POST", route="home", status=303, ms=1.5, client="::1")
+    second, *_, last = formatter["()"](readable=True).format(record).splitlines()
 
-def test_terminal_gets_human_readable_lines() -> None:
-    run = subprocess.run([sys.executable, "-c", READABLE], cwd=ROOT, capture_output=True, text=True, check=True)
-
-    first, second, *more = run.stderr.splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info\] POST home 303 +ms=1.5 client=::1", first)
+    first = capfd.readouterr().err
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info\] POST home 303 +ms=1.5 client=::1\n", first)
     assert re.fullmatch(r"\d\d:\d\d:\d\d \[error\] \\x1b\[2J\\n\\u202e +logger=some", second)
-    assert more[-1] == r"ValueError: \x1b[2J\u202e"
+    assert last == r"ValueError: \x1b[2J\u202e"
