@@ -58,16 +58,11 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    if "checking failed" in reason:  # of Origin or Referer; Django gives the reason only as text
-        detail = (
-            "CSRF check failed: the Origin or Referer header does not match this site. Allow the browser to send these "
-            "headers. If the site is served over HTTPS, its operator must set HTTPS=1."
-        )
-    else:
-        detail = (
-            "This page is out of date, because an account signed in or out in another tab, or the browser sent no "
-            "cookie. Nothing was changed. Enable cookies, reload the page and send the form again."
-        )
+    detail = (
+        "This form was rejected, and nothing was changed: an account signed in or out in another tab, or the browser "
+        "sent no cookie, or the Origin or Referer of another site. Reload the page and send the form again, with "
+        "cookies enabled. If the site is served over HTTPS, its operator must set HTTPS=1."
+    )
     return _error(request, 403, detail)
 
 

@@ -201,14 +201,8 @@ def test_admin_lists_only_the_log_and_the_accounts() -> None:
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.parametrize(
-    ("headers", "detail"),
-    [
-        ({}, "This page is out of date, because an account signed in or out in another tab, or the browser sent no"),
-        ({"Origin": "https://testserver"}, "CSRF check failed: the Origin or Referer header does not match this site."),
-    ],
-)
-def test_form_with_an_old_csrf_token_explains_the_error(headers: dict[str, str], detail: str) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Origin": "https://testserver"}], ids=str)
+def test_form_with_an_old_csrf_token_explains_the_error(headers: dict[str, str]) -> None:
     client = Client(enforce_csrf_checks=True)
     client.get(LOGIN)
     old = client.cookies["csrftoken"].value
@@ -217,7 +211,9 @@ def test_form_with_an_old_csrf_token_explains_the_error(headers: dict[str, str],
 
     response = client.post("/admin/logout/", {"csrfmiddlewaretoken": old}, headers=headers)
 
-    assert (response.status_code, f"<p>{detail} " in response.text) == (403, True)
+    assert response.status_code == 403
+    assert "<p>This form was rejected, and nothing was changed: an account signed in or out in" in response.text
+    assert "its operator must set HTTPS=1.</p>" in response.text
 
 
 def test_other_greenlets_run_while_one_hashes_and_a_second_hash_is_rejected() -> None:
