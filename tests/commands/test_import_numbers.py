@@ -165,38 +165,32 @@ def test_content_is_recorded_once(file: Path, capsys: pytest.CaptureFixture[str]
 def test_another_column_is_another_import(file: Path) -> None:
     file.write_text("a,b\n1,2\n")
 
-    call_command("import_numbers", str(file), "--column=a")
-    call_command("import_numbers", str(file), "--column=b")
+    for column in ("a", "b", " A"):  # the last is the first by another name
+        call_command("import_numbers", str(file), f"--column={column}")
 
-    assert log() == [1, 2]
-    call_command("import_numbers", str(file), "--column= A")  # the same column by another name
     assert log() == [1, 2]
 
 
 def test_interrupted_import_resumes(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chunks = iter([True, True, False])
-
     def load(numbers: Any) -> None:
         usual(numbers)
-        if not next(chunks):
+        if 6 in numbers:
             raise OperationalError("connection lost")
 
     usual = record.load
     file.write_text("".join(f"{number}\n" for number in range(10)))
     monkeypatch.setattr(importing, "MAX_ROWS_PER_TRANSACTION", 3)
     monkeypatch.setattr(record, "load", load)
-    with pytest.raises(CommandError) as error:
+    with pytest.raises(CommandError, match=r"^The database failed: connection lost\. Run the same command again"):
         call_command("import_numbers", str(file))
-    assert str(error.value) == "The database failed: connection lost. Run the same command again to resume."
     monkeypatch.setattr(record, "load", usual)
 
     call_command("import_numbers", str(file))
 
-    assert capsys.readouterr().out == (
-        "6 of 10 numbers were already recorded; resuming from there.\n10 numbers recorded.\n"
-    )
+    resumed = "6 of 10 numbers were already recorded; resuming from there."
+    assert capsys.readouterr().out == f"{resumed}\n10 numbers recorded.\n"
     assert log() == list(range(10))
     assert verify.verify() == []
 

@@ -30,6 +30,10 @@ def execute(statement: str, *params: Any) -> Any:
         return cursor.fetchone() if cursor.description else None
 
 
+def let_next_id_be(value: int) -> None:
+    execute(f"SELECT setval('{SEQUENCE}', %s, false)", value)
+
+
 def highest_id() -> int:
     return Submission.objects.order_by("-id").values_list("id", flat=True)[0]
 
@@ -51,13 +55,13 @@ def ready(client: Client) -> tuple[int, str]:
 def _sequence_as_it_was() -> Iterator[None]:
     yield
     execute(f"ALTER SEQUENCE {SEQUENCE} INCREMENT 1 CACHE 1 NO CYCLE")
-    execute(f"SELECT setval('{SEQUENCE}', 1000000)")
+    let_next_id_be(1_000_000)
 
 
 def test_sequence_behind_the_log_is_detected_and_raised(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     append(15)
     first = highest_id()
-    execute(f"SELECT setval('{SEQUENCE}', %s, false)", first)
+    let_next_id_be(first)
     before = ready(client)
 
     migrate()
@@ -77,7 +81,7 @@ def test_sequence_below_the_watermark_is_raised(client: Client) -> None:
     folding.fold()
     through = highest_id()
     execute("DELETE FROM fizzbuzz_submission WHERE id = %s", through)
-    execute(f"SELECT setval('{SEQUENCE}', %s)", through - 1)
+    let_next_id_be(through)
     before = ready(client)
 
     migrate()
@@ -104,7 +108,7 @@ def test_sequence_ahead_of_the_log_is_unchanged(caplog: pytest.LogCaptureFixture
 def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
     append(15)
     highest = highest_id()
-    execute(f"SELECT setval('{SEQUENCE}', %s, false)", highest)
+    let_next_id_be(highest)
 
     with open_transaction() as writer, ThreadPoolExecutor(1) as pool:
         writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # like the failed INSERT with a duplicate key
@@ -122,7 +126,7 @@ def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
 def test_sequence_that_cannot_be_locked_raises_command_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_setup, "LOCK_TIMEOUT_SECONDS", 0.05)
     append(15)
-    execute(f"SELECT setval('{SEQUENCE}', 1, false)")
+    let_next_id_be(1)
 
     with open_transaction() as writer:
         writer.execute("LOCK TABLE fizzbuzz_submission IN ROW EXCLUSIVE MODE")
