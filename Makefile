@@ -38,7 +38,7 @@ test-pythons: ## run the fast tests under each supported Python that is installe
 	.ci/test-pythons 3.11 3.12 3.13
 
 test-slow: $(VENV_DIR)/dev ## run the tests that start real processes, but for those in containers
-	$(VENV) -m pytest -n auto --dist loadfile -m "slow and not containers"
+	$(VENV) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "slow and not containers"
 
 test-all: $(VENV_DIR)/dev ## run both of these at once, and measure the coverage
 	$(VENV) -m pytest -n auto --dist loadfile --cov -m "not containers"

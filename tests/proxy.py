@@ -4,6 +4,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,9 @@ class Proxy:
         self.parts.mkdir()
         (self.parts / "listen.conf").write_text(listen)
         self._write(instances)
-        self.process = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf"], stderr=subprocess.PIPE)
+        self._log = folder / "log"  # not a pipe, at which nginx would wait for its reader
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf"], stderr=log)
         assert eventually(lambda: listens(self.port))
 
     def lead_to(self, *instances: int) -> None:
@@ -45,7 +48,8 @@ class Proxy:
 
     def stop(self) -> None:
         self.process.terminate()
-        print(self.process.communicate()[1].decode())  # noqa: T201 - shown if the test fails
+        self.process.wait()
+        print(self._log.read_text(), file=sys.stderr)  # noqa: T201 - shown if the test fails
 
     def _write(self, instances: tuple[int, ...]) -> None:
         servers = (f"server 127.0.0.1:{port} max_fails=0;\n" for port in instances)

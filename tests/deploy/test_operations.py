@@ -15,7 +15,7 @@ from fizzbuzz_site.embedded.server import Server
 from tests.deploy.documents import DOCUMENTS, blocks, of_chapter, type_in
 from tests.log import append
 from tests.marks import commits
-from tests.service import ROOT, manage, serving, url_of
+from tests.service import ROOT, Service, manage, serving, url_of
 
 TEXT = (ROOT / "docs/operations.md").read_text()
 *_, BACKUP, RESTORE = of_chapter("docs/deployment.md", "Back up and restore")
@@ -67,11 +67,10 @@ def own_server(data_dir: Path) -> Iterator[dict[str, str]]:
     server.release()
 
 
-def submit_and_count(environment: dict[str, str], *numbers: int) -> dict[int, int]:
-    """Start the service, submit these numbers, and return the counts."""
-    with serving(**environment) as service:
-        assert service.request("/api/fizzbuzz/batch", {"numbers": [*numbers]}).status == 201
-        return {each["number"]: each["count"] for each in service.request("/api/most_common?limit=100").json()}
+def submit(service: Service, *numbers: int) -> dict[int, int]:
+    """Submit these numbers, and return the counts."""
+    assert service.request("/api/fizzbuzz/batch", {"numbers": [*numbers]}).status == 201
+    return {each["number"]: each["count"] for each in service.request("/api/most_common?limit=100").json()}
 
 
 def test_backup_is_restored_in_place_and_on_another_server(
@@ -79,15 +78,16 @@ def test_backup_is_restored_in_place_and_on_another_server(
 ) -> None:
     here = {"DATA_DIR": str(data_dir / "embedded")}
     with serving(**here) as service:
-        assert service.request("/api/fizzbuzz/batch", {"numbers": [15] * 1_500 + [7, 7, -3]}).status == 201
+        submit(service, *[15] * 1_500, 7, 7, -3)
         assert checkout.type_in(BACKUP, here) == ""
-    assert submit_and_count(here, 7)[7] == 3
+        assert submit(service, 7)[7] == 3  # a restore undoes it
     checkout.type_in(f"{PSQL} --quiet --command='CREATE TABLE of_a_later_migration ()'", here)
 
     for environment in (here, own_server):
         assert checkout.type_in(RESTORE, environment) == EXACT
         assert "of_a_later_migration" not in checkout.type_in(f"{PSQL} --command='\\d'", environment)
-        assert submit_and_count(environment, *[7] * 1_500, 8) == {7: 1_502, 15: 1_500, -3: 1, 8: 1}
+        with serving(**environment) as service:
+            assert submit(service, *[7] * 1_500, 8) == {7: 1_502, 15: 1_500, -3: 1, 8: 1}
         assert manage("top_numbers", "--verify", **environment).communicate() == (EXACT, "")
     with psycopg.connect(own_server["DATABASE_URL"]) as database:
         rows = database.execute("SELECT count(*), count(DISTINCT id), max(id) FROM fizzbuzz_submission").fetchone()
@@ -96,14 +96,16 @@ def test_backup_is_restored_in_place_and_on_another_server(
 
 def test_failed_restore_changes_nothing(data_dir: Path, checkout: Checkout) -> None:
     here = {"DATA_DIR": str(data_dir)}
-    submit_and_count(here, 15, 15)
-    checkout.type_in(BACKUP, here)
-    submit_and_count(here, 7)  # a restore would undo it
+    with serving(**here) as service:
+        submit(service, 15, 15)
+        checkout.type_in(BACKUP, here)
+        submit(service, 7)
     backup = checkout.folder / "backup.dump"
     backup.write_bytes(backup.read_bytes()[:-2_000])
 
     assert checkout.type_in(RESTORE, here, fails=True).startswith("pg_restore: error: ")
-    assert submit_and_count(here, 7) == {15: 2, 7: 2}
+    with serving(**here) as service:
+        assert submit(service, 7) == {15: 2, 7: 2}
 
 
 def test_commands_run(data_dir: Path, checkout: Checkout) -> None:
