@@ -2,8 +2,8 @@
 
 Starts the service with two workers and its own database, and nginx in front of it. While an attack runs, a probe with
 another address reads /health/live on a new connection ten times per second; while batches are recorded,
-/api/most_common. Prints the probe's p50, p95 and maximum, its statuses and those of the attackers, and the peak memory
-of a worker, or of nginx' temporary files.
+/api/most_common. Prints the probe's p50, p95 and maximum, its statuses and those of the attackers, and each worker's
+peak memory.
 """
 
 import json
@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
@@ -23,7 +23,7 @@ from statistics import quantiles
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tests.proxy import Proxy, proxying
+from tests.proxy import proxying
 from tests.raw import post
 from tests.service import children, manage, serving
 
@@ -172,37 +172,33 @@ def _attack(name: str, port: int) -> Counter[str]:
     return target.statuses
 
 
-def probe(port: int, path: str, taken: list[float], statuses: Counter[int]) -> None:
+def probe(port: int, path: str) -> Iterator[tuple[float, int]]:
+    """Yield milliseconds and status of each request; the status is 0 if there was no response."""
     ends = time.monotonic() + SECONDS
     while (begun := time.monotonic()) < ends:
         connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS, source_address=PROBE)
-        try:
+        status = 0
+        with suppress(OSError, HTTPException):
             connection.request("GET", path)
-            statuses[connection.getresponse().status] += 1
-        except (OSError, HTTPException):
-            statuses[0] += 1
+            status = connection.getresponse().status
         connection.close()
-        taken.append((time.monotonic() - begun) * 1000)
+        yield (time.monotonic() - begun) * 1000, status
         time.sleep(max(0.1 - (time.monotonic() - begun), 0))
 
 
-def run(name: str, attack: Attack, master: int, port: int, proxy: Proxy) -> None:
+def run(name: str, attack: Attack, master: int, port: int) -> None:
     """Run an attack, and print a line of the table."""
     workers = children(master)
     for pid in workers:
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # forget the peak
-    port = proxy.port if attack.through_nginx else port
-    taken: list[float] = []
-    statuses: Counter[int] = Counter()
     with ProcessPoolExecutor(1) as pool:  # another process: the probe must not wait for the attackers' threads
         attackers = pool.submit(_attack, name, port)
-        probe(port, attack.probed, taken, statuses)
-        held = sum(file.stat().st_size for file in (proxy.parts.parent / "body").rglob("*") if file.is_file()) / MIB
+        probes = list(probe(port, attack.probed))
         outcomes = dict(attackers.result())
+    taken, statuses = [each for each, _ in probes], dict(Counter(status for _, status in probes))
     cuts, peaks = quantiles(taken, n=20), [f"{_peak_mib(pid):.0f}" for pid in workers]
     figures = f"p50 {cuts[9]:7.1f}  p95 {cuts[18]:7.1f}  max {max(taken):8.1f} ms  workers' peaks {' '.join(peaks)} MiB"
-    print(f"{name:29} {figures}  {dict(statuses)}  attackers {outcomes}", end="")
-    print(f"  nginx {held:.0f} MiB" if attack.through_nginx else "", flush=True)
+    print(f"{name:29} {figures}  {statuses}  attackers {outcomes}", flush=True)
     if workers != children(master):
         print(f"    workers killed: {len({*workers} - {*children(master)})}", flush=True)
     time.sleep(2)  # for what it left
@@ -224,7 +220,7 @@ def main() -> None:
             port = urlsplit(service.address).port or 0
             with proxying(port) as proxy:
                 for name, attack in (QUIET | attacks).items():
-                    run(name, attack, service.process.pid, port, proxy)
+                    run(name, attack, service.process.pid, proxy.port if attack.through_nginx else port)
 
 
 if __name__ == "__main__":
