@@ -92,6 +92,7 @@ def at_pause(index: int, action: Callable[[], object]) -> Iterator[list[float]]:
     def pause(seconds: float) -> None:
         assert connection.connection is None  # other requests may need it
         pauses.append(seconds)
+        assert len(pauses) <= index
         if len(pauses) == index:
             action()
 

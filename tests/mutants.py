@@ -44,6 +44,7 @@ MUTANTS = [
         """return not (writers and _value(cursor, _WRITERS, {"among": writers}))""",
         "return True",
     ),
+    Mutant("a fold waits for writers that began later, too", '{"among": writers}', '{"among": None}'),
     Mutant("a fold limit is kept after the log was replaced", " != limit.log_identity:", " is None:"),
     Mutant(
         "`newest` is read after pg_locks",
