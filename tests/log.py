@@ -121,19 +121,16 @@ def assert_exact() -> int:
 
 def assert_activity_is_exact() -> None:
     """Compare the activity of each period with the log."""
-    log = Submission.objects.values("number", minute=TruncMinute("created_at")).annotate(count=Count("*"))
-    minutes: Counter[tuple[datetime, rules.Kind]] = Counter()
-    for minute, number, count in log.values_list("minute", "number", "count"):
-        minutes[minute, rules.classify(number)] += count
+    log = list(Submission.objects.values_list("number", TruncMinute("created_at")).annotate(count=Count("*")))
     for name, period in activity.PERIODS.items():
         buckets = activity.activity(name)
         starts = [bucket.start for bucket in buckets]
         assert starts == [starts[0] + index * period.width for index in range(period.buckets)]
         assert (starts[0] - datetime.fromtimestamp(0, UTC)) % period.width == timedelta()
         expected: Counter[tuple[int, rules.Kind]] = Counter()
-        for (minute, kind), count in minutes.items():
+        for number, minute, count in log:
             if minute >= starts[0]:
-                expected[(minute - starts[0]) // period.width, kind] += count
+                expected[(minute - starts[0]) // period.width, rules.classify(number)] += count
         assert expected == Counter(
             {(index, kind): count for index, bucket in enumerate(buckets) for kind, count in bucket.counts.items()}
         )
