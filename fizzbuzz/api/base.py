@@ -19,7 +19,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import ViewSet
 
-from fizzbuzz.api.problems import MAX_ERRORS, InvalidQuery
+from fizzbuzz.api.problems import InvalidQuery
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # shared: Python makes one per call
 
@@ -62,7 +62,7 @@ def _validated(query: Query, request: Request) -> dict[str, Any]:
         if name != api_settings.URL_FORMAT_OVERRIDE and (name not in known or len(given.getlist(name)) > 1)
     }
     if errors:
-        raise InvalidQuery(dict(list(errors.items())[:MAX_ERRORS]))
+        raise InvalidQuery(errors)
     try:
         # A QueryDict would be treated as an HTML form, where an empty field counts as missing.
         return dict(query.run_validation(given.dict()))

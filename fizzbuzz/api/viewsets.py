@@ -75,13 +75,7 @@ class SubmissionViewSet(BaseViewSet, GenericViewSet):
         links = {"next": page.get_next_link(), "previous": page.get_previous_link()}
         return answer(request, {**links, "results": [SUBMISSION.to_representation(each) for each in rows]})
 
-    @extend_schema(
-        summary="One submission",
-        responses={
-            200: OpenApiResponse(SubmissionSerializer, examples=[schema.SUBMISSION]),
-            **problems(404, 406, 503),
-        },
-    )
+    @extend_schema(summary="One submission", responses={200: ONE_SUBMISSION, **problems(404, 406, 503)})
     def retrieve(self, request: Request, pk: str) -> HttpResponseBase:
         rows = Submission.objects.filter(pk=pk).rows()
         if not rows:
