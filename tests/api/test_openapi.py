@@ -15,8 +15,7 @@ from django.db import close_old_connections
 from django.test import Client
 from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, settings
-from schemathesis import Case, checks
-from schemathesis.specs.openapi import checks as openapi_checks
+from schemathesis import Case
 
 from fizzbuzz import database_setup, rules
 from fizzbuzz.api.schema import BATCH, MOST_COMMON, NUMBER, SUBMISSION, SUBMIT
@@ -28,20 +27,6 @@ pytestmark = commits
 
 GENERATOR = shutil.which("openapi-python-client")
 
-CHECKS = [
-    checks.not_a_server_error,
-    openapi_checks.status_code_conformance,
-    openapi_checks.content_type_conformance,
-    openapi_checks.response_headers_conformance,
-    openapi_checks.response_schema_conformance,
-    openapi_checks.negative_data_rejection,
-    openapi_checks.positive_data_acceptance,
-    openapi_checks.unsupported_method,
-    openapi_checks.missing_required_header,
-    openapi_checks.allow_header_conformance,
-]
-
-
 served = schemathesis.openapi.from_wsgi("/api/schema?format=json", application, headers={"Host": "localhost"})
 
 
@@ -52,7 +37,8 @@ def filter_body(context: Any, body: Any) -> bool:
 
 @served.hook
 def filter_query(context: Any, query: Any) -> bool:
-    return not _differs_from_schema(query)
+    may_be_reversed = {"since", "until"} <= (query or {}).keys()  # which the schema can't exclude
+    return not may_be_reversed and not _differs_from_schema(query)
 
 
 def _differs_from_schema(value: Any) -> bool:
@@ -106,7 +92,7 @@ def test_service_conforms_to_the_document_in_many_examples(case: Case) -> None:
 
 def check(case: Case) -> None:
     IdempotencyKey.objects.all().delete()  # a key that is used again with another body is rejected
-    case.call_and_validate(checks=CHECKS, headers={"Host": "localhost"})
+    case.call_and_validate(headers={"Host": "localhost"})
 
 
 @pytest.fixture
@@ -226,9 +212,8 @@ def test_document_is_yaml_by_default(client: Client) -> None:
     assert (response.status_code, response["Content-Type"]) == (200, "application/vnd.oai.openapi; charset=utf-8")
 
 
-def test_descriptions_do_not_mention_the_implementation(client: Client) -> None:
-    """No description is the docstring of a base class."""
-    schemas = client.get("/api/schema?format=json").json()["components"]["schemas"]
+def test_descriptions_are_not_docstrings_of_base_classes(document: Any) -> None:
+    schemas = document["components"]["schemas"]
 
     described = {name: schema["description"] for name, schema in schemas.items() if "description" in schema}
     assert described == {"Problem": "An error, as problem details (RFC 9457)."}

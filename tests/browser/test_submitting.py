@@ -162,14 +162,37 @@ def test_invalid_number_shows_an_error_at_the_field(either: Page, service: Servi
     assert service.request("/api/fizzbuzz").json()["results"][1:] == before[:99]
 
 
-def test_double_click_counts_once(page: Page, service: Service) -> None:
-    page.goto("/")
-    field(page).fill("75")
-
+def double_click(page: Page) -> None:
     page.get_by_role("button", name="Submit").dblclick()
 
-    expect(answer(page)).to_have_text("FizzBuzz")
-    assert count(service, 75) == 1
+
+def double_click_slower_than_the_answer(page: Page) -> None:
+    page.get_by_role("button", name="Submit").hover()
+    for click in (1, 2):
+        page.mouse.down(click_count=click)
+        page.mouse.up(click_count=click)
+        expect(answer(page)).to_be_visible()
+
+
+def hold_enter(page: Page) -> None:
+    for _ in range(5):  # without keyup in between, the browser marks them as repeats
+        page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+
+
+@pytest.mark.parametrize(
+    ("press", "number"), [(double_click, 74), (double_click_slower_than_the_answer, 76), (hold_enter, 77)]
+)
+def test_impatience_counts_once(page: Page, service: Service, press: Callable[[Page], None], number: int) -> None:
+    page.goto("/")
+    field(page).fill(str(number))
+
+    press(page)
+
+    expect(answer(page)).to_have_text(str(number))
+    submit(page, "79")
+    expect(answer(page)).to_have_text("79")
+    assert count(service, number) == 1
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -208,33 +231,6 @@ def test_retries_count_once_until_one_is_answered(
     expect(page.locator("dd")).to_contain_text(["2 times"])
     assert len(set(keys)) == 1
     faults.clear()  # htmx and the browser log the failures
-
-
-def test_double_click_slower_than_the_answer_counts_once(page: Page, service: Service) -> None:
-    page.goto("/")
-    field(page).fill("78")
-    page.get_by_role("button", name="Submit").hover()
-
-    page.mouse.down(click_count=1)
-    page.mouse.up(click_count=1)
-    expect(answer(page)).to_have_text("Fizz")
-    page.mouse.down(click_count=2)
-    page.mouse.up(click_count=2)
-
-    submit(page, "79")
-    expect(answer(page)).to_have_text("79")
-    assert count(service, 78) == 1
-
-
-def test_holding_enter_counts_once(page: Page, service: Service) -> None:
-    page.goto("/")
-    field(page).fill("76")
-
-    for _ in range(5):  # without keyup in between, the browser marks them as repeats
-        page.keyboard.down("Enter")
-
-    expect(answer(page)).to_have_text("76")
-    assert count(service, 76) == 1
 
 
 def test_reload_counts_nothing(either: Page, service: Service) -> None:

@@ -3,9 +3,9 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.conf import settings
@@ -28,15 +28,8 @@ CONFIGURATION = Path(__file__).with_name("htmlvalidate.mjs")
 DOCUMENT = '<!DOCTYPE html>\n<html lang="en"><head><title>Fragment</title></head><body>\n{}</body></html>\n'
 
 
-def raising(error: type[Exception]) -> Callable[..., None]:
-    def fail(*_: object) -> None:
-        raise error
-
-    return fail
-
-
 @pytest.fixture
-def pages(client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any) -> dict[str, str]:
+def pages(client: Client, settings: Any) -> dict[str, str]:
     """The HTML of every page, with a feedback link."""
     settings.FEEDBACK_URL = "https://example.com/?a=1&b=2"
     client.raise_request_exception = False
@@ -60,8 +53,7 @@ def pages(client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any) -> dic
         client.post("/stats"),
     ]
     for error in (ValueError, OperationalError):
-        with monkeypatch.context() as patch:
-            patch.setattr(ranking, "shared_facts_of", raising(error))
+        with patch.object(ranking, "shared_facts_of", side_effect=error):
             errors.append(client.get("/numbers/15"))
     assert [each.status_code for each in errors] == [400, 403, 404, 405, 500, 503]
     responses = {**empty, **full, **{str(each.status_code): each for each in errors}}
@@ -69,7 +61,7 @@ def pages(client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any) -> dic
 
 
 @pytest.fixture
-def fragments(client: Client, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def fragments(client: Client) -> dict[str, str]:
     """What the first page's script requests, each in a document."""
     responses = {
         "live data": client.get("/live"),
@@ -77,8 +69,7 @@ def fragments(client: Client, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
         "long answer": client.post("/", {"number": f"{rules.SMALLEST}"}, headers=HTMX),
         "invalid number in place": client.post("/", {"number": "15.5"}, headers=HTMX),
     }
-    with monkeypatch.context() as patch:
-        patch.setattr(ranking, "shared_facts_of", raising(OperationalError))
+    with patch.object(ranking, "shared_facts_of", side_effect=OperationalError):
         responses["answer without counts"] = client.post("/", {"number": "15"}, headers=HTMX)
     return {name: DOCUMENT.format(response.text) for name, response in responses.items()}
 
