@@ -6,13 +6,12 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from fizzbuzz import urls
-from fizzbuzz_site.http.monitoring import info, metrics_view
+from fizzbuzz_site.http.monitoring import info
 
 urlpatterns = [
     # Not by include(): of a request, each level and each URL before its own costs some µs.
     *urls.urlpatterns,
     path("info", info, name="info"),
-    path("metrics", metrics_view, name="metrics"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/login/", AxesMiddleware(admin.site.login), name="login"),
     path("admin/", admin.site.urls),

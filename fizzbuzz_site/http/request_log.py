@@ -52,14 +52,15 @@ class RequestLogMiddleware:
         seconds = perf_counter() - start
         method = request.method if request.method in HTTPMethod.__members__ else None
         view = request.resolver_match.view_name if request.resolver_match else None
+        is_metrics = request.path_info == METRICS_PATH
         _log(
             method=method or "unknown",
-            route=view or "unmatched",
+            route="metrics" if is_metrics else view or "unmatched",
             status=response.status_code,
             ms=round(seconds * 1000, 2),
             client=client_ip.client_ip(request),
         )
-        if request.path_info == METRICS_PATH:
+        if is_metrics:
             return response
 
         cpu = process_time()

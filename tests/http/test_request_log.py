@@ -12,6 +12,7 @@ import pytest
 from django.test import Client
 from prometheus_client import REGISTRY
 
+from fizzbuzz.request_id import request_id
 from fizzbuzz_site.serving import log
 from tests.marks import commits
 from tests.raw import exchange
@@ -53,6 +54,7 @@ def test_request_id_is_kept_if_a_trusted_proxy_sends_a_valid_one(
         ("GET /api/numbers/7", "GET number-detail 200"),
         ("POST /numbers/7", "POST number 405"),
         ("GET /admin/", "GET admin:index 302"),
+        ("GET /metrics", "GET metrics 200"),
         ("GET /nowhere", "GET unmatched 404"),
         ("GET /api/nowhere", "GET unmatched 404"),
         ("BREW /", "unknown home 405"),
@@ -277,6 +279,7 @@ def test_line_is_shorter_than_pipe_buf() -> None:
 
 
 def test_terminal_gets_human_readable_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    request_id.set("")
     formatter = log.configuration("info", readable=True)["formatters"]["line"]
     raised = (ValueError, ValueError("\x1b[2J\u202e"), None)
     record = logging.makeLogRecord({"name": "some", "levelname": "ERROR", "msg": "\x1b[2J\n\u202e", "exc_info": raised})
