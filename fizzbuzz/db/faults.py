@@ -19,7 +19,7 @@ failing: dict[Failing, float] = {}  # time.monotonic() of the first failure sinc
 
 
 class LockTimeout(Exception):
-    """A lock could not be acquired in time."""
+    """A lock could not be acquired in time, or would never have been."""
 
 
 class Fault(Enum):
@@ -102,6 +102,6 @@ def lock_timeout(cursor: CursorWrapper, seconds: float) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
             raise LockTimeout from error
         raise
