@@ -14,13 +14,10 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Sum
 from django.http import HttpRequest
 from django.utils import timezone
+from gevent import get_hub
 
 from fizzbuzz.bulkhead import Bulkhead
 from fizzbuzz.db.pool import release_connection
-from fizzbuzz.gevent_patch import GEVENT
-
-if GEVENT:
-    from gevent import get_hub
 
 # For clients that try many user names. Five times the limit of one account, because people who share an IP address
 # mistype a few passwords; a successful login resets its own failures.
@@ -57,7 +54,7 @@ def login_username(request: HttpRequest, credentials: dict[str, str] | None) -> 
 class PasswordHasher(PBKDF2PasswordHasher):
     """Django's default hasher, limited to one hash (0.6 s of CPU) at a time and a third of a core per process.
 
-    Raises Busy. A gevent worker hashes in a native thread, which releases the GIL.
+    Raises Busy. It hashes in a native thread, which releases the GIL, so that other greenlets run.
     """
 
     _next_start: ClassVar[float] = 0.0  # time.monotonic()
@@ -67,11 +64,7 @@ class PasswordHasher(PBKDF2PasswordHasher):
         with hashing.slot():
             time.sleep(max(0.0, self._next_start - time.monotonic()))
             begun = time.monotonic()
-            if GEVENT:
-                arguments = (super().encode, password, salt, iterations)
-                hashed: str = get_hub().threadpool.apply(_at_low_priority, arguments)
-            else:
-                hashed = super().encode(password, salt, iterations)
+            hashed: str = get_hub().threadpool.apply(_at_low_priority, (super().encode, password, salt, iterations))
             PasswordHasher._next_start = time.monotonic() + PAUSE_RATIO * (time.monotonic() - begun)
             return hashed
 
