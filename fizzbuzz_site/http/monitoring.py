@@ -31,6 +31,7 @@ QUERY_TIMEOUT_SECONDS = 0.8  # with libpq's two seconds to connect, a probe gets
 MAX_AGE_SECONDS = 1  # of checks and gauges
 METRICS_PATH = "/metrics"  # its view checks METRICS_TOKEN
 METHODS = ["GET", "HEAD", "OPTIONS"]
+UNREACHABLE = {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"}
 WORKER_STARTED_AT = timezone.now()
 
 
@@ -80,7 +81,7 @@ def ready() -> JsonResponse:
     try:
         found = checks()
     except OperationalError:  # the check of another request takes too long
-        found = _failed("unreachable")
+        found = UNREACHABLE
     ok = {*found.values()} <= {"ok", "read-only"}
     return JsonResponse({"status": "ok" if ok else "unavailable", "checks": found}, status=200 if ok else 503)
 
@@ -98,17 +99,13 @@ def _check() -> dict[str, str]:
             (read_only,) = database.execute("SHOW transaction_read_only").fetchone() or ("off",)
             status = "read-only" if read_only == "on" else "ok"  # reads work
             if missing := missing_migrations(database):
-                return _failed(status) | {"migrations": f"{missing} not applied"}
+                return UNREACHABLE | {"database": status, "migrations": f"{missing} not applied"}
             sequence = database_setup.sequence_status(database)
     except psycopg.Error as error:
         begin_outage("reads", error)
-        return _failed(error.diag.message_primary or "unreachable")
+        return UNREACHABLE | {"database": error.diag.message_primary or "unreachable"}
     end_outage("reads")
     return {"database": status, "migrations": "ok", "sequence": sequence}
-
-
-def _failed(database: str) -> dict[str, str]:
-    return {"database": database, "migrations": "unknown", "sequence": "unknown"}
 
 
 def missing_migrations(database: DeadlineConnection) -> int:
