@@ -24,7 +24,6 @@ from django.utils import timezone
 from fizzbuzz.bulkhead import Bulkhead, Busy
 from fizzbuzz_site import settings as of_production
 from fizzbuzz_site.http import logins
-from tests.marks import commits
 from tests.problems import assert_explained
 
 LOGIN = "/admin/login/"
@@ -55,7 +54,7 @@ print(json.dumps({"attempts": [attempt.value for attempt in attempts], "others h
 """
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def root(db: None) -> User:
     return User.objects.create_superuser("root", password=PASSWORD)
 
@@ -91,7 +90,6 @@ def let_pass(minutes: int) -> None:
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=minutes))
 
 
-@pytest.mark.usefixtures("root")
 def test_fifth_wrong_password_locks_out_the_right_one() -> None:
     assert guess(6) == [200, 200, 200, 200, 429, 429]
 
@@ -103,7 +101,6 @@ def test_fifth_wrong_password_locks_out_the_right_one() -> None:
     assert "sessionid" not in locked.cookies
 
 
-@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(
     ("guesser", "user", "status"),
     [
@@ -123,7 +120,6 @@ def test_lockout_affects_the_account_and_the_network_that_guesses(
     assert sign_in(PASSWORD, **user).status_code == status
 
 
-@pytest.mark.usefixtures("root")
 def test_ip_address_that_tries_many_names_is_locked_out_for_15_minutes() -> None:
     assert guess_under_many_names() == [200] * 24 + [429] * 2
     assert sign_in(PASSWORD).status_code == 429
@@ -133,7 +129,6 @@ def test_ip_address_that_tries_many_names_is_locked_out_for_15_minutes() -> None
     assert sign_in(PASSWORD).status_code == 302
 
 
-@pytest.mark.usefixtures("root")
 def test_users_behind_one_ip_address_can_sign_in() -> None:
     for turn in range(6):
         guess(4, username=f"colleague {turn}")
@@ -141,7 +136,6 @@ def test_users_behind_one_ip_address_can_sign_in() -> None:
     assert [sign_in(PASSWORD).status_code for _ in range(10)] == [302] * 10
 
 
-@pytest.mark.usefixtures("root")
 def test_login_deletes_expired_sessions() -> None:
     for hours in (-1, 1):
         Session.objects.create(session_key=f"{hours}", expire_date=timezone.now() + timedelta(hours=hours))
@@ -154,14 +148,12 @@ def test_login_deletes_expired_sessions() -> None:
     assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Strict", 12 * 3600)
 
 
-@pytest.mark.usefixtures("root")
 def test_right_password_resets_the_failed_attempts() -> None:
     assert guess(4) == [200] * 4
     assert sign_in(PASSWORD).status_code == 302
     assert guess(4) == [200] * 4
 
 
-@pytest.mark.usefixtures("root")
 def test_attempts_during_a_lockout_do_not_extend_it() -> None:
     guess(10)
     let_pass(14)
@@ -171,7 +163,6 @@ def test_attempts_during_a_lockout_do_not_extend_it() -> None:
     assert sign_in(PASSWORD).status_code == 302
 
 
-@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(
     "username",
     ["", "\x00", "root\x00", "x" * 300, "x" * 100_000, "\u202eroot", "'; DROP TABLE auth_user; --", "{{ 7 }}"],
@@ -181,7 +172,6 @@ def test_hostile_usernames_are_rejected(username: str) -> None:
     assert sign_in(PASSWORD).status_code == 302
 
 
-@pytest.mark.usefixtures("root")
 def test_passwords_and_successful_logins_are_not_stored() -> None:
     sign_in("a secret of another service")
     (attempt,) = AccessAttempt.objects.values()
@@ -193,14 +183,12 @@ def test_passwords_and_successful_logins_are_not_stored() -> None:
     assert not AccessLog.objects.exists()
 
 
-@pytest.mark.django_db
 def test_admin_lists_only_the_log_and_the_accounts() -> None:
     assert {model.__name__ for model in admin.site._registry} == {"Submission", "User", "Group"}
     response = Client().get("/admin")
     assert (response.status_code, response["Location"]) == (302, "/admin/")
 
 
-@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("headers", [{}, {"Origin": "https://testserver"}], ids=str)
 def test_form_with_an_old_csrf_token_explains_the_error(headers: dict[str, str]) -> None:
     client = Client(enforce_csrf_checks=True)
@@ -259,7 +247,7 @@ def test_hashing_takes_at_most_a_third_of_the_time(monkeypatch: pytest.MonkeyPat
         assert next_begun - ended >= 2 * (ended - begun)
 
 
-@commits
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("all_slots_taken")
 def test_waiting_hash_holds_no_connection() -> None:
     connection.ensure_connection()
@@ -282,6 +270,8 @@ def test_waiting_hash_holds_no_connection() -> None:
 def test_login_or_change_beyond_the_limit_returns_429(
     client: Client, root: User, path: str, form: dict[str, str], request: pytest.FixtureRequest
 ) -> None:
+    root.set_password(PASSWORD)
+    root.save()
     if path != LOGIN:
         client.force_login(root)
     request.getfixturevalue("all_slots_taken")
