@@ -1,21 +1,34 @@
-"""GET of the log: order, pages and filters."""
+"""GET of the log: order, pages and filters. A page of a kind scans a bounded number of rows, however rare it is."""
 
 import base64
+import re
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from fizzbuzz import rules
+from fizzbuzz.api import viewsets
 from fizzbuzz.models import Submission
-from tests.log import body_of, create_submissions
-from tests.marks import commits
+from tests.log import append, body_of, create_submissions
 from tests.problems import assert_errors, assert_problem
 
-pytestmark = commits
+pytestmark = pytest.mark.django_db
 
 
 def cursor(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def walk(client: Client, address: str | None, link: str) -> list[list[int]]:
+    """Follow the links from this page, and return the numbers of each page."""
+    pages = []
+    while address:
+        page = client.get(address).json()
+        pages.append([each["number"] for each in page["results"]])
+        address = page[link]
+    return pages
 
 
 def test_get_lists_the_log_newest_first(client: Client) -> None:
@@ -29,26 +42,18 @@ def test_get_lists_the_log_newest_first(client: Client) -> None:
 
 
 def test_pages_link_forwards_and_back(client: Client) -> None:
-    Submission.objects.bulk_create(Submission(number=number) for number in range(250))
+    append(*range(250))
     newest_first = list(Submission.objects.order_by("-id").values_list("number", flat=True))
 
-    forwards, address = [], "/api/fizzbuzz"
-    while address:
-        page = client.get(address).json()
-        forwards.append([each["number"] for each in page["results"]])
-        address, last = page["next"], page
-    back, address = [], last["previous"]
-    while address:
-        page = client.get(address).json()
-        back.append([each["number"] for each in page["results"]])
-        address = page["previous"]
+    second = client.get("/api/fizzbuzz").json()["next"]
+    third = client.get(second).json()["next"]
 
-    assert forwards == [newest_first[:100], newest_first[100:200], newest_first[200:]]
-    assert back == [newest_first[100:200], newest_first[:100]]
+    assert walk(client, "/api/fizzbuzz", "next") == [newest_first[:100], newest_first[100:200], newest_first[200:]]
+    assert walk(client, third, "previous") == [newest_first[200:], newest_first[100:200], newest_first[:100]]
 
 
 def test_pages_are_stable_while_the_log_grows(client: Client) -> None:
-    Submission.objects.bulk_create(Submission(number=number) for number in range(101))
+    append(*range(101))
     oldest = Submission.objects.earliest("id")
 
     address = client.get("/api/fizzbuzz").json()["next"]
@@ -115,7 +120,7 @@ def test_filters(client: Client, query: dict[str, str], numbers: list[int]) -> N
 
 
 def test_pages_keep_the_filter(client: Client) -> None:
-    Submission.objects.bulk_create(Submission(number=number) for number in [3, 7] * 101)
+    append(*[3, 7] * 101)
 
     second = client.get(client.get("/api/fizzbuzz?kind=Fizz").json()["next"]).json()
 
@@ -127,3 +132,70 @@ def test_kind_filter_rejects_invalid_values(client: Client, kind: str) -> None:
     response = client.get("/api/fizzbuzz", {"kind": kind})
 
     assert_errors(response, ("kind", "Enter one of Fizz, Buzz, FizzBuzz, Number."))
+
+
+@pytest.fixture
+def scanned_rows(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The number of rows that a page of a kind scans."""
+    monkeypatch.setattr(viewsets, "MAX_SCANNED_ROWS", 10)
+    return 10
+
+
+@pytest.mark.usefixtures("scanned_rows")
+def test_rare_kind_is_found_page_by_page(client: Client) -> None:
+    append(5, *[7] * 24, 10, *[7] * 5, 25, 20)
+
+    forwards = walk(client, "/api/fizzbuzz?kind=Buzz", "next")
+
+    assert forwards == [[20, 25, 10], [], [], [5]]
+
+
+@pytest.mark.usefixtures("scanned_rows")
+def test_pages_of_a_rare_kind_link_back(client: Client) -> None:
+    append(5, *[7] * 24, 10, *[7] * 5, 25, 20)
+    address = "/api/fizzbuzz?kind=Buzz"
+    for _ in range(3):
+        address = client.get(address).json()["next"]
+    last = client.get(address).json()
+
+    assert walk(client, last["previous"], "previous") == [[], [], [20, 25, 10]]
+
+
+@pytest.mark.usefixtures("scanned_rows")
+def test_empty_page_links_to_its_neighbours(client: Client) -> None:
+    append(5, *[7] * 10, 10)
+    first = client.get("/api/fizzbuzz?kind=Buzz").json()
+    empty = client.get(first["next"]).json()
+
+    assert [each["number"] for each in first["results"]] == [10]
+    assert walk(client, empty["previous"], "previous")[-1] == [10]
+    assert walk(client, first["next"], "next")[-1] == [5]
+
+
+@pytest.mark.usefixtures("scanned_rows")
+def test_gap_in_the_ids_adds_no_empty_page(client: Client) -> None:
+    append(5, 7, 7)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO fizzbuzz_submission (id, number) OVERRIDING SYSTEM VALUE"
+            " SELECT max(id) + 1000000000, 10 FROM fizzbuzz_submission"
+        )
+
+    assert walk(client, "/api/fizzbuzz?kind=Buzz", "next") == [[10, 5]]
+
+
+@pytest.mark.parametrize("cursor", ["", "&cursor=cj0xJnA9MA=="], ids=["newest first", "from the oldest on"])
+def test_page_scans_at_most_the_row_limit(client: Client, scanned_rows: int, cursor: str) -> None:
+    append(*[7] * 50)
+
+    with CaptureQueriesContext(connection) as queries:
+        client.get(f"/api/fizzbuzz?kind=Buzz{cursor}")
+
+    for statement, rows in zip(queries.captured_queries, (scanned_rows + 1, scanned_rows), strict=True):
+        with connection.cursor() as explain:
+            for way in ("seqscan", "bitmapscan", "sort"):  # which would do for the few rows of a test
+                explain.execute(f"SET LOCAL enable_{way} = off")
+            explain.execute(f"EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) {statement['sql']}")
+            plan = "\n".join(line for (line,) in explain.fetchall())
+        read = [int(float(found)) for found in re.findall(r"(?:Removed by Filter: |rows=)([\d.]+)", plan)]
+        assert max(read) == rows, plan
