@@ -22,8 +22,7 @@ def test_most_common_come_first_and_ties_are_ordered_by_number(client: Client) -
 
     response = client.get("/api/most_common?limit=5")
 
-    assert response.status_code == 200
-    assert response["Content-Type"] == "application/json"
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
     assert response.json() == [
         {"number": 5, "result": "Buzz", "kind": "Buzz", "count": 3},
         {"number": -3, "result": "Fizz", "kind": "Fizz", "count": 2},
@@ -82,8 +81,7 @@ def test_number_is_classified_and_counted(client: Client, django_assert_num_quer
     with django_assert_num_queries(1):
         response = client.get("/api/numbers/15")
 
-    assert response.status_code == 200
-    assert response["Content-Type"] == "application/json"
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
     assert response.json() == {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz", "count": count}
     assert Submission.objects.count() == count + 1
 

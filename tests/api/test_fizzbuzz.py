@@ -34,9 +34,8 @@ def test_post_records_the_number(client: Client, number: int, result: str, kind:
     response = client.post("/api/fizzbuzz", {"number": number}, "application/json")
 
     row = Submission.objects.get()
-    assert response.status_code == 201
+    assert (response.status_code, response["Content-Type"]) == (201, "application/json")
     assert response["Location"] == f"/api/fizzbuzz/{row.id}"
-    assert response["Content-Type"] == "application/json"
     assert response.json() == body_of(row)
     assert (row.number, response.json()["result"], response.json()["kind"]) == (number, result, kind)
 
@@ -99,8 +98,7 @@ def test_get_one_submission(client: Client, django_assert_num_queries: Any) -> N
     with django_assert_num_queries(1):
         response = client.get(f"/api/fizzbuzz/{row.id}")
 
-    assert response.status_code == 200
-    assert response["Content-Type"] == "application/json"
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
     assert response.json() == body_of(row)
 
 

@@ -36,8 +36,7 @@ def test_get_lists_the_log_newest_first(client: Client) -> None:
 
     response = client.get("/api/fizzbuzz")
 
-    assert response.status_code == 200
-    assert response["Content-Type"] == "application/json"
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
     assert response.json() == {"next": None, "previous": None, "results": [body_of(row) for row in reversed(rows)]}
 
 

@@ -83,6 +83,11 @@ def test_every_page_links_to_statistics_docs_and_feedback(pages: dict[str, str])
             """,
             html,
         )
+        if 'id="problem"' in html:
+            assertInHTML(
+                '<p><a href="https://example.com/?a=1&amp;b=2">Report a problem</a>, and include the request ID.</p>',
+                html,
+            )
 
 
 def test_browsable_api_links_to_statistics_docs_and_feedback(client: Client, settings: Any) -> None:
@@ -96,6 +101,7 @@ def test_browsable_api_links_to_statistics_docs_and_feedback(client: Client, set
 
 def test_feedback_link_needs_its_setting(client: Client) -> None:
     assertInHTML('<footer><a href="/stats">Statistics</a> <a href="/docs">API docs</a></footer>', client.get("/").text)
+    assert "Report a problem" not in client.get("/nowhere").text
 
 
 def test_no_line_ends_in_spaces(pages: dict[str, str], fragments: dict[str, str]) -> None:
