@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from functools import partial
 from logging.config import dictConfig
@@ -43,7 +44,10 @@ logging.captureWarnings(True)  # noqa: FBT003 - its only argument
 
 # The workers' heartbeat files are in memory, where a slow disk can't block them, or in any folder that is writable.
 _folders = ("/dev/shm", os.environ.get("FIZZBUZZ_EMBEDDED", ""))  # noqa: S108 - random names
-worker_tmp_dir = next((each for each in _folders if os.access(each, os.W_OK)), None)
+try:
+    worker_tmp_dir = next((each for each in _folders if os.access(each, os.W_OK)), None) or tempfile.gettempdir()
+except FileNotFoundError as error:
+    sys.exit(f"error: {error.strerror}: mount one at /tmp, or set TMPDIR")
 # It warns about the body of each response to HEAD, which Django leaves to the server to discard.
 logging.getLogger("gunicorn.http.wsgi").setLevel(logging.ERROR)
 
@@ -82,8 +86,7 @@ def post_worker_init(worker: Any) -> None:
             os.write(1, message.encode())
 
 
-def pre_request(worker: Any, request: Any) -> None:
-    slow_clients.begin_request(request)
+pre_request = slow_clients.begin_request
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:

@@ -15,7 +15,8 @@ MAX_BODY_BYTES = 1024 * 1024  # 10,000 of the longest numbers take 230,000
 DISCARDED_BYTES = 64 * 1024  # per read
 
 
-def begin_request(req: Any) -> None:
+def begin_request(worker: Any, req: Any) -> None:
+    """Start a request: gunicorn's hook `pre_request`."""
     req.unreader.sock.settimeout(CLIENT_TIMEOUT_SECONDS)
     req.unreader.sock.body_deadline = monotonic() + CLIENT_TIMEOUT_SECONDS
     if getattr(req.body.reader, "length", 1):  # in chunks, or not empty
