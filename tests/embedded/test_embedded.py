@@ -79,7 +79,7 @@ def test_rows_survive_kill_9_and_a_recycled_pid(server: Server) -> None:
     killed = postmaster(server)
     kill(killed)
     server.release()
-    bystander = subprocess.Popen(["sleep", "60"])
+    bystander = subprocess.Popen(["sleep", "60"], user=server.home.joinpath("data").stat().st_uid)  # PostgreSQL's user
     for lock in (server.home / "data/postmaster.pid", Path(host, ".s.PGSQL.5432.lock")):
         lock.write_text(lock.read_text().replace(str(killed), str(bystander.pid), 1))
 

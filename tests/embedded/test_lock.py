@@ -33,7 +33,6 @@ def test_process_without_ptrace_shares_the_server(server: Server, data_dir: Path
 
 
 def test_first_users_that_start_concurrently_share_one_server(empty_data_dir: Path) -> None:
-    (empty_data_dir / "postgres/data.new/base").mkdir(parents=True)  # of an initdb that was killed
     users = [user(empty_data_dir) for _ in range(3)]
     hosts = {host_of(each) for each in users}
 

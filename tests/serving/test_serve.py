@@ -89,6 +89,8 @@ def test_acknowledged_submissions_survive_kill_9_of_every_process(data_dir: Path
 
 
 def test_command_starts_and_stops_the_server(empty_data_dir: Path) -> None:
+    (empty_data_dir / "postgres/data.new/base").mkdir(parents=True)  # of an initdb that was killed
+
     migrated = finish("migrate", "--verbosity", "0", DATA_DIR=str(empty_data_dir))
     listed = finish("top_numbers", DATA_DIR=str(empty_data_dir))
 
