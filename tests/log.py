@@ -69,16 +69,19 @@ def on_another_connection(function: Callable[[], T]) -> T:
 
 
 @contextmanager
-def before_statement(index: int | None, action: Callable[[], object]) -> Iterator[None]:
-    """Take an action before the n-th statement of this connection, or before each. Fails if there are fewer."""
+def at_statement(index: int | None, action: Callable[[], object]) -> Iterator[None]:
+    """Take an action before the n-th statement of this connection, or after each (None). Fails if there are fewer."""
     seen = 0
 
     def count(execute: Callable[..., Any], *arguments: Any) -> Any:
         nonlocal seen
-        if index in (None, seen):
+        if seen == index:
             action()
         seen += 1
-        return execute(*arguments)
+        result = execute(*arguments)
+        if index is None:
+            action()
+        return result
 
     with connection.execute_wrapper(count):
         yield

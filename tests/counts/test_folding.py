@@ -18,7 +18,7 @@ from tests.log import (
     append,
     assert_exact,
     at_pause,
-    before_statement,
+    at_statement,
     on_another_connection,
     open_transaction,
     replace_log,
@@ -102,7 +102,7 @@ def test_log_may_be_emptied_between_two_batches_of_a_fold(monkeypatch: pytest.Mo
         on_another_connection(lambda: append(*range(20)))
 
     with open_transaction() as late:
-        with before_statement(18, replace_it):  # after the first batch, before the second takes its locks
+        with at_statement(18, replace_it):  # after the first batch, before the second takes its locks
             assert fold_scheduler.scheduler.step() == 4
         late.commit()
 

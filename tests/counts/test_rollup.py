@@ -15,7 +15,7 @@ from tests.log import (
     append,
     append_at,
     assert_exact,
-    before_statement,
+    at_statement,
     on_another_connection,
     open_transaction,
     replace_log,
@@ -167,7 +167,7 @@ def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(m
         on_another_connection(lambda: append(15))
 
     with open_transaction() as late:
-        with before_statement(moment, overtake):
+        with at_statement(moment, overtake):
             folding.fold()
         assert assert_exact() == 2
         late.commit()
@@ -187,7 +187,7 @@ def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int) -> Non
         late.execute(INSERT, [[7]])
         append(15)
 
-        with before_statement(moment, late.commit):
+        with at_statement(moment, late.commit):
             assert folding.fold(timeout_seconds=60) == 3
 
     assert assert_exact() == 3
@@ -204,7 +204,7 @@ def test_concurrent_fold_may_run_at_any_moment_of_a_fold(moment: int) -> None:
         on_another_connection(lambda: append(15))
         on_another_connection(folding.fold)
 
-    with before_statement(moment, fold_too):
+    with at_statement(moment, fold_too):
         folding.fold()
 
     assert assert_exact() == 3
@@ -227,7 +227,7 @@ def test_fold_may_run_at_any_moment_of_a_read(read: Callable[[], int]) -> None:
     folding.fold()
     append(15, 15)
 
-    with before_statement(None, lambda: on_another_connection(folding.fold)):
+    with at_statement(None, lambda: on_another_connection(folding.fold)):
         assert read() == 5
     assert folding.fold() == 0
 
@@ -247,7 +247,7 @@ def test_reads_and_writes_continue_during_a_rebuild() -> None:
     seen: list[int] = []
     folded: list[int | None] = []
     minutes = MinuteCount.objects.count()  # two if the test started just before the end of a minute
-    with before_statement(None, lambda: on_another_connection(read_and_write)):
+    with at_statement(None, lambda: on_another_connection(read_and_write)):
         assert verify.rebuild() == 51 + minutes
 
     assert min(seen) == 50
@@ -265,5 +265,5 @@ def test_verify_uses_one_snapshot() -> None:
         append(1, 99)
         folding.fold()
 
-    with before_statement(None, lambda: on_another_connection(fold_more)):
+    with at_statement(None, lambda: on_another_connection(fold_more)):
         assert verify.verify() == []
