@@ -47,8 +47,11 @@ def assert_explained(response: Any, slug: str, detail: str) -> None:
     """Compare a response of Django's test client with this problem under /api/, and with the error page elsewhere."""
     if response.request["PATH_INFO"].startswith("/api/"):
         assert_problem(response, slug, detail)
-        return
-    status, _ = TYPES[slug]
+    else:
+        assert_error_page(response, TYPES[slug][0], detail)
+
+
+def assert_error_page(response: Any, status: int, detail: str) -> None:
     assert (response.status_code, response["Content-Type"]) == (status, "text/html; charset=utf-8")
     assertInHTML(
         f'<div id="problem"><h1 class="answer">{status}</h1><p>{escape(detail)}</p>'

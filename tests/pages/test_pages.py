@@ -7,29 +7,19 @@ from uuid import uuid4
 
 import pytest
 from django.test import Client
-from django.utils.html import escape
 from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.log import append
 from tests.marks import commits
+from tests.problems import assert_error_page
 
 pytestmark = commits
 
 HTML = "text/html; charset=utf-8"
 HTMX = {"hx-request": "true"}
 FORM = "application/x-www-form-urlencoded"
-
-
-def assert_error(response: Any, status: int, detail: str) -> None:
-    assert (response.status_code, response["Content-Type"]) == (status, HTML)
-    assertInHTML(
-        f'<div id="problem"><h1 class="answer">{status}</h1><p>{escape(detail)}</p>'
-        '<p><a href="/">Back to the first page</a></p>'
-        f"<p>Request ID: <code>{response['X-Request-ID']}</code></p></div>",
-        response.text,
-    )
 
 
 def recorded() -> list[int]:
@@ -187,7 +177,7 @@ def test_invalid_key_shows_a_message(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/%00", "/%FF"])
 def test_unknown_urls_return_an_error_page(client: Client, path: str) -> None:
-    assert_error(client.get(path), 404, "Not found: there is nothing at this URL.")
+    assert_error_page(client.get(path), 404, "Not found: there is nothing at this URL.")
 
 
 def test_unexpected_errors_return_an_error_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +186,7 @@ def test_unexpected_errors_return_an_error_page(client: Client, monkeypatch: pyt
 
     response = client.get("/numbers/15")
 
-    assert_error(response, 500, "Internal server error. Try again; if it persists, contact the operator.")
+    assert_error_page(response, 500, "Internal server error. Try again; if it persists, contact the operator.")
 
 
 @pytest.mark.django_db
@@ -205,11 +195,13 @@ def test_permission_denied_returns_an_error_page(client: Client, django_user_mod
 
     response = client.get("/admin/fizzbuzz/submission/")
 
-    assert_error(response, 403, "Your account may not do this. Sign in with another account, or contact the operator.")
+    assert_error_page(
+        response, 403, "Your account may not do this. Sign in with another account, or contact the operator."
+    )
 
 
 def test_form_with_too_many_fields_returns_an_error_page(client: Client) -> None:
     response = client.post("/", "number=15&" + "a&" * 1_001, FORM)
 
-    assert_error(response, 400, "Too many fields or parameters. This request recorded nothing; send fewer.")
+    assert_error_page(response, 400, "Too many fields or parameters. This request recorded nothing; send fewer.")
     assert recorded() == []
