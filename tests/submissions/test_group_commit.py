@@ -96,10 +96,11 @@ def test_item_is_never_sent_after_its_timeout() -> None:
     (second,) = crowd.submit(2)
     with pytest.raises(NotRecorded, match=r"No statement took this item within 0\.2 s"):
         second.result()
-    crowd.answer()
+    crowd.answer(2)
 
     assert first.result() == 10
-    assert crowd.statements == [[1]]
+    assert crowd.group.submit(3) == 30
+    assert crowd.statements == [[1], [3]]
 
 
 def test_sent_item_is_awaited_beyond_the_timeout() -> None:
