@@ -133,7 +133,8 @@ def test_rebuild_waits_for_writers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_top_numbers_command_lists_and_repairs_differences(capsys: pytest.CaptureFixture[str]) -> None:
-    append_at("2026-01-31T12:00:59Z", 15, 15, 7)
+    append_at("2026-01-31T12:00:00Z", 15, 7)
+    append_at("2026-01-31T12:00:59.999999Z", 15)  # of the same minute
     folding.fold()
     NumberCount.objects.filter(number=15).update(count=3)
     MinuteCount.objects.update(fizz=5, fizzbuzz=1)
