@@ -1,7 +1,6 @@
 """Expensive requests do not block a real gunicorn's other requests."""
 
 import re
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import Service, children, eventually, manage, serving
+from tests.service import Service, eventually, manage, serving
 
 # Make a comparison of two times take 20 ms, so that a time range with 1,000 submissions exceeds its timeout.
 SLOW_COMPARISON = """
@@ -23,35 +22,22 @@ SLOW_COMPARISON = """
 """
 
 
-@pytest.fixture(scope="module")
-def environment(shared_data_dir: Path) -> dict[str, str]:
-    """Configure one worker with a small pool."""
-    return {"DATA_DIR": str(shared_data_dir), "WEB_CONCURRENCY": "1", "DATABASE_POOL_SIZE": "4"}
-
-
-@pytest.fixture(scope="module")
-def service(environment: dict[str, str]) -> Iterator[Service]:
-    with serving(**environment) as service:
-        assert service.request("/api/fizzbuzz/batch", {"numbers": [7] * 10_000}).status == 201
-        yield service
-
-
-@pytest.fixture
-def slow_time_ranges(service: Service, environment: dict[str, str]) -> None:
-    """Slow down time ranges in new workers, and reload."""
-    before = children(service.process.pid)
-    assert manage("postgres", "psql", "-qc", SLOW_COMPARISON, **environment).communicate() == ("", "")
-    service.process.send_signal(signal.SIGHUP)
-    assert eventually(lambda: not set(before) & set(children(service.process.pid)))
-
-
 def tail(service: Service) -> float:
     (rows,) = re.findall(r"^fizzbuzz_tail_rows (\S+)$", service.request("/metrics").body, re.MULTILINE)
     return float(rows)
 
 
-@pytest.mark.usefixtures("slow_time_ranges")
+@pytest.fixture
+def service(data_dir: Path) -> Iterator[Service]:
+    """One worker with a small pool, in whose database time ranges are slow."""
+    environment = {"DATA_DIR": str(data_dir), "WEB_CONCURRENCY": "1", "DATABASE_POOL_SIZE": "4"}
+    assert manage("postgres", "psql", "-qc", SLOW_COMPARISON, **environment).communicate() == ("", "")
+    with serving(**environment) as service:
+        yield service
+
+
 def test_slow_time_ranges_do_not_block_reads_writes_and_folds(service: Service) -> None:
+    assert service.request("/api/fizzbuzz/batch", {"numbers": [7] * 10_000}).status == 201
     stop = threading.Event()
     statuses: list[int] = []
 
