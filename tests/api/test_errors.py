@@ -44,8 +44,9 @@ def test_malformed_json_is_rejected(client: Client, path: str, body: bytes, deta
 @pytest.mark.parametrize(
     "path", ["/api/", "/api/fizzbuzz", "/api/fizzbuzz/1", "/api/numbers/15", "/api/most_common", "/api/schema"]
 )
-def test_unsupported_accept_headers_are_rejected(client: Client, path: str) -> None:
-    response = client.get(path, headers={"accept": "application/xml"})
+@pytest.mark.parametrize("accept", ["application/xml", "application/json;q=0, text/html;q=0.0", "image/*", "*/*;q=0"])
+def test_unsupported_accept_headers_are_rejected(client: Client, path: str, accept: str) -> None:
+    response = client.get(path, headers={"accept": accept})
 
     assert_problem(response, "not-acceptable", "Could not satisfy the request Accept header.")
 

@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from django.test import Client
@@ -12,7 +11,6 @@ from pytest_django.asserts import assertInHTML
 from fizzbuzz import rules
 from fizzbuzz.counts import folding
 from fizzbuzz.models import Submission
-from tests.inputs import REJECTED_AS_TEXT
 from tests.log import append
 
 pytestmark = pytest.mark.django_db
@@ -139,11 +137,3 @@ def test_other_spellings_redirect_to_the_canonical_page(client: Client, text: st
     response = client.get(f"/numbers/{text}")
 
     assert (response.status_code, response["Location"]) == (301, location)
-
-
-@pytest.mark.parametrize("text", REJECTED_AS_TEXT, ids=ascii)
-def test_invalid_number_has_no_page(client: Client, text: str) -> None:
-    response = client.get(f"/numbers/{quote(text)}")
-
-    assert (response.status_code, response["Content-Type"]) == (404, HTML)
-    assertInHTML("<p>Not found: there is nothing at this URL.</p>", response.text)

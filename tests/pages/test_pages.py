@@ -175,7 +175,13 @@ def test_invalid_key_shows_a_message(client: Client) -> None:
     assert recorded() == []
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/numbers/", "/numbers/1/2", "/fizzbuzz", "/apix", "/%00", "/%FF"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing", "/numbers/", "/numbers/1/2", "/numbers/x", "/fizzbuzz", "/apix", "/%00", "/%FF",
+        "/stats/submissions.xml", "/stats/submissions", "/stats/other.csv", "/stats/",
+    ],
+)  # fmt: skip
 def test_unknown_urls_return_an_error_page(client: Client, path: str) -> None:
     assert_error_page(client.get(path), 404, "Not found: there is nothing at this URL.")
 

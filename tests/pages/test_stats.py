@@ -176,8 +176,3 @@ def test_downloads_of_submissions_are_the_newest_of_the_window(client: Client, m
 
     assert whole == ["3", "4", "5"]
     assert numbers() == ["4", "5"]
-
-
-@pytest.mark.parametrize("path", ["/stats/submissions.xml", "/stats/submissions", "/stats/other.csv", "/stats/"])
-def test_other_downloads_are_unknown(client: Client, path: str) -> None:
-    assert client.get(path).status_code == 404
