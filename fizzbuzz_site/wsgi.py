@@ -1,5 +1,6 @@
-"""WSGI application for gunicorn's workers. manage.py has set DJANGO_SETTINGS_MODULE."""
+"""WSGI application for gunicorn's workers."""
 
+import os
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -11,8 +12,11 @@ from django.template.loader import get_template
 from django.urls import get_resolver
 
 import fizzbuzz_site.serving.worker_metrics  # noqa: F401 - before anything creates a metric
-from fizzbuzz.db.pool import release_connection
 from fizzbuzz_site.serving.gate import admit
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fizzbuzz_site.settings")
+
+from fizzbuzz.db.pool import release_connection  # it reads the settings
 
 _handler = get_wsgi_application()
 

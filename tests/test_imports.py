@@ -2,9 +2,12 @@
 
 import ast
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
-from tests.service import ROOT
+from tests.service import ROOT, collect_static
 
 FOLDERS = ("fizzbuzz", "fizzbuzz_site", "tests", "benchmarks")
 DOTTED = re.compile(r"(?:python:)?((?:fizzbuzz|fizzbuzz_site)(?:\.\w+)+)")
@@ -24,6 +27,14 @@ def test_strings_name_existing_modules_in_the_direction_of_imports() -> None:
     # The last part may be a class or function of the module.
     assert [name for name in names if not find_spec(name.rpartition(".")[0])] == []
     assert [name for name in named("fizzbuzz") if name.startswith("fizzbuzz_site")] == []
+
+
+def test_wsgi_application_can_be_imported_by_any_server(tmp_path: Path) -> None:
+    collect_static()
+
+    subprocess.run(
+        [sys.executable, "-c", "import fizzbuzz_site.wsgi"], cwd=ROOT, env={"DATA_DIR": str(tmp_path)}, check=True
+    )
 
 
 def test_files_have_at_most_300_lines() -> None:
