@@ -53,8 +53,8 @@ class ProbesMiddleware:
             return self.get_response(request)
         if request.method not in METHODS:
             return HttpResponseNotAllowed(METHODS)
-        answer = HttpResponse(headers={"Allow": ", ".join(METHODS)}) if request.method == "OPTIONS" else probe()
-        answer["Cache-Control"] = "no-store"
+        answer = probe()  # also for OPTIONS, with which some balancers probe
+        answer["Allow"], answer["Cache-Control"] = ", ".join(METHODS), "no-store"
         return answer
 
 

@@ -195,7 +195,7 @@ def test_request_without_a_database_returns_503_and_an_outage_is_logged_once(
         assertInHTML(f"<p>{nothing}{UNAVAILABLE}</p>", response.text)
     begun, over = [each.getMessage() for each in caplog.records]
     assert begun.startswith("The database fails: ")
-    assert over == "The database works again, after 0 s"
+    assert over.startswith("The database works again, after ")
 
 
 def test_submission_detects_a_closed_connection(client: Client) -> None:

@@ -101,6 +101,7 @@ def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.M
 
     checks = {"database": "ok", "migrations": "1 not applied", "sequence": "unknown"}
     assert readiness(client) == (503, "unavailable", checks)
+    assert client.options("/health").status_code == client.head("/health").status_code == 503
 
 
 @pytest.mark.django_db
