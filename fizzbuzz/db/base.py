@@ -49,7 +49,4 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
     def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
         if self.pool:
             return self.pool.getconn()
-        connection = DeadlineConnection.connect(**conn_params, autocommit=True)
-        # PostgreSQL 14 to 16 do not have this setting, and would reject it as an option.
-        connection.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")
-        return connection
+        return DeadlineConnection.connect(**conn_params, autocommit=True)

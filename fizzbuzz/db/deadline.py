@@ -23,6 +23,7 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_SECONDS = 2  # libpq's minimum; the look-up of the address before it may take as long
 # Of the deadline: the server's error then arrives before it, and proves that nothing was committed.
 STATEMENT_TIMEOUT_SHARE = 0.9
+FIRST_WITH_TRANSACTION_TIMEOUT = 17_00_00
 
 # psycopg waits with a selector, which gevent emulates: gevent's own wait takes a third of the CPU time.
 if GEVENT:
@@ -74,6 +75,9 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
         database.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # also through PgBouncer
         database.deadline_seconds = deadline_seconds
         database.add_notice_handler(database.note_skipped_standby)
+        if database.info.server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:  # earlier ones reject the option
+            database.execute("SET transaction_timeout = 0")
+            database.commit()
         return database
 
     @cached_property

@@ -175,6 +175,7 @@ def test_statements_are_counted_under_the_names_of_django_prometheus() -> None:
     def counted() -> list[float]:
         return [REGISTRY.get_sample_value(f"django_db_{name}", labels) or 0 for name, labels in names.items()]
 
+    pool.read("SELECT 1", {})  # connects
     before = counted()
     pool.read("SELECT 1", {})
     with pytest.raises(DataError):

@@ -47,6 +47,8 @@ def _provider() -> Iterator[None]:
     with connection.cursor() as cursor:
         for name, value in PROVIDERS_SETTINGS.items():
             cursor.execute(f"ALTER ROLE CURRENT_USER SET {name} = '{value}'")
+        if connection.pg_version >= 17_00_00:
+            cursor.execute("ALTER ROLE CURRENT_USER SET transaction_timeout = '1min'")
     connection.close()
     record.inserter.close()
     yield
@@ -71,6 +73,8 @@ def test_settings_of_a_role_have_no_effect(client: Client) -> None:
     with connect_with_deadline(1) as private:
         assert private.execute("SHOW DateStyle").fetchone() == ("ISO, MDY",)
         assert private.execute("SHOW statement_timeout").fetchone() == ("900ms",)
+        transaction_timeout = "SELECT setting FROM pg_settings WHERE name = 'transaction_timeout'"
+        assert private.execute(transaction_timeout).fetchone() in {None, ("0",)}
 
     for path, body in (("/api/fizzbuzz", {"number": 15}), ("/api/fizzbuzz/batch", {"numbers": [15, 16]})):
         for headers in ({}, {"Idempotency-Key": "k"}, {"Idempotency-Key": "k"}):
