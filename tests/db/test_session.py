@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 
 from fizzbuzz.db.base import SESSION
-from fizzbuzz.db.deadline import connect_with_deadline
+from fizzbuzz.db.deadline import FIRST_WITH_TRANSACTION_TIMEOUT, connect_with_deadline
 from fizzbuzz.submissions import record
 from tests.clients import submitting
 from tests.marks import commits
@@ -47,7 +47,7 @@ def _provider() -> Iterator[None]:
     with connection.cursor() as cursor:
         for name, value in PROVIDERS_SETTINGS.items():
             cursor.execute(f"ALTER ROLE CURRENT_USER SET {name} = '{value}'")
-        if connection.pg_version >= 17_00_00:
+        if connection.connection.info.server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:
             cursor.execute("ALTER ROLE CURRENT_USER SET transaction_timeout = '1min'")
     connection.close()
     record.inserter.close()
