@@ -12,7 +12,7 @@ from fizzbuzz.counts.folding import short_lock_waits
 from fizzbuzz.db.faults import LockTimeout
 
 SEQUENCE = "fizzbuzz_submission_id_seq"
-LOCK_TIMEOUT_SECONDS = 5.0
+SEQUENCE_LOCK_TIMEOUT_SECONDS = 5.0
 
 OUT_OF_ORDER = "out of order: run migrate"
 BEHIND = "behind the log: run migrate"
@@ -61,16 +61,16 @@ def after_migrate(**more: Any) -> None:
     if status != BEHIND:
         return
     try:
-        with short_lock_waits(LOCK_TIMEOUT_SECONDS) as cursor:
+        with short_lock_waits(SEQUENCE_LOCK_TIMEOUT_SECONDS) as cursor:
             # Block inserts until this commits, or setval could move the sequence back.
             cursor.execute("LOCK TABLE fizzbuzz_submission IN SHARE ROW EXCLUSIVE MODE")
             cursor.execute(_RAISE)
             (highest_id,) = cursor.fetchone()
     except LockTimeout as error:
         raise CommandError(
-            f"The sequence {SEQUENCE} is behind the log, and could not be raised within {LOCK_TIMEOUT_SECONDS:g} s: "
-            "another transaction holds a lock on fizzbuzz_submission. End it (see pg_stat_activity), and run migrate "
-            "again."
+            f"The sequence {SEQUENCE} is behind the log, and could not be raised within "
+            f"{SEQUENCE_LOCK_TIMEOUT_SECONDS:g} s: another transaction holds a lock on fizzbuzz_submission. End it "
+            "(see pg_stat_activity), and run migrate again."
         ) from error
     log.warning(
         "The sequence %s was behind the log, and was raised to %s. Rows recorded in between may not be counted: run "

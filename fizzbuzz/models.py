@@ -167,7 +167,7 @@ class Watermark(models.Model):
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
     through = models.BigIntegerField()
     folded_at = models.DateTimeField()
-    # Equal to `through`. Written for the releases 0.1.0 and 0.2.0, which read both and may serve beside this one.
+    # Equal to `through`. Written for the releases up to 0.2.0, which read both and may serve beside this one.
     minutes_through = models.BigIntegerField(db_default=0)
 
     class Meta:

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 T = TypeVar("T")
 
 DAY = 24 * 3600  # seconds
-PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": DAY, "month": 30 * DAY, "year": 360 * DAY}
+RATE_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": DAY, "month": 30 * DAY, "year": 365 * DAY}
 MAX_RATE_PERIOD_SECONDS = 366 * DAY
 MIN_SECRET_KEY_CHARS = 32
 HOST_NAME = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
@@ -33,7 +33,7 @@ EXPECTED = {
     "ALLOWED_HOSTS": "host names or IP addresses separated by commas, without scheme, port and quotes, such as "
     "example.org, or .example.org for all of its subdomains too, or * for all names",
     "TRUSTED_PROXIES": "IP addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8",
-    "RATE_LIMIT": "a number of requests and a period of at most a year, such as 600/minute or 50/10 seconds",
+    "RATE_LIMIT": "a count of numbers and a period of at most a year, such as 600/minute or 50/10 seconds",
     "REDIS_URL": "redis://:password@host:6379/0, rediss://host:6379/0 or unix:///path/to/socket, with each of @ / ? # "
     "in a password percent-encoded, such as @ as %40",
     "CORS_ORIGINS": "origins separated by commas, such as https://example.org,http://localhost:3000, or only * for all",
@@ -108,11 +108,11 @@ def allowed_host(item: str) -> str:
 
 
 def rate(value: str) -> tuple[int, int]:
-    """Return how many requests a client may send, and in how many seconds."""
+    """Return how many numbers a client may submit, and in how many seconds."""
     found = re.fullmatch(r"(\d{1,9})\s*(?:/|per)\s*(\d{0,9})\s*([a-z]+?)s?", value.lower(), re.ASCII)
     if not found:
         raise ValueError
-    amount, seconds = int(found[1]), int(found[2] or 1) * PERIODS[found[3]]
+    amount, seconds = int(found[1]), int(found[2] or 1) * RATE_UNITS[found[3]]
     return _require((amount, seconds), amount and 0 < seconds <= MAX_RATE_PERIOD_SECONDS)
 
 

@@ -23,7 +23,7 @@ _WEIGHT = re.compile(r"q=(0(\.[0-9]{0,3})?|1(\.0{0,3})?)")
 
 
 class ContentNegotiation(DefaultContentNegotiation):
-    """DRF's ignores the weights. Django's get_preferred_type also takes what is excluded by q=0, and no parameters."""
+    """Chooses by the weights of Accept, which DRF ignores. Django's get_preferred_type takes what q=0 excludes."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
         return next(iter(parsers))  # the gate in front of Django lets only JSON through
@@ -58,7 +58,7 @@ def _preferred(accept: str, media_types: tuple[str, ...]) -> tuple[str, str] | N
 
 
 def _parse(accept: str) -> dict[str, tuple[float, str]]:
-    """Return weight and parameters of each media range; nothing if one is malformed, as in Java's default header."""
+    """Return weight and parameters of each media range; nothing if one is malformed, such as the `*; q=.2` of Java."""
     ranges = {}
     for each in filter(str.strip, accept.lower().split(",")[:MAX_MEDIA_RANGES]):
         name, *parameters = map(str.strip, each.split(";"))

@@ -99,12 +99,12 @@ class ProblemSerializer(serializers.Serializer):
 
 def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
     """Return the members of a problem: its type follows from the outcome, if that fits the status, or the status."""
-    kind = BY_SLUG.get(more.get("outcome", ""))
-    if kind is None or kind.status != status:
-        kind = BY_STATUS.get(status)
+    problem_type = BY_SLUG.get(more.get("outcome", ""))
+    if problem_type is None or problem_type.status != status:
+        problem_type = BY_STATUS.get(status)
     return {
-        "type": f"{reverse('problems')}#{kind.slug}" if kind else "about:blank",
-        "title": kind.title if kind else HTTPStatus(status).phrase,
+        "type": f"{reverse('problems')}#{problem_type.slug}" if problem_type else "about:blank",
+        "title": problem_type.title if problem_type else HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "instance": path,
@@ -121,7 +121,7 @@ def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
 def problem_response(
     status: int, detail: str, path: str, headers: dict[str, str] | None = None, **more: Any
 ) -> JsonResponse:
-    """Return a problem response for errors outside of DRF's views."""
+    """Return a problem response for an error that DRF does not make."""
     body = problem(status, detail, path, **more)
     return JsonResponse(body, status=status, content_type=CONTENT_TYPE, headers=headers)
 

@@ -111,7 +111,7 @@ _FACTS = """
     FROM own, rolled_up
 """
 
-counting = Bulkhead("time ranges are being counted", limit=1, wait_seconds=1)
+time_ranges = Bulkhead("time ranges are being counted", limit=1, wait_seconds=1)
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def top_between(limit: int, since: datetime | None = None, until: datetime | Non
     query = sql_of(Submission.objects.between(since, until).counted()[:limit])
     deadline = TIME_RANGE_TIMEOUT_SECONDS / STATEMENT_TIMEOUT_SHARE
     try:
-        with counting.slot(), connect_with_deadline(deadline) as database:
+        with time_ranges.slot(), connect_with_deadline(deadline) as database:
             return [NumberWithCount(*row) for row in database.execute(*query)]
     except psycopg.errors.QueryCanceled as error:
         message = f"Counting this time range takes longer than {TIME_RANGE_TIMEOUT_SECONDS} s. Choose a narrower one."

@@ -1,1 +1,1 @@
-"""Connections to PostgreSQL: Django's backend, deadlines, the pool, reads, errors, locks."""
+"""Connections to PostgreSQL: Django's backend, deadlines, pools, reads, errors, outages, lock timeouts."""

@@ -59,7 +59,7 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
-        """Connect, with any `deadline_seconds`. The server then ends statements just before it."""
+        """Connect. If `deadline_seconds` is given, the server ends statements just before it."""
         deadline_seconds = kwargs.pop("deadline_seconds", None)
         if deadline_seconds and not settings.TRANSACTION_POOLING:
             milliseconds = deadline_seconds * STATEMENT_TIMEOUT_SHARE * 1000

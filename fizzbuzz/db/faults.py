@@ -1,4 +1,4 @@
-"""Database errors: those that pass by themselves, and faults of the service or of its settings. Waits for locks."""
+"""Database errors: temporary ones, and faults of the service or its settings. Outages in the log. Waits for locks."""
 
 import logging
 import re

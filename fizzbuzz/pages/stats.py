@@ -1,4 +1,4 @@
-"""The chart of the first page and the statistics page, which is here with its downloads."""
+"""The statistics page with its downloads, and the chart that it shares with the first page."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ def _insert_rows(cursor: CursorWrapper | psycopg.Cursor[Any], numbers: Sequence[
 class SubmissionInserter:
     """Inserts on a private connection, which is reopened after any error. Not thread-safe.
 
-    While PostgreSQL has not answered a statement that exceeded its deadline, more are refused: each would leave another
+    While PostgreSQL has not answered a statement that exceeded its deadline, it rejects more: each would leave another
     connection waiting, such as for a synchronous standby, up to max_connections.
     """
 

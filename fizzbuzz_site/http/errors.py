@@ -1,4 +1,4 @@
-"""Error responses outside of DRF's views: problem details under /api/, an HTML page elsewhere."""
+"""Error responses that DRF does not make: problem details under /api/, an HTML page elsewhere."""
 
 import logging
 import re
@@ -107,8 +107,8 @@ class ErrorMiddleware:
         if type(exception) in RESPONSES:
             return bad_request(request, exception)
         if isinstance(exception, CatchingUp):
-            outcome = "not-recorded" if _is_submission(request) else ""
-            return _error(request, 503, f"{exception} Try again in a moment.", outcome=outcome)
+            detail = f"{exception} Try again in a moment."
+            return _error(request, 503, detail, not_recorded=_is_submission(request))
         if isinstance(exception, DatabaseError | InterfaceError | psycopg.Error):
             return _database_error(request, exception)
         return None
@@ -126,7 +126,7 @@ def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse 
     if isinstance(exception, OutcomeUnknown):
         return _error(request, 503, "The database gave no confirmation.")
     status = 500 if fault is Fault.OURS else 503
-    return _error(request, status, fault.value, outcome="not-recorded" if is_write else "")
+    return _error(request, status, fault.value, not_recorded=is_write)
 
 
 def _is_submission(request: HttpRequest) -> bool:
@@ -134,17 +134,24 @@ def _is_submission(request: HttpRequest) -> bool:
 
 
 def _error(
-    request: HttpRequest, status: int, detail: str, headers: dict[str, str] | None = None, outcome: str = ""
+    request: HttpRequest,
+    status: int,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    *,
+    not_recorded: bool = False,
 ) -> HttpResponse:
-    if outcome:
+    outcome = {}
+    if not_recorded:
+        outcome = {"outcome": "not-recorded"}
         detail = f"This request recorded nothing. {detail}"
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR and _is_submission(request):
-        outcome = "outcome-unknown"
+        outcome = {"outcome": "outcome-unknown"}
         detail = f"{detail} {OUTCOME_UNKNOWN}"
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers = headers or RETRY
     if re.match("/+api(/|$)", request.path, re.IGNORECASE):
-        return problem_response(status, detail, request.path, headers, **({"outcome": outcome} if outcome else {}))
+        return problem_response(status, detail, request.path, headers, **outcome)
     # Rendered without the request: its session or account may have caused the error.
     page = render_to_string("error.html", {"status": status, "detail": detail, "request_id": request_id.get()})
     return HttpResponse(page, status=status, headers=headers)

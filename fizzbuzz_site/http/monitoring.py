@@ -1,4 +1,4 @@
-"""What operators and orchestrators ask: /info, readiness, liveness, and the metrics of all workers."""
+"""Monitoring endpoints: /info, readiness, liveness, and the metrics of all workers."""
 
 import platform
 from collections.abc import Callable, Iterator

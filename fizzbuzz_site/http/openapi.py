@@ -29,7 +29,7 @@ INFO = _object(
 LIVE = _object(status={"const": "ok"})
 READY = _object(
     status={"enum": ["ok", "unavailable"]},
-    checks=_object(database=TEXT, migrations=TEXT)
+    checks=_object(database=TEXT, migrations=TEXT, sequence=TEXT)
     | {"additionalProperties": TEXT, "description": 'The outcome of each check: "ok", or the fault.'},
 )
 

@@ -38,7 +38,7 @@ class RateLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method != "POST":
             return self.get_response(request)
-        # In a batch, only the commas between the numbers are valid.
+        # In a valid batch, commas only separate numbers.
         cost = 1 + request.body.count(b",") if request.content_type == JSON else 1
         counted = self._count(client_ip.rate_limit_key(request), cost)
         if counted is None:
@@ -52,7 +52,7 @@ class RateLimitMiddleware:
         response["RateLimit"] = f'"default";r={max(0, left)};t={seconds}'
         return response
 
-    def _count(self, client: str, cost: int = 1) -> tuple[int, int] | None:
+    def _count(self, client: str, cost: int) -> tuple[int, int] | None:
         """Count a request; return what is left of the limit, and the seconds until the window ends.
 
         What is left is negative if the request exceeds the limit. Return None if Redis is unavailable.

@@ -1,1 +1,1 @@
-"""gunicorn's configuration and worker, timeouts of slow clients, the workers' metrics, the service log."""
+"""gunicorn's configuration and worker, the gate, timeouts of slow clients, the workers' metrics, the service log."""

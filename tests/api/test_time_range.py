@@ -125,9 +125,9 @@ def test_command_counts_a_time_range_without_a_timeout(
 
 
 def test_concurrent_time_ranges_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "counting", Bulkhead("time ranges are being counted", 1, 0))
+    monkeypatch.setattr(ranking, "time_ranges", Bulkhead("time ranges are being counted", 1, 0))
 
-    with ranking.counting.slot():
+    with ranking.time_ranges.slot():
         rejected = client.get("/api/most_common", {"since": "2026-01-31"})
         without_range = client.get("/api/most_common")
     answered = client.get("/api/most_common", {"since": "2026-01-31"})

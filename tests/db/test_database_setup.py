@@ -124,7 +124,7 @@ def test_sequence_is_not_moved_back_during_concurrent_writes() -> None:
 
 
 def test_sequence_that_cannot_be_locked_raises_command_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_setup, "LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(database_setup, "SEQUENCE_LOCK_TIMEOUT_SECONDS", 0.05)
     append(15)
     let_next_id_be(1)
 

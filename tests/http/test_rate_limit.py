@@ -170,11 +170,11 @@ def test_circuit_breaker_calls_a_hung_redis_once(
 ) -> None:
     settings.REDIS_URL = f"{cache.url}?socket_timeout=0.1"
     middleware = rate_limit.RateLimitMiddleware(lambda request: HttpResponse())
-    assert eventually(lambda: middleware._count("client") is not None)
+    assert eventually(lambda: middleware._count("client", 1) is not None)
     caplog.clear()
 
     cache.suspend()
-    counted = [middleware._count("client") for _ in range(100)]
+    counted = [middleware._count("client", 1) for _ in range(100)]
     cache.resume()
 
     assert counted == [None] * 100
@@ -182,5 +182,5 @@ def test_circuit_breaker_calls_a_hung_redis_once(
         "Redis unavailable, rate limiting disabled: Timeout reading from socket"
     ]
     middleware._broken_until = 1e-9  # in the past
-    assert eventually(lambda: middleware._count("client") is not None)
+    assert eventually(lambda: middleware._count("client", 1) is not None)
     assert middleware._broken_until == 0

@@ -12,7 +12,7 @@ from fizzbuzz.db.faults import LockTimeout
 
 LOG = "fizzbuzz_submission"
 DEFAULT_SHARDS = 8  # a batch insert costs one statement per shard; see docs/scaling.md
-LOCK_TIMEOUT_SECONDS = 10
+DISTRIBUTE_LOCK_TIMEOUT_SECONDS = 10
 
 _CLUSTER = f"""
     SELECT to_regclass('{LOG}') IS NOT NULL, (SELECT groupid FROM pg_dist_local_group) = 0,
@@ -58,7 +58,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Distributed {plan}.")
             try:
                 # It waits for readers, and all others for it.
-                with short_lock_waits(LOCK_TIMEOUT_SECONDS):
+                with short_lock_waits(DISTRIBUTE_LOCK_TIMEOUT_SECONDS):
                     cursor.execute(_FREE)
             except LockTimeout:
                 self.stderr.write(
@@ -88,13 +88,13 @@ def _workers(cursor: CursorWrapper) -> list[str]:
 
 def _distribute(shards: int) -> None:
     try:
-        with short_lock_waits(LOCK_TIMEOUT_SECONDS) as cursor:
+        with short_lock_waits(DISTRIBUTE_LOCK_TIMEOUT_SECONDS) as cursor:
             cursor.execute("SELECT set_config('citus.shard_count', %s, true)", [str(shards)])
             cursor.execute(f"LOCK TABLE {LOG} IN SHARE ROW EXCLUSIVE MODE")
             cursor.execute("SELECT create_distributed_table(%s, 'id')", [LOG])
     except LockTimeout as error:
         raise CommandError(
-            f"Could not lock the log within {LOCK_TIMEOUT_SECONDS} s. Nothing was changed; "
+            f"Could not lock the log within {DISTRIBUTE_LOCK_TIMEOUT_SECONDS} s. Nothing was changed; "
             "try again when no import or other long transaction is running."
         ) from error
     except Error as error:
