@@ -213,10 +213,11 @@ class Machine(RuleBasedStateMachine):
             context.__exit__(None, None, None)
 
 
-def test_reads_are_exact_after_any_sequence_of_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.slow)])
+def test_reads_are_exact_after_any_sequence_of_operations(monkeypatch: pytest.MonkeyPatch, examples: int) -> None:
     monkeypatch.setattr(folding, "MAX_ROWS_PER_FOLD", 4)
     monkeypatch.setattr(verify, "WRITERS_TIMEOUT_SECONDS", 0.005)
 
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None, database=None)
+        Machine, settings=settings(max_examples=examples, stateful_step_count=25, deadline=None, database=None)
     )

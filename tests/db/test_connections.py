@@ -101,6 +101,7 @@ def test_deadline_in_gevent(conninfo: str) -> None:
     assert in_gevent(conninfo) == "no response within 0.3 s (False, True)\n"
 
 
+@pytest.mark.slow
 def test_resolver_that_does_not_answer_is_given_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
         try:

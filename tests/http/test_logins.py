@@ -218,6 +218,7 @@ def test_other_greenlets_run_while_one_hashes_and_a_second_hash_is_rejected() ->
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_hashes")
 def test_existing_hashes_stay_valid() -> None:
     old = PBKDF2PasswordHasher().encode(PASSWORD, "salt")
@@ -226,6 +227,7 @@ def test_existing_hashes_stay_valid() -> None:
     assert not check_password("wrong horse", old)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_hashes")
 def test_hashing_takes_at_most_a_third_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes: list[tuple[float, float]] = []

@@ -43,10 +43,13 @@ def finish(*arguments: str, **environment: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("kill", "signum"),
-    [(os.kill, signal.SIGTERM), (os.kill, signal.SIGINT), (os.killpg, signal.SIGINT)],
+    [
+        pytest.param(os.kill, signal.SIGTERM, marks=pytest.mark.smoke),
+        (os.kill, signal.SIGINT),
+        (os.killpg, signal.SIGINT),
+    ],
     ids=["supervisor", "interrupt", "Ctrl-C in a terminal, which signals the workers, and so does the master"],
 )
 def test_signal_stops_all_processes(data_dir: Path, kill: Callable[[int, int], None], signum: int) -> None:
@@ -60,7 +63,6 @@ def test_signal_stops_all_processes(data_dir: Path, kill: Callable[[int, int], N
     assert processes(data_dir) == []
 
 
-@pytest.mark.smoke
 def test_signal_during_the_first_start_stops_all_processes(empty_data_dir: Path) -> None:
     process = manage("serve", PORT="0", DATA_DIR=str(empty_data_dir))
     assert eventually((empty_data_dir / "postgres/data/postmaster.pid").exists)
