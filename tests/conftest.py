@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tests.gated import GatedClient
 # Import now what the first request would: with the marker `commits`, the admin's apps are missing then.
 get_wsgi_application()
 get_resolver().url_patterns  # noqa: B018 - read for the imports
+
+# A shell's background job ignores SIGINT, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # For speed: the database of in-process tests need not survive a crash.
 NO_DURABILITY = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
