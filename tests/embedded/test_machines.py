@@ -28,8 +28,8 @@ def test_folder_may_have_blanks_quotes_and_any_letters(data_dir: Path) -> None:
 
     assert role.communicate() == ("fizzbuzz\n", "")
 
-    names = sorted(each.name for each in (here / "postgres").iterdir())
-    assert names == ["cluster.lock", "data", "socket", "users.lock"]
+    names = {each.name for each in (here / "postgres").iterdir() if not each.name.startswith("binaries-")}  # of a copy
+    assert names == {"cluster.lock", "data", "socket", "users.lock"}
 
 
 @pytest.mark.parametrize("name", [*'$`"\\,', "a\nb", "\u202e", os.fsdecode(b"\xff"), "deep" * 25])
@@ -80,8 +80,10 @@ def test_owner_without_a_name_can_start_an_existing_cluster(server: Server) -> N
 def test_failed_initdb_reports_the_reason(data_dir: Path) -> None:
     _, errors = user(data_dir / "own", "prlimit", "--fsize=500000").communicate()
 
+    # PostgreSQL's user may be unable to enter the checkout: then the programs' copy fails before.
+    failed = r"(initdb failed in .*/data\.new|The data folder .*/own can't be used)"
     message = errors.splitlines()[-1]
-    assert re.fullmatch(r".*EmbeddedError: initdb failed in .*/data\.new: .*File too large.*", message), message
+    assert re.fullmatch(rf".*EmbeddedError: {failed}: .*File too large.*", message), message
 
 
 def test_acquire_writes_no_errors_to_the_log_which_has_a_file_per_weekday(server: Server, data_dir: Path) -> None:
