@@ -55,9 +55,9 @@ class Pool(ConnectionPool[DeadlineConnection]):
                 raise psycopg.OperationalError(DeadlineConnection.failure or str(error)) from None
             try:
                 self._verify(taken)
-            except psycopg.OperationalError:
+            except BaseException as error:  # also if it is interrupted: a connection that is not put back is lost
                 self.putconn(taken)
-                if monotonic() > ends:
+                if not isinstance(error, psycopg.OperationalError) or monotonic() > ends:
                     raise
             else:
                 return taken

@@ -168,6 +168,20 @@ def test_error_is_djangos_and_gives_the_connection_back() -> None:
 
 
 @pytest.mark.usefixtures("web_worker")
+def test_interrupted_check_gives_the_connection_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(conn: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool.READS, "_verify", interrupt)
+        for _ in range(pool.READS.max_size):
+            with pytest.raises(KeyboardInterrupt):
+                pool.read("SELECT 1", {})
+
+    assert pool.read("SELECT 1", {}) == [(1,)]
+
+
+@pytest.mark.usefixtures("web_worker")
 def test_statements_are_counted_under_the_names_of_django_prometheus() -> None:
     of_server = {"alias": "default", "vendor": "postgresql"}
     errors = of_server | {"type": "DivisionByZero"}
