@@ -13,10 +13,11 @@ from django.urls import get_resolver
 from fizzbuzz.counts import fold_scheduler, ranking
 from fizzbuzz.db import faults
 from fizzbuzz.submissions import record
-from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER
+from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER, Server
 from tests import template
 from tests.fresh import a_second_later
 from tests.gated import GatedClient
+from tests.service import url_of
 
 # Import now what the first request would: with the marker `commits`, the admin's apps are missing then.
 get_wsgi_application()
@@ -73,6 +74,14 @@ def data_dir() -> Iterator[Path]:
     """A data folder with a migrated database, for one test."""
     with template.data_dir() as folder:
         yield folder
+
+
+@pytest.fixture
+def database_url(data_dir: Path) -> Iterator[str]:
+    """The URL of a server that processes use as an external one; its database is migrated."""
+    server = Server(data_dir)
+    yield url_of(server.acquire())
+    server.release()
 
 
 @pytest.fixture(scope="module")

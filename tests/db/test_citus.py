@@ -30,8 +30,7 @@ SETTINGS = {"DATABASE_URL": CITUS_URL, "SECRET_KEY": SECRET_KEY}
 TAIL = "SELECT (SELECT max(id) FROM fizzbuzz_submission) - through FROM fizzbuzz_watermark"
 # What the other tests ask of a plain PostgreSQL, but for its query plans.
 FEATURES = [
-    *(f"tests/api/test_{name}.py" for name in ("batch", "fizzbuzz", "kind", "log", "most_common", "numbers")),
-    "tests/api/test_time_range.py",
+    *(f"tests/api/test_{name}.py" for name in ("counts", "fizzbuzz", "log")),
     *(f"tests/counts/test_{name}.py" for name in ("reads", "rollup", "rollup_storm")),
     *(f"tests/pages/test_{name}.py" for name in ("number_page", "pages", "stats")),
     *(f"tests/submissions/test_{name}.py" for name in ("idempotency", "recording")),
