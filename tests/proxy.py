@@ -19,22 +19,15 @@ needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs a 
 
 
 class Proxy:
-    """A running nginx in front of the instances at these ports; with `tls`, it has a second port for https."""
+    """A running nginx in front of the instances at these ports, without TLS."""
 
-    def __init__(self, folder: Path, *instances: int, tls: bool = False) -> None:
+    def __init__(self, folder: Path, *instances: int) -> None:
         self.port = free_port()
-        self.tls_port = free_port() if tls else None
-        self.certificate = folder / "certificate.pem"
         folder.chmod(0o711)  # started by root, its workers run as another user
-        listen = f"listen 127.0.0.1:{self.port};\n"
-        if tls:
-            key = _make_certificate(self.certificate)
-            listen += f"listen 127.0.0.1:{self.tls_port} ssl http2;\n"
-            listen += f"ssl_certificate {self.certificate};\nssl_certificate_key {key};\n"
         shutil.copy(ROOT / "deploy/nginx.conf", folder)
         self.parts = folder / "nginx"
         self.parts.mkdir()
-        (self.parts / "listen.conf").write_text(listen)
+        (self.parts / "listen.conf").write_text(f"listen 127.0.0.1:{self.port};\n")
         self._write(instances)
         self._log = folder / "log"  # not a pipe, at which nginx would wait for its reader
         with self._log.open("w") as log:
@@ -57,9 +50,9 @@ class Proxy:
 
 
 @contextmanager
-def proxying(*instances: int, tls: bool = False) -> Iterator[Proxy]:
+def proxying(*instances: int) -> Iterator[Proxy]:
     with tempfile.TemporaryDirectory(prefix="fizzbuzz-nginx-") as folder:
-        proxy = Proxy(Path(folder), *instances, tls=tls)
+        proxy = Proxy(Path(folder), *instances)
         try:
             yield proxy
         finally:
@@ -82,12 +75,3 @@ def free_port() -> int:
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _make_certificate(path: Path) -> Path:
-    """Write a self-signed certificate for 127.0.0.1; return the path of its key."""
-    key = path.with_name("key.pem")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    options = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", *subject]
-    subprocess.run(["openssl", "req", *options, "-keyout", key, "-out", path], check=True, capture_output=True)
-    return key

@@ -183,6 +183,8 @@ def test_big_server(deployment: Deployment) -> None:
         deployment, "curl --silent --include --header 'Host: localhost:8000' 'http://127.0.0.1/stats?window=day'"
     )
     assert "Location: https://localhost/stats?window=day\n" in redirected
+    closed = send(f"{BIG}/metrics")  # by nginx itself
+    assert (closed.status, closed.headers["Strict-Transport-Security"]) == (403, "max-age=31536000")
 
 
 def test_prometheus_finds_the_instances(deployment: Deployment) -> None:
