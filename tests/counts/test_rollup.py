@@ -24,18 +24,6 @@ from tests.marks import commits
 
 pytestmark = commits
 
-FOLD_STATEMENTS = range(11)
-
-
-def test_empty_log_has_no_top() -> None:
-    assert ranking.top(3) == []
-    assert ranking.count_of(15) == 0
-    assert folding.fold() == 0
-    assert ranking.top(3) == []
-    assert verify.verify() == []
-    assert verify.rebuild() == 0
-    assert assert_exact() == 0
-
 
 @pytest.mark.parametrize(
     "lock",
@@ -90,34 +78,12 @@ def test_rebuild_repairs_the_differences_that_verify_finds(wrong: str) -> None:
     assert assert_exact() == Submission.objects.count()
 
 
-def test_rebuild_counts_a_log_that_was_never_folded() -> None:
-    append(15, 7, 15)
-    verify.rebuild()
-
-    assert verify.verify() == []
-    assert folding.fold() == 0
-    assert ranking.top(3) == [(15, 2), (7, 1)]
-
-
-def test_rebuild_after_the_log_was_emptied() -> None:
-    append(15, 15, 7)
-    folding.fold()
-    replace_log(7)
-
-    verify.rebuild()
-
-    assert ranking.top(3) == [(7, 1)]
-    append(7)
-    assert assert_exact() == 2
-    assert folding.fold() == 1
-    assert verify.verify() == []
-
-
-def test_rebuild_waits_for_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rebuild_of_an_emptied_log_waits_for_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     """After TRUNCATE, the watermark may be among new ids, below which a row is not yet visible."""
     monkeypatch.setattr(verify, "WRITERS_TIMEOUT_SECONDS", 0.01)
     append(15, 15, 7)
-    folding.fold()
+    verify.rebuild()  # of a log that was never folded
+    assert folding.fold() == 0
     replace_log()
 
     with open_transaction() as late:
@@ -128,7 +94,9 @@ def test_rebuild_waits_for_writers(monkeypatch: pytest.MonkeyPatch) -> None:
         late.commit()
     call_command("top_numbers", "--rebuild")
 
-    assert ranking.top(3) == [(7, 4)]
+    append(7)
+    assert assert_exact() == 5
+    assert folding.fold() == 1
     assert verify.verify() == []
 
 
@@ -159,24 +127,32 @@ def test_top_numbers_command_lists_and_repairs_differences(capsys: pytest.Captur
     assert errors == ""
 
 
-@pytest.mark.parametrize("moment", FOLD_STATEMENTS)
-def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(moment: int) -> None:
+@pytest.mark.parametrize("moment", range(11))
+@pytest.mark.parametrize("another_folds", [True, False])
+def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(
+    moment: int, *, another_folds: bool
+) -> None:
     append(1)
+    folding.fold()
+    append(15)
 
     def overtake() -> None:
+        on_another_connection(lambda: append(15))
+        if another_folds:
+            on_another_connection(folding.fold)
         late.execute(INSERT, [[7]])
         on_another_connection(lambda: append(15))
 
     with open_transaction() as late:
         with at_statement(moment, overtake):
             folding.fold()
-        assert assert_exact() == 2
+        assert assert_exact() == 4
         late.commit()
 
-    assert assert_exact() == 3
+    assert assert_exact() == 5
     folding.fold()
     assert verify.verify() == []
-    assert assert_exact() == 3
+    assert assert_exact() == 5
 
 
 @pytest.mark.parametrize(
@@ -193,25 +169,6 @@ def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int) -> Non
 
     assert assert_exact() == 3
     assert verify.verify() == []
-
-
-@pytest.mark.parametrize("moment", FOLD_STATEMENTS)
-def test_concurrent_fold_may_run_at_any_moment_of_a_fold(moment: int) -> None:
-    append(1)
-    folding.fold()
-    append(15)
-
-    def fold_too() -> None:
-        on_another_connection(lambda: append(15))
-        on_another_connection(folding.fold)
-
-    with at_statement(moment, fold_too):
-        folding.fold()
-
-    assert assert_exact() == 3
-    folding.fold()
-    assert verify.verify() == []
-    assert assert_exact() == 3
 
 
 @pytest.mark.parametrize(
