@@ -1,16 +1,16 @@
 """Hostile values in every input are rejected with an error response and never recorded."""
 
-import gzip
+import json
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
-from fizzbuzz import rules
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz_site.http.errors import INVALID_HOST
+from fizzbuzz_site.serving.gate import FORM, JSON
 from tests.problems import assert_errors, assert_explained
 
 pytestmark = pytest.mark.django_db
@@ -39,24 +39,23 @@ READS = [
     ("/numbers/{}", 404),
     ("/{}", 404),
 ]
-
-
-HOSTS = [
-    "evil.example", "fizzbuzz.example.evil.example", "evilfizzbuzz.example", "[::1]", "192.0.2.1",
-    "", ".", "*", "{{7}}", "[::1", "a..b/", "fizz_buzz.example", "fizz_buzz.example:8080",
-    *(f"fizzbuzz.example{more}" for more in ("@evil.example", ":80@evil.example", ", evil.example", "/evil", ":http")),
-]  # fmt: skip
-
-
+SUBMISSIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "number": ("/api/fizzbuzz", lambda text: {"number": text}),
+    "name": ("/api/fizzbuzz", lambda text: {text: 15}),
+    "array": ("/api/fizzbuzz", lambda text: [text]),
+    "numbers": ("/api/fizzbuzz/batch", lambda text: {"numbers": [15, text]}),
+    "object of numbers": ("/api/fizzbuzz/batch", lambda text: {"numbers": {text: text}}),
+    # Not alone: the form ignores invisible characters at the ends, and a blank key.
+    "form": ("/", lambda text: {"number": f"1{text}5"}),
+    "key of the form": ("/", lambda text: {"number": "15", "key": f"x{text}"}),
+}
 JSON_VALUES = [
-    "1e400", "-1e400", "1e-400", "1E+2", "15.0", "1e0", "0e1", "-0.0", "-" + "9" * 1_000_000,
-    "0." + "0" * 1_000_000 + "1", "1" * 4_000 + "e4000", '"' + "9" * 1_000_000 + '"',
-    r'"\ud800"', r'"\udc00\ud800"', r'"15\u0000"', r'"\u202e15"',
-    '"' + "😀" * 100_000 + '"', "[" * 900 + "]" * 900, "{}", "[15]", "[[15]]", "true", "null",
+    "1e400", "-1e400", "1e-400", "-0.0", "1" * 4_000 + "e4000", "0." + "0" * 1_000_000 + "1",
+    '"' + "9" * 1_000_000 + '"', '"' + "😀" * 100_000 + '"', r'"\ud800"', r'"\udc00\ud800"',
 ]  # fmt: skip
-BODIES = [
-    gzip.compress(b'{"number": 15}', mtime=0), b"", b"\x00", b'{"number": 15}\x00', b"{'number': 15}",
-    b'{"number": 15, }', b'{"number": 15} // now',
+HOSTS = [
+    "evil.example", "fizzbuzz.example.evil.example", "[::1", "", "{{7}}", "fizz_buzz.example:8080",
+    "fizzbuzz.example:80@evil.example",
 ]  # fmt: skip
 
 
@@ -85,76 +84,38 @@ def assert_rejected(response: Any, status: int, path: str) -> None:
 
 @pytest.mark.parametrize(("where", "status"), READS)
 def test_reads_reject_hostile_values(client: Client, where: str, status: int) -> None:
-    for text in [*map(quote, TEXTS), "%ff", "%ed%a0%80", "%c0%af", "%00", "%"]:
-        path = where.format(text.replace("/", "%2F"))
+    for text in [*(quote(text, safe="") for text in TEXTS), "%ff", "%ed%a0%80", "%c0%af", "%00", "%"]:
+        path = where.format(text)
         assert_rejected(client.get(path), status, path)
 
 
-def test_cursor_rejects_hostile_values(client: Client) -> None:
+@pytest.mark.parametrize(("path", "wrap"), SUBMISSIONS.values(), ids=SUBMISSIONS)
+def test_submissions_reject_hostile_values(client: Client, path: str, wrap: Callable[[str], Any]) -> None:
+    media_type, encode, status = (FORM, urlencode, 422) if path == "/" else (JSON, json.dumps, 400)
     for text in TEXTS:
-        path = f"/api/fizzbuzz?cursor={quote(text)}"
-        response = client.get(path)
-        if response.status_code == 200:  # decoded from base64 it is empty, which means the first page
-            assert [each["number"] for each in response.json()["results"]] == [15]
-        else:
-            assert_rejected(response, 404, path)
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_other_hosts_are_rejected(client: Client, settings: Any, host: str) -> None:
-    settings.ALLOWED_HOSTS = ["fizzbuzz.example"]
-
-    for path in ("/api/numbers/15", "/"):
-        response = client.get(path, headers={"host": host})
-
-        assert_explained(response, "bad-request", INVALID_HOST)
-        assert "evil" not in response.text
-
-
-@pytest.mark.parametrize(
-    ("path", "wrap"),
-    [
-        ("/api/fizzbuzz", lambda text: {"number": text}),
-        ("/api/fizzbuzz", lambda text: {"number": {text: 15}}),
-        ("/api/fizzbuzz", lambda text: {text: 15}),
-        ("/api/fizzbuzz", lambda text: [text]),
-        ("/api/fizzbuzz/batch", lambda text: {"numbers": [15, text]}),
-        ("/api/fizzbuzz/batch", lambda text: {"numbers": text}),
-        ("/api/fizzbuzz/batch", lambda text: {"numbers": {text: text}}),
-    ],
-    ids=["number", "object", "name", "array", "numbers", "text of numbers", "object of numbers"],
-)
-def test_json_rejects_hostile_values(client: Client, path: str, wrap: Any) -> None:
-    for text in TEXTS:
-        assert_rejected(client.post(path, wrap(text), "application/json"), 400, path)
-
-
-def test_forms_reject_hostile_values(client: Client) -> None:
-    for text in TEXTS:
-        if rules.without_invisible_ends(text) == "15":
-            continue
-        assert_rejected(client.post("/", {"number": text}), 422, "/")
-        if text.strip():  # a blank key counts as none
-            assert_rejected(client.post("/", {"number": "15", "key": text}), 422, "/")
-
-
-def test_key_rejects_hostile_values(client: Client) -> None:
-    for key in TEXTS:
-        if len(key) > 255 or not key.isascii() or not key.isprintable() or " " in key:
-            headers = {"Idempotency-Key": key}
-            response = client.post("/api/fizzbuzz", {"number": 15}, "application/json", headers=headers)
-            assert_rejected(response, 400, "/api/fizzbuzz")
+        assert_rejected(client.generic("POST", path, encode(wrap(text)), media_type), status, path)
 
 
 @pytest.mark.parametrize(
     ("path", "template"), [("/api/fizzbuzz", '{"number": %s}'), ("/api/fizzbuzz/batch", '{"numbers": [%s]}')]
 )
-def test_hostile_bodies_are_rejected(client: Client, path: str, template: str) -> None:
-    for body in [*BODIES, *(template % value for value in JSON_VALUES)]:
-        assert_rejected(client.generic("POST", path, body, "application/json"), 400, path)
-    for digits in (4_301, 1_000_000):
-        response = client.generic("POST", path, template % ("1" * digits), "application/json")
+def test_hostile_json_is_rejected(client: Client, path: str, template: str) -> None:
+    for value in JSON_VALUES:
+        assert_rejected(client.generic("POST", path, template % value, JSON), 400, path)
+    for value in ("1" * 4_301, "-" + "1" * 1_000_000):
+        response = client.generic("POST", path, template % value, JSON)
         assert_explained(response, "bad-request", "The body contains a number with thousands of digits.")
+
+
+@pytest.mark.parametrize("path", ["/api/numbers/15", "/"])
+def test_other_hosts_are_rejected(client: Client, settings: Any, path: str) -> None:
+    settings.ALLOWED_HOSTS = ["fizzbuzz.example"]
+
+    for host in HOSTS:
+        response = client.get(path, headers={"host": host})
+
+        assert_explained(response, "bad-request", INVALID_HOST)
+        assert "evil" not in response.text
 
 
 @pytest.mark.parametrize(
@@ -169,18 +130,8 @@ def test_duplicate_parameter_is_rejected(client: Client, path: str, name: str) -
     assert_errors(client.get(path), (name, "Give this parameter once."))
 
 
-def test_method_cannot_be_overridden(client: Client) -> None:
-    for header in ("X-HTTP-Method-Override", "X-Method-Override"):
-        response = client.post("/api/fizzbuzz/1", {}, "application/json", headers={header: "DELETE"})
-
-        assert_rejected(response, 405, "/api/fizzbuzz/1")
-
-
-@pytest.mark.parametrize("name", ["q", "kind", "created_at__gte", "o", "p", "e", "_popup", "number__regex", "id__in"])
-def test_admin_handles_hostile_values(admin_user: User, name: str) -> None:
-    client = Client()
-    client.force_login(admin_user)
-
-    # Django redirects to the list if a filter is invalid.
-    for text in TEXTS if name == "q" else ["(", "\x00", "9" * 5_000, "1' OR '1'='1"]:
-        assert client.get("/admin/fizzbuzz/submission/", {name: text}).status_code in {200, 302}
+def test_admin_handles_hostile_values(staff_client: Client) -> None:
+    for name in ("q", "created_at__gte", "o", "p", "e", "_popup", "id__in"):
+        for text in ("(", "\x00", "9" * 5_000, "1' OR '1'='1"):
+            # Django redirects to the list if a filter is invalid.
+            assert staff_client.get("/admin/fizzbuzz/submission/", {name: text}).status_code in {200, 302}
