@@ -18,14 +18,13 @@ def shared(settings: Any) -> Client:
 
 
 def cors(response: Any) -> dict[str, str]:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return {name: value for name, value in headers.items() if name.startswith("access-control-")}
+    prefix = "access-control-"
+    return {name.lower(): value for name, value in response.headers.items() if name.lower().startswith(prefix)}
 
 
-@pytest.mark.parametrize("path", ["/api/", "/api/fizzbuzz", "/api/numbers/15", "/api/most_common", "/api/nowhere"])
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_allowed_origin_can_read_the_api(shared: Client, method: str, path: str) -> None:
-    response = shared.generic(method, path, headers={"origin": FRIEND})
+@pytest.mark.parametrize("path", ["/api/", "/api/numbers/15", "/api/nowhere"])
+def test_allowed_origin_can_read_the_api(shared: Client, path: str) -> None:
+    response = shared.get(path, headers={"origin": FRIEND})
 
     assert cors(response) == {"access-control-allow-origin": FRIEND, "access-control-expose-headers": EXPOSED}
     assert "origin" in response["Vary"]
@@ -36,13 +35,7 @@ def test_allowed_origin_can_read_only_the_api(shared: Client, path: str) -> None
     assert cors(shared.get(path, headers={"origin": FRIEND})) == {}
 
 
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "http://friend.example", "https://friend.example:8443", "https://friend.example.evil.example",
-        "https://evil.friend.example", "null", "", "[",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("origin", ["https://friend.example.evil.example", "null", "["])
 def test_other_origins_cannot_read(shared: Client, origin: str) -> None:
     response = shared.get("/api/numbers/15", headers={"origin": origin})
 
@@ -61,14 +54,6 @@ def test_preflight_does_not_allow_json(shared: Client) -> None:
         "access-control-expose-headers": EXPOSED,
         "access-control-max-age": "86400",
     }
-
-
-def test_star_allows_all_origins_without_credentials(shared: Client, settings: Any) -> None:
-    settings.CORS_ALLOW_ALL_ORIGINS = True
-
-    response = shared.get("/api/numbers/15", headers={"origin": "https://anybody.example"})
-
-    assert cors(response) == {"access-control-allow-origin": "*", "access-control-expose-headers": EXPOSED}
 
 
 def test_no_origin_can_read_without_cors_origins(client: Client) -> None:

@@ -44,22 +44,22 @@ UNSUPPORTED = {
     ],
 )
 def test_other_bodies_are_rejected_unread(client: Client, path: str, media_type: str, limit: int) -> None:
-    def rejected(content_type: str, length: int = 14, **headers: str) -> Any:
+    def rejected(content_type: str, headers: dict[str, str] | None = None, length: int = 14) -> Any:
         unread: Any = {"CONTENT_LENGTH": str(length), "wsgi.input": None}  # reading it would fail
         return client.generic("POST", path, NUMBER, content_type, headers=headers, **unread)
 
     for content_type, detail in UNSUPPORTED[media_type].items():
         # As a form of another site would send it.
-        response = rejected(content_type, **{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"})
+        response = rejected(content_type, {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"})
         assert_explained(response, "unsupported-media-type", detail)
     for codec in CODECS:
         response = rejected(f"{media_type}; charset={codec}")
         assert_explained(response, "unsupported-media-type", "UTF-8 is the only charset. Send the body in UTF-8.")
     for coding in ("gzip", "x" * 99):
         detail = f"The Content-Encoding '{coding[:60]}' is not supported. Send the body without it."
-        assert_explained(rejected(media_type, **{"Content-Encoding": coding}), "unsupported-media-type", detail)
+        assert_explained(rejected(media_type, {"Content-Encoding": coding}), "unsupported-media-type", detail)
     detail = f"The body is larger than {limit} bytes. This request recorded nothing; split it into smaller requests."
-    assert_explained(rejected(media_type, limit + 1), "content-too-large", detail)
+    assert_explained(rejected(media_type, length=limit + 1), "content-too-large", detail)
 
 
 @pytest.mark.parametrize(

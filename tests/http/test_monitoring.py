@@ -5,7 +5,6 @@ import platform
 import re
 import signal
 import time
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from django.db import connection
 from django.test import Client
 
 from fizzbuzz_site import __version__
-from fizzbuzz_site.embedded.server import Server
 from fizzbuzz_site.http import monitoring
 from tests.fresh import a_second_later
 from tests.marks import commits
@@ -29,7 +27,7 @@ UNAVAILABLE: dict[str, Any] = {
 }
 
 
-def test_readiness_follows_a_database_that_hangs_or_stops(data_dir: Path) -> None:
+def test_readiness_of_a_hung_database_is_answered_within_three_seconds(data_dir: Path) -> None:
     # One worker: others would keep their last check for a second.
     with serving(DATA_DIR=str(data_dir), WEB_CONCURRENCY="1") as service:
 
@@ -38,37 +36,20 @@ def test_readiness_follows_a_database_that_hangs_or_stops(data_dir: Path) -> Non
             return answer.status, answer.json()
 
         assert eventually(lambda: health() == (200, READY))
-        pid_file = data_dir / "postgres/data/postmaster.pid"
-        postmaster = int(pid_file.read_text().split()[0])
+        postmaster = int((data_dir / "postgres/data/postmaster.pid").read_text().split()[0])
         stopped = [postmaster, *children(postmaster)]
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         assert eventually(lambda: health() == (503, UNAVAILABLE))
-        answers = []
-        for _ in range(3):
-            start = time.monotonic()
-            answers.append((health(), time.monotonic() - start < 3))
+        start = time.monotonic()
+        again, seconds = health(), time.monotonic() - start
         alive = service.request("/health/live").status
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
 
-        # The one asserted time: orchestrators' probes time out after three seconds.
-        assert answers == [((503, UNAVAILABLE), True)] * 3
-        assert alive == 200
+        assert (again, alive) == ((503, UNAVAILABLE), 200)
+        assert seconds < 3  # the one asserted time: orchestrators' probes time out then
         assert eventually(lambda: health() == (200, READY))
-
-        os.kill(postmaster, signal.SIGINT)
-        assert eventually(lambda: not pid_file.exists())
-        assert eventually(lambda: health() == (503, UNAVAILABLE))
-        rejected = service.request("/api/fizzbuzz", {"number": 1})
-        assert (rejected.status, rejected.headers["Retry-After"]) == (503, "5")
-        assert service.request("/health/live").status == 200
-
-        server = Server(data_dir)
-        server.acquire()
-        assert eventually(lambda: service.request("/api/fizzbuzz", {"number": 1}).status == 201)
-        assert eventually(lambda: health() == (200, READY))
-        server.release()
 
 
 @commits
@@ -104,16 +85,12 @@ def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.M
     assert client.options("/health").status_code == client.head("/health").status_code == 503
 
 
-@pytest.mark.django_db
+@commits
 def test_readiness_names_a_read_only_database_and_stays_200(client: Client) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT format('ALTER DATABASE %I SET default_transaction_read_only = ', current_database())")
-        (alter,) = cursor.fetchone()
-    with closing(connection.copy()) as other, other.cursor() as cursor:
-        cursor.execute("SET default_transaction_read_only = off")
-        cursor.execute(alter + "on")
+        cursor.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
         found = readiness(client)
-        cursor.execute(alter + "off")
+        cursor.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
 
     assert found == (200, "ok", READY["checks"] | {"database": "read-only"})
 
@@ -161,14 +138,11 @@ def test_info_returns_versions_without_a_statement(
 def test_metrics_require_the_token(client: Client, settings: Any) -> None:
     settings.METRICS_TOKEN = "secret"
 
-    answers = [
-        client.get("/metrics", headers={"Authorization": sent} if sent else None)
-        for sent in ("Bearer secret", "", "Bearer", "Bearer secre", "Bearer secret2", "secret", "Bearer sécret")
-    ]
-
-    assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 401, 401, 401]
-    assert {answer.headers.get("WWW-Authenticate") for answer in answers[1:]} == {"Bearer"}
-    assert answers[1].text == 'Send "Authorization: Bearer <METRICS_TOKEN>".\n'
+    for sent in ("", "Bearer", "Bearer secre", "Bearer secret2", "secret", "Bearer sécret"):
+        answer = client.get("/metrics", headers={"Authorization": sent})
+        assert (answer.status_code, answer["WWW-Authenticate"]) == (401, "Bearer")
+        assert answer.text == 'Send "Authorization: Bearer <METRICS_TOKEN>".\n'
+    assert client.get("/metrics", headers={"Authorization": "Bearer secret"}).status_code == 200
 
 
 def test_metrics_are_forbidden_by_default(client: Client, settings: Any) -> None:
@@ -176,5 +150,5 @@ def test_metrics_are_forbidden_by_default(client: Client, settings: Any) -> None
 
     answer = client.get("/metrics")
 
-    assert answer.status_code == 403
-    assert answer.text == "Metrics are disabled. Set METRICS_TOKEN or METRICS_PUBLIC=1.\n"
+    text = "Metrics are disabled. Set METRICS_TOKEN or METRICS_PUBLIC=1.\n"
+    assert (answer.status_code, answer.text) == (403, text)
