@@ -15,9 +15,11 @@ from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError
 
 from fizzbuzz_site import environment
-from tests.service import ROOT, SECRET_KEY
+from fizzbuzz_site.management.commands.serve import Command
+from tests.service import ROOT, SECRET_KEY, manage
 
 SERVER = {"DATABASE_URL": "postgresql://nobody@localhost/nowhere", "SECRET_KEY": SECRET_KEY}
 
@@ -29,19 +31,9 @@ def declared() -> dict[str, str]:
     }
 
 
-def isolated(variables: dict[str, str]) -> dict[str, str]:
-    """Return the environment with only these settings."""
-    settings = {*declared(), "DJANGO_SETTINGS_MODULE"}
-    return {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in settings} | variables
-
-
-def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, *command)
-    return subprocess.run(command, cwd=ROOT, env=isolated(variables), capture_output=True, text=True, check=False)
-
-
 def load(**variables: str) -> dict[str, Any]:
-    with patch.dict(os.environ, isolated(variables), clear=True):
+    """Return the settings with only these environment variables."""
+    with patch.dict(os.environ, variables, clear=True):
         return runpy.run_path(str(ROOT / "fizzbuzz_site/settings.py"))
 
 
@@ -137,16 +129,28 @@ def test_invalid_value_ends_the_start_with_one_line_that_names_the_variable(name
     ("variables", "message"),
     [
         ({"DATABASE_URL": SERVER["DATABASE_URL"]}, "SECRET_KEY is required with DATABASE_URL, and the same for all "),
-        (SERVER | {"LOG_LEVEL": "all"}, "LOG_LEVEL is invalid: write one of info, warning, error."),
         (SERVER | {"RATE_LIMIT": "1/minute"}, "REDIS_URL is required with RATE_LIMIT, to count for all processes: "),
         ({"DATA_DIR": "/proc/nowhere"}, "The data folder /proc/nowhere can't be used (No such file or directory): set"),
     ],
 )
-def test_manage_reports_a_setting_in_one_line(variables: dict[str, str], message: str) -> None:
-    check = run("manage.py", "check", **variables)
+def test_unusable_combination_is_rejected(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"^{re.escape(message)}"):
+        load(**variables)
 
-    assert (check.returncode, check.stdout, check.stderr.count("\n")) == (1, "", 1)
-    assert check.stderr.startswith(f"error: {message}")
+
+def test_manage_reports_a_setting_in_one_line() -> None:
+    check = manage("check", **SERVER, LOG_LEVEL="all")
+
+    assert check.communicate() == ("", "error: LOG_LEVEL is invalid: write one of info, warning, error.\n")
+    assert check.returncode == 1
+
+
+@pytest.mark.parametrize("host", ["http://localhost", "no host", "a" * 64 + ".example"])
+def test_invalid_host_raises_command_error(settings: Any, host: str) -> None:
+    settings.HOST = host
+
+    with pytest.raises(CommandError, match=r"^HOST is invalid: write an IP address of this machine, 0\.0\.0\.0 for"):
+        Command()._listen()
 
 
 def test_value_is_read_from_a_file(tmp_path: Path) -> None:
@@ -155,23 +159,16 @@ def test_value_is_read_from_a_file(tmp_path: Path) -> None:
         assert load(**SERVER | {"SECRET_KEY_FILE": str(tmp_path / "key")})["SECRET_KEY"] == SECRET_KEY
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
-def test_file_in_another_encoding_is_rejected(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "value").write_bytes(f"é{SECRET_KEY}".encode(encoding))
+def test_unusable_file_is_rejected(tmp_path: Path) -> None:
+    reasons = {"/nowhere/key": "readable file (No such file or directory)", "/": "readable file (Is a directory)"}
+    for encoding in ("utf-16", "utf-16-le", "utf-32", "latin-1"):
+        (tmp_path / encoding).write_bytes(f"é{SECRET_KEY}".encode(encoding))
+        reasons[str(tmp_path / encoding)] = "text file in UTF-8"
 
-    with pytest.raises(ImproperlyConfigured, match=r"^SECRET_KEY_FILE must be the path of a text file in UTF-8\.$"):
-        load(**SERVER | {"SECRET_KEY_FILE": str(tmp_path / "value")})
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [("/nowhere/key", "No such file or directory"), ("/dev/null/key", "Not a directory"), ("/", "Is a directory")],
-)
-def test_unreadable_file_is_rejected(path: str, reason: str) -> None:
-    message = re.escape(f"SECRET_KEY_FILE must be the path of a readable file ({reason}).")
-
-    with pytest.raises(ImproperlyConfigured, match=f"^{message}$"):
-        load(**SERVER | {"SECRET_KEY_FILE": path})
+    for path, reason in reasons.items():
+        with pytest.raises(ImproperlyConfigured) as error:
+            load(**SERVER | {"SECRET_KEY_FILE": path})
+        assert str(error.value) == f"SECRET_KEY_FILE must be the path of a {reason}."
 
 
 def test_secret_key_is_generated_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
@@ -214,19 +211,13 @@ def test_secret_key_is_durable_before_it_is_used(tmp_path: Path) -> None:
 
 
 def test_empty_variables_count_as_unset(tmp_path: Path) -> None:
-    names = sorted(declared().keys() - {"DATABASE_URL", "DATA_DIR"})
-    here = {"DATA_DIR": str(tmp_path)}
+    names = environment.declared.keys() - {"DATABASE_URL", "DATA_DIR"}
+    empty = dict.fromkeys(names, "") | {f"{name}_FILE": "" for name in environment.declared}
 
-    unset, empty, blank = (
-        {name: load(**here, **given)[name] for name in names}
-        for given in (
-            {},
-            dict.fromkeys(names, "") | {f"{name}_FILE": "" for name in declared()},
-            dict.fromkeys(names, " "),
-        )
-    )
+    unset, *others = (load(DATA_DIR=str(tmp_path), **variables) for variables in ({}, empty, dict.fromkeys(names, " ")))
 
-    assert unset == empty == blank
+    for name in names:
+        assert [each[name] for each in others] == [unset[name]] * 2
 
 
 @pytest.mark.parametrize(
@@ -238,20 +229,6 @@ def test_https_secures_cookies_and_redirects(https: str, expected: tuple[object,
     settings = load(**SERVER, HTTPS=https)
 
     assert tuple(settings[name] for name in (*names, "SECURE_HSTS_SECONDS")) == expected
-
-
-LOADED = """
-import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "fizzbuzz_site.settings"
-from fizzbuzz_site.wsgi import application
-print(*(name in sys.modules for name in ("fizzbuzz_site.http.rate_limit", "redis")))
-"""
-
-
-def test_disabled_rate_limit_is_not_imported() -> None:
-    assert run("-c", LOADED, **SERVER).stdout == "False False\n"
-    limit = {"RATE_LIMIT": "600/minute", "REDIS_URL": "redis://localhost"}
-    assert run("-c", LOADED, **SERVER, **limit).stdout == "True True\n"
 
 
 def test_feedback_url_is_the_contact_of_the_openapi_document() -> None:
