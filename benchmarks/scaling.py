@@ -243,6 +243,8 @@ def main() -> None:
         COSTS.write_text(json.dumps(asdict(measure()), indent=1) + "\n")
         print(COSTS.read_text())
         return
+    if not COSTS.exists():
+        raise SystemExit(f"error: {COSTS} is missing: run `python -m benchmarks.scaling measure` first")
     costs = Costs(**json.loads(COSTS.read_text()))
     print("| web machines | submissions/s | answered/s | p50 ms | p99 ms | web load | database load |")
     print("|--:|--:|--:|--:|--:|--:|--:|")
