@@ -38,9 +38,7 @@ class SubmissionCursorPagination(CursorPagination):
         page = rows[: self.page_size]
         if len(rows) > self.page_size:
             end = page[-1].id
-        begin = None
-        if position is not None:
-            begin = position + 1 if cursor.reverse else position - 1
+        begin = None if position is None else position + (1 if cursor.reverse else -1)
         self.newer, self.older = (end, begin) if cursor.reverse else (begin, end)
         self.display_page_controls = self.newer is not None or self.older is not None
         return page[::-1] if cursor.reverse else page

@@ -1,7 +1,6 @@
 """Error responses of the API as problem details (RFC 9457), and their types, as listed at /docs/problems."""
 
 from collections.abc import Iterator
-from http import HTTPStatus
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -101,10 +100,10 @@ def problem(status: int, detail: str, path: str, **more: Any) -> dict[str, Any]:
     """Return the members of a problem: its type follows from the outcome, if that fits the status, or the status."""
     problem_type = BY_SLUG.get(more.get("outcome", ""))
     if problem_type is None or problem_type.status != status:
-        problem_type = BY_STATUS.get(status)
+        problem_type = BY_STATUS[status]
     return {
-        "type": f"{reverse('problems')}#{problem_type.slug}" if problem_type else "about:blank",
-        "title": problem_type.title if problem_type else HTTPStatus(status).phrase,
+        "type": f"{reverse('problems')}#{problem_type.slug}",
+        "title": problem_type.title,
         "status": status,
         "detail": detail,
         "instance": path,
@@ -131,18 +130,17 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     response = drf_exception_handler(error, context)
     if response is None:
         return None
-    request = context["request"]
+    request, more = context["request"], {}
     if isinstance(error, ValidationError):
-        source = "parameter" if isinstance(error, InvalidQuery) else "pointer"
-        found = islice(_flatten(error.detail, "" if source == "parameter" else "#"), MAX_ERRORS)
-        errors = [{source: where.removeprefix("/"), "detail": text} for where, text in found]
+        source, root = ("parameter", "") if isinstance(error, InvalidQuery) else ("pointer", "#")
+        found = islice(_flatten(error.detail, root), MAX_ERRORS)
+        more["errors"] = errors = [{source: where.removeprefix("/"), "detail": text} for where, text in found]
         detail = errors[0]["detail"] if len(errors) < MAX_ERRORS else f"The first {MAX_ERRORS} errors are listed."
-        response.data = problem(response.status_code, detail, request.path, errors=errors)
+    elif isinstance(error, MethodNotAllowed):
+        detail = f"Method not allowed; use {', '.join(context['view'].allowed_methods)}."
     else:
         detail = response.data["detail"]
-        if isinstance(error, MethodNotAllowed):
-            detail = f"Method not allowed; use {', '.join(context['view'].allowed_methods)}."
-        response.data = problem(response.status_code, detail, request.path)
+    response.data = problem(response.status_code, detail, request.path, **more)
     if getattr(getattr(request, "accepted_renderer", None), "format", None) != "api":  # a 406 has no renderer
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
         response.content_type = CONTENT_TYPE
@@ -154,8 +152,5 @@ def _flatten(detail: Any, where: str) -> Iterator[tuple[str, str]]:
     if isinstance(detail, dict):
         for key, value in detail.items():
             yield from _flatten(value, where if key == "non_field_errors" else f"{where}/{key}")
-    elif isinstance(detail, list):
-        for value in detail:
-            yield from _flatten(value, where)
     else:
-        yield where, str(detail)
+        yield from ((where, str(each)) for each in detail)

@@ -1,17 +1,19 @@
 """Serializers of the API's requests, query parameters and responses."""
 
 import json
+from contextlib import suppress
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import Direction, extend_schema_field
 from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.settings import api_settings
 
 from fizzbuzz import rules, times
-from fizzbuzz.api.base import Query
-from fizzbuzz.api.problems import MAX_ERRORS
+from fizzbuzz.api.problems import MAX_ERRORS, InvalidQuery
 
 MAX_BATCH_NUMBERS = 10_000
 MAX_LIMIT = 100  # of the most common numbers
@@ -134,13 +136,10 @@ class LimitField(serializers.Field):
     """The number of rows to return."""
 
     def to_internal_value(self, data: Any) -> int:
-        try:
-            limit = rules.parse_number(data)
-        except rules.InvalidNumber:
-            limit = 0
-        if not 1 <= limit <= MAX_LIMIT:
-            raise serializers.ValidationError(f"Enter a whole number from 1 to {MAX_LIMIT}. Received {_shown(data)}.")
-        return limit
+        with suppress(rules.InvalidNumber):
+            if 1 <= (limit := rules.parse_number(data)) <= MAX_LIMIT:
+                return limit
+        raise serializers.ValidationError(f"Enter a whole number from 1 to {MAX_LIMIT}. Received {_shown(data)}.")
 
 
 class TimeField(serializers.DateTimeField):
@@ -149,6 +148,36 @@ class TimeField(serializers.DateTimeField):
             return times.parse_time(value)
         except times.InvalidTime as error:
             raise serializers.ValidationError(str(error)) from None
+
+
+class Query(serializers.Serializer):
+    """The query parameters of an action. Others are rejected, so that a misspelt one is not ignored."""
+
+    others: tuple[str, ...] = ()  # parameters that are read elsewhere
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        return dict(self.run_validation({}))
+
+    def parse(self, request: Request) -> dict[str, Any]:
+        """Return the validated parameters of a request. Raise InvalidQuery."""
+        if not request.META.get("QUERY_STRING"):
+            return self.defaults
+        given, known = request.query_params, (*self.fields, *self.others)
+        accepts = f"the parameters {', '.join(known)}" if known else "no parameters"
+        errors = {
+            name: ["Give this parameter once." if name in known else f"Unknown parameter. This URL accepts {accepts}."]
+            for name in sorted(given)
+            # Of two values one would silently be ignored.
+            if name != api_settings.URL_FORMAT_OVERRIDE and (name not in known or len(given.getlist(name)) > 1)
+        }
+        if errors:
+            raise InvalidQuery(errors)
+        try:
+            # A QueryDict would be treated as an HTML form, where an empty field counts as missing.
+            return dict(self.run_validation(given.dict()))
+        except serializers.ValidationError as error:
+            raise InvalidQuery(error.detail) from error
 
 
 class MostCommonQuery(Query):

@@ -14,13 +14,14 @@ from tests.log import body_of, create_submissions
 from tests.marks import commits
 from tests.problems import assert_errors, assert_problem
 
-pytestmark = commits
+pytestmark = pytest.mark.django_db  # nothing is recorded, but for the tests with `commits`
 
 RANGE = rules.EXPECTED
 UNKNOWN = 'Unknown member %s. The only member of this object is "%s".'
 ARRAY = "Send an array of numbers, such as [15, 7]."
 
 
+@commits
 @pytest.mark.parametrize(
     ("value", "number"),
     [
@@ -103,6 +104,7 @@ def test_of_many_invalid_values_the_first_are_listed(client: Client) -> None:
     assert_errors(response, *errors, detail="The first 20 errors are listed.")
 
 
+@commits
 def test_largest_batch_is_one_statement_and_returns_the_results_in_order(
     client: Client, django_assert_num_queries: Any
 ) -> None:
@@ -117,6 +119,7 @@ def test_largest_batch_is_one_statement_and_returns_the_results_in_order(
     assert response.json() == [body_of(rows.pop(each["id"])) for each in response.json()]
 
 
+@commits
 def test_batches_wait_before_reads_do(client: Client) -> None:
     ranking.note_tail(ranking.MAX_TAIL_ROWS // 2 + 1)
 
@@ -148,6 +151,7 @@ def test_browsable_page_shows_the_error_and_what_was_typed(client: Client) -> No
     assert f">\n{escape(typed)}</textarea>" in response.text
 
 
+@commits
 def test_browsable_page_shows_a_part_of_a_large_batch(client: Client) -> None:
     numbers = {"numbers": [*range(1_001)]}
 

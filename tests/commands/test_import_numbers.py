@@ -112,6 +112,7 @@ BAD_TABLES = [
 ]
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("content", "problem", "options"),
     [*((*each, []) for each in UNREADABLE), *((*each, ["--column=n"]) for each in BAD_TABLES)],

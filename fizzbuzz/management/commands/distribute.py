@@ -77,12 +77,13 @@ def _workers(cursor: CursorWrapper) -> list[str]:
             "on the coordinator and on each worker. docs/deployment.md describes the set-up."
         ) from error
     exists, is_coordinator, workers = cursor.fetchone()
-    if not exists:
-        raise CommandError("The log does not exist yet: run manage.py migrate first.")
-    if not is_coordinator:
-        raise CommandError("This is a worker. Set DATABASE_URL to the coordinator; all writes go through it.")
-    if not workers:
-        raise CommandError("The cluster has no workers: run SELECT citus_add_node('host', 5432) for each.")
+    for is_met, problem in (
+        (exists, "The log does not exist yet: run manage.py migrate first."),
+        (is_coordinator, "This is a worker. Set DATABASE_URL to the coordinator; all writes go through it."),
+        (workers, "The cluster has no workers: run SELECT citus_add_node('host', 5432) for each."),
+    ):
+        if not is_met:
+            raise CommandError(problem)
     return workers
 
 
