@@ -17,6 +17,7 @@ from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from tests.http.test_http_security import PERMISSIONS, POLICY, SECURITY_HEADERS
 from tests.log import create_submissions, open_transaction
+from tests.problems import assert_error_page
 
 pytestmark = pytest.mark.django_db
 
@@ -35,11 +36,8 @@ def table(response: Any) -> list[list[str]]:
     return list(csv.reader(io.StringIO(response.getvalue().decode())))
 
 
-@pytest.mark.parametrize("rows", [0, 1, 3])
-def test_list_shows_the_newest_first_in_few_queries(
-    staff_client: Client, django_assert_num_queries: Any, rows: int
-) -> None:
-    submissions = create_submissions(*[15, 7, -3][:rows])
+def test_list_shows_the_newest_first_in_few_queries(staff_client: Client, django_assert_num_queries: Any) -> None:
+    submissions = create_submissions(15, 7, -3)
 
     with django_assert_num_queries(9):
         response = staff_client.get(LOG)
@@ -63,13 +61,14 @@ def test_staff_and_superusers_can_only_view(staff_client: Client, admin_client: 
 
 
 @in_database
-@pytest.mark.parametrize(
-    ("query", "numbers"),
-    [
+def test_list_and_download_apply_search_and_filters(staff_client: Client) -> None:
+    (old, *_) = create_submissions(3, 5, 15, 7, 150, -3, 0, 15)
+    Submission.objects.filter(id=old.id).update(created_at="2026-01-30T23:59:59Z")
+
+    for query, numbers in (
         ({}, [3, 5, 15, 7, 150, -3, 0, 15]),
-        *(({"q": term}, [15, 15]) for term in ("15", "+015", " 15\u200b ")),
+        ({"q": " +015\u200b "}, [15, 15]),
         ({"kind": "Fizz"}, [3, -3]),
-        ({"kind": "Buzz"}, [5]),
         ({"kind": "FizzBuzz"}, [15, 150, 0, 15]),
         ({"kind": "Number"}, [7]),
         ({"kind": "", "q": "7"}, [7]),
@@ -77,23 +76,16 @@ def test_staff_and_superusers_can_only_view(staff_client: Client, admin_client: 
         ({"kind": "Number", "q": "3"}, []),
         ({"created_at__gte": "2026-01-31 00:00:00+00:00"}, [5, 15, 7, 150, -3, 0, 15]),
         ({"created_at__lt": "2026-01-31 00:00:00+00:00"}, [3]),
-    ],
-)
-def test_list_and_download_apply_search_and_filters(
-    staff_client: Client, query: dict[str, str], numbers: list[int]
-) -> None:
-    (old, *_) = create_submissions(3, 5, 15, 7, 150, -3, 0, 15)
-    Submission.objects.filter(id=old.id).update(created_at="2026-01-30T23:59:59Z")
+    ):
+        listed = staff_client.get(LOG, query)
+        header, *rows = table(staff_client.get(DOWNLOAD, query | {"o": "-1", "p": "7", "all": ""}))
 
-    listed = staff_client.get(LOG, query)
-    header, *rows = table(staff_client.get(DOWNLOAD, query | {"o": "-1", "p": "7", "all": ""}))
-
-    assert [number for _, number, _ in shown(listed)] == numbers[::-1]
-    assert (header, [row[1] for row in rows]) == (HEADER, [str(number) for number in numbers])
-    assert f'<a href="{DOWNLOAD}?{urlencode(query)}">Download CSV</a>' in listed.text.replace("&amp;", "&")
+        assert [number for _, number, _ in shown(listed)] == numbers[::-1]
+        assert (header, [row[1] for row in rows]) == (HEADER, [str(number) for number in numbers])
+        assert f'<a href="{DOWNLOAD}?{urlencode(query)}">Download CSV</a>' in listed.text.replace("&amp;", "&")
 
 
-@pytest.mark.parametrize("term", ["x", "15 7", "1e3", str(2**63), "<script>", "٣", "=1+1"])
+@pytest.mark.parametrize("term", ["x", str(2**63), "<script>"])
 def test_search_for_an_invalid_number_shows_a_message(staff_client: Client, term: str) -> None:
     create_submissions(15)
 
@@ -105,30 +97,23 @@ def test_search_for_an_invalid_number_shows_a_message(staff_client: Client, term
     assert shown(staff_client.get(LOG, {"q": term})) == []
 
 
-@pytest.mark.parametrize("query", ["kind=fizz", "kind=%00", "created_at__gte=x", "nothing=1", "number__regex=("])
-def test_invalid_filters_redirect_to_the_list(staff_client: Client, query: str) -> None:
-    assertRedirects(staff_client.get(f"{LOG}?{query}"), f"{LOG}?e=1")
-    assertRedirects(staff_client.get(f"{DOWNLOAD}?{query}"), LOG)
+def test_invalid_filters_redirect_to_the_list(staff_client: Client) -> None:
+    for query in ("kind=fizz", "kind=%00", "created_at__gte=x", "nothing=1", "number__regex=("):
+        assertRedirects(staff_client.get(f"{LOG}?{query}"), f"{LOG}?e=1")
+        assertRedirects(staff_client.get(f"{DOWNLOAD}?{query}"), LOG)
 
 
-@pytest.mark.parametrize("id_", ["0", "x", "9" * 19, "9" * 30, "-1"])
-def test_unknown_submissions_redirect_to_the_index(admin_client: Client, id_: str) -> None:
-    assertRedirects(admin_client.get(f"{LOG}{id_}/change/"), "/admin/")
-
-
-@pytest.mark.parametrize("query", ["", "?kind=Fizz", "?q=3", "?p=2", "?o=2"])
-def test_lists_do_not_count_or_sort_the_whole_log(staff_client: Client, query: str) -> None:
+def test_lists_do_not_count_or_sort_the_whole_log(staff_client: Client) -> None:
     Submission.objects.bulk_create(Submission(number=3) for _ in range(150))
 
-    with CaptureQueriesContext(connection) as queries:
-        staff_client.get(LOG + query)
+    for query in ("", "?kind=Fizz", "?q=3", "?p=2", "?o=2"):
+        with CaptureQueriesContext(connection) as queries:
+            staff_client.get(LOG + query)
 
-    of_the_log = [each["sql"] for each in queries if '"fizzbuzz_submission"' in each["sql"]]
-    assert len(of_the_log) == 2
-    count, rows = of_the_log
-    assert count.startswith("SELECT COUNT(*) FROM (SELECT ")
-    assert count.endswith(" LIMIT 10000) subquery")
-    assert 'ORDER BY "fizzbuzz_submission"."id" DESC LIMIT ' in rows
+        count, rows = [each["sql"] for each in queries if '"fizzbuzz_submission"' in each["sql"]]
+        assert count.startswith("SELECT COUNT(*) FROM (SELECT ")
+        assert count.endswith(" LIMIT 10000) subquery")
+        assert 'ORDER BY "fizzbuzz_submission"."id" DESC LIMIT ' in rows
 
 
 def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +166,19 @@ def test_list_and_download_require_the_view_permission(client: Client, path: str
 
     client.force_login(User.objects.create_user("other", is_staff=True))
 
-    assert client.get(path).status_code == 403
+    detail = "Your account may not do this. Sign in with another account, or contact the operator."
+    assert_error_page(client.get(path), 403, detail)
+
+
+def test_forms_require_a_csrf_token() -> None:
+    client = Client(enforce_csrf_checks=True)
+
+    response = client.post(
+        "/admin/login/", {"username": "root", "password": "x"}, headers={"origin": "http://testserver"}
+    )
+
+    assert response.status_code == 403
+    assert "csrftoken" in client.get("/admin/login/").cookies
 
 
 @in_database
@@ -202,16 +199,14 @@ def test_list_timeout_shows_a_message(admin_client: Client, monkeypatch: pytest.
     assert by_another_timeout.status_code == 503
 
 
-@pytest.mark.parametrize(
-    "path", ["", "auth/user/", "auth/user/add/", "password_change/", "fizzbuzz/submission/", "{log}/change/"]
-)
-def test_admin_pages_have_strict_security_headers(admin_client: Client, path: str) -> None:
+def test_pages_have_strict_security_headers(admin_client: Client) -> None:
     row = Submission.objects.create(number=15)
-
-    response: Any = admin_client.get("/admin/" + path.format(log=f"fizzbuzz/submission/{row.id}"))
-
     expected = SECURITY_HEADERS | {"Strict-Transport-Security": None, "Permissions-Policy": PERMISSIONS}
-    assert response.status_code == 200
-    assert set(response["Content-Security-Policy"].split("; ")) == POLICY
-    assert {name: response.headers.get(name) for name in expected} == expected
-    assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", response.text)
+
+    for path in ("", "auth/user/", "auth/user/add/", "password_change/", f"fizzbuzz/submission/{row.id}/change/"):
+        response: Any = admin_client.get(f"/admin/{path}")
+
+        assert response.status_code == 200
+        assert set(response["Content-Security-Policy"].split("; ")) == POLICY
+        assert {name: response.headers.get(name) for name in expected} == expected
+        assert not re.search(r"<style|<script>| style=| on\w+=|javascript:", response.text)

@@ -3,8 +3,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fizzbuzz import rules
-from tests.inputs import REJECTED
 
+REJECTED: list[object] = [
+    15.5, 15.0, float("nan"), True, False, None, [], {}, b"15",
+    "", " ", " 15", "15 ", "15\n", "1_000", "1,000", "0x10", "1e3", "15.0", "+", "-", "--1", "+-1", "٣", "１５", "²",
+    "NaN", "∞", "1\x00", "\u202e15", "\ud800", 2**63, -(2**63) - 1, str(2**63), str(-(2**63) - 1), "9" * 10_000,
+]  # fmt: skip
 int64 = st.integers(rules.SMALLEST, rules.LARGEST)
 
 

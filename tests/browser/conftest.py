@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from tests import template
 from tests.service import TIMEOUT_SECONDS, Service, serving
 
 expect.set_options(timeout=TIMEOUT_SECONDS * 500)
@@ -22,13 +23,20 @@ STATUS = re.compile(r"Failed to load resource: the server responded with a statu
 ABORTED = re.compile(r"htmx:(afterRequest|sendAbort), .*")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
+def shared_data_dir() -> Iterator[Path]:
+    """A data folder for all tests in browsers, which submit different numbers."""
+    with template.data_dir() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="package")
 def service(shared_data_dir: Path) -> Iterator[Service]:
-    with serving(DATA_DIR=str(shared_data_dir)) as service:
+    with serving(DATA_DIR=str(shared_data_dir), CORS_ORIGINS="*") as service:
         yield service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def launch() -> Iterator[Callable[..., Browser]]:
     """Start a browser. Takes the options of Playwright's `launch`."""
     if CHROMIUM is None:
@@ -37,7 +45,7 @@ def launch() -> Iterator[Callable[..., Browser]]:
         yield partial(playwright.chromium.launch, executable_path=CHROMIUM, args=QUIET)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
     browser = launch()
     yield browser

@@ -5,7 +5,6 @@ import time
 from playwright.sync_api import Locator, Page
 
 from fizzbuzz.pages.views import MAX_AGE_SECONDS
-from tests.service import Service
 
 UNREACHABLE = "The service is unreachable. Submit the number again in a moment; it will be counted once."
 SET_HIDDEN = """hidden => {
@@ -25,10 +24,6 @@ def submit(page: Page, text: str) -> None:
 
 def answer(page: Page) -> Locator:
     return page.locator(".answer")
-
-
-def count(service: Service, number: int) -> int:
-    return service.request(f"/api/numbers/{number}").json()["count"]
 
 
 def newest(page: Page) -> Locator:

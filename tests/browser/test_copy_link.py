@@ -1,46 +1,35 @@
 """The button that copies the link to a number."""
 
-import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.first_page import answer, submit
+from tests.browser.first_page import submit
 from tests.service import Service
 
 NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
-DENIED_CLIPBOARD = "navigator.clipboard.writeText = () => Promise.reject(new DOMException('', 'NotAllowedError'))"
-ALLOWED = {"permissions": ["clipboard-read", "clipboard-write"]}
+DENY_CLIPBOARD = """() => {
+    navigator.clipboard.writeText = () => Promise.reject(new DOMException("", "NotAllowedError"));
+}"""
 
 
-def copy(page: Page) -> None:
+def copy(page: Page, status: str) -> None:
     page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("copy-link").get_by_role("status")).to_have_text(status)
 
 
-def status(page: Page) -> Locator:
-    return page.locator("copy-link").get_by_role("status")
-
-
-@pytest.mark.parametrize("path", ["/numbers/9", "/"], ids=["page of a number", "answer"])
-def test_button_copies_the_link_and_announces_it(visit: Visit, service: Service, path: str) -> None:
-    page = visit(**ALLOWED)
-    page.goto(path)
-    if path == "/":
-        submit(page, "9")
-    expect(answer(page)).to_have_text("Fizz")
-
-    copy(page)
-
-    expect(status(page)).to_have_text("Copied")
+def test_button_copies_the_link_and_announces_it(visit: Visit, service: Service) -> None:
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    page.goto("/numbers/9")
+    copy(page, "Copied")
     assert page.evaluate("navigator.clipboard.readText()") == f"{service.address}/numbers/9"
 
+    page.goto("/")
+    submit(page, "18")
+    copy(page, "Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == f"{service.address}/numbers/18"
 
-def test_button_says_if_the_browser_denies_the_clipboard(page: Page) -> None:
-    page.add_init_script(DENIED_CLIPBOARD)
-    page.goto("/numbers/15")
-
-    copy(page)
-
-    expect(status(page)).to_have_text("Not copied: the browser did not allow it.")
+    page.evaluate(DENY_CLIPBOARD)
+    copy(page, "Not copied: the browser did not allow it.")
 
 
 def test_no_button_without_a_clipboard(page: Page) -> None:

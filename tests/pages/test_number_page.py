@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from django.test import Client
@@ -15,18 +14,16 @@ from tests.log import append
 
 pytestmark = pytest.mark.django_db
 
-HTML = "text/html; charset=utf-8"
-
 
 def main_of(html: str) -> str:
     return html.partition("<main>")[2].partition("</main>")[0]
 
 
-def test_number_page_shows_all_facts(client: Client) -> None:
-    append(7, 15, 15, 15)
-    days = [datetime(2026, 1, day, 12, 3, 4, tzinfo=UTC) for day in (1, 2, 31)]
-    for submission, day in zip(Submission.objects.filter(number=15).order_by("id"), days, strict=True):
-        Submission.objects.filter(id=submission.id).update(created_at=day)
+def test_number_page_and_its_preview_show_all_facts(client: Client) -> None:
+    append(7, *[15] * 1_000)
+    ids = sorted(Submission.objects.filter(number=15).values_list("id", flat=True))
+    for id_, day in ((ids[0], 1), (ids[-1], 31)):
+        Submission.objects.filter(id=id_).update(created_at=datetime(2026, 1, day, 12, 3, 4, tzinfo=UTC))
 
     response = client.get("/numbers/15")
 
@@ -34,7 +31,7 @@ def test_number_page_shows_all_facts(client: Client) -> None:
         <h1 class="answer" data-kind="FizzBuzz">FizzBuzz</h1>
         <p>15 is divisible by 3 and 5.</p>
         <dl class="facts">
-          <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>3 times</dd></div>
+          <div><dt>Number</dt><dd>15</dd></div> <div><dt>Submitted</dt><dd>1,000 times</dd></div>
           <div><dt>Rank</dt><dd>1</dd></div>
           <div><dt>First</dt><dd><time datetime="2026-01-01T12:03:04+00:00">1 Jan 2026, 12:03 UTC</time></dd></div>
           <div><dt>Last</dt><dd><time datetime="2026-01-31T12:03:04+00:00">31 Jan 2026, 12:03 UTC</time></dd></div>
@@ -47,28 +44,6 @@ def test_number_page_shows_all_facts(client: Client) -> None:
         </nav>
     """
     assert main_of(response.text).split() == expected.split()
-
-
-def test_number_whose_rows_were_deleted_has_a_count_and_no_times(client: Client) -> None:
-    append(15, 15)
-    assert folding.fold()
-    Submission.objects.all().delete()
-
-    response = client.get("/numbers/15")
-
-    facts = response.text.partition('<dl class="facts">')[2].partition("</dl>")[0]
-    assert re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", facts) == [
-        ("Number", "15"),
-        ("Submitted", "2 times"),
-        ("Rank", "1"),
-    ]
-
-
-def test_shared_link_has_the_result_in_its_preview(client: Client) -> None:
-    append(*[15] * 1_000)
-
-    response = client.get("/numbers/15")
-
     description = "15 is divisible by 3 and 5. Submitted 1,000 times so far."
     for tag in (
         "<title>15 is FizzBuzz</title>",
@@ -83,57 +58,52 @@ def test_shared_link_has_the_result_in_its_preview(client: Client) -> None:
     assert not response.cookies
 
 
-def test_number_never_submitted_has_a_page_that_is_not_indexed(client: Client) -> None:
-    response = client.get("/numbers/9")
+def test_number_whose_rows_were_deleted_has_a_count_and_no_times(client: Client) -> None:
+    append(15, 15)
+    assert folding.fold()
+    Submission.objects.all().delete()
 
-    assertInHTML("<p>9 is divisible by 3, not by 5. Nobody has submitted it yet.</p>", response.text)
-    assert '<meta name="robots" content="noindex">' in response.text
-    assert neighbours_on(response) == []
+    facts = client.get("/numbers/15").text.partition('<dl class="facts">')[2].partition("</dl>")[0]
+
+    assert re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", facts) == [
+        ("Number", "15"),
+        ("Submitted", "2 times"),
+        ("Rank", "1"),
+    ]
+
+
+def test_number_never_submitted_has_a_page_that_is_not_indexed(client: Client) -> None:
+    html = client.get("/numbers/9").text
+
+    assertInHTML("<p>9 is divisible by 3, not by 5. Nobody has submitted it yet.</p>", html)
+    assert '<meta name="robots" content="noindex">' in html
+    assert 'rel="prev"' not in html
+    assert 'rel="next"' not in html
     assert not Submission.objects.exists()
 
 
 @pytest.mark.parametrize(
-    ("number", "neighbours"),
+    ("number", "classes", "neighbours"),
     [
-        (0, ["-1", "1"]),
-        (rules.SMALLEST, [str(rules.SMALLEST + 1)]),
-        (rules.LARGEST, [str(rules.LARGEST - 1)]),
+        (-10_001, "answer", [-10_002, -10_000]),
+        (rules.SMALLEST, "answer long", [rules.SMALLEST + 1]),
+        (rules.LARGEST, "answer long", [rules.LARGEST - 1]),
     ],
 )
-def test_number_submitted_is_indexed_and_links_to_its_neighbours(
-    client: Client, number: int, neighbours: list[str]
+def test_number_submitted_is_one_text_is_indexed_and_links_to_its_neighbours(
+    client: Client, number: int, classes: str, neighbours: list[int]
 ) -> None:
     append(number)
 
-    response = client.get(f"/numbers/{number}")
+    html = client.get(f"/numbers/{number}").text
 
-    assert neighbours_on(response) == neighbours
-    assert "noindex" not in response.text
-
-
-def neighbours_on(page: Any) -> list[str]:
-    return re.findall(r'href="/numbers/(-?\d+)" rel="(?:prev|next)"', page.text)
+    assertInHTML(f'<h1 class="{classes}" data-kind="Number">{number}</h1>', html)
+    assert re.findall(r'href="/numbers/(-?\d+)" rel="(?:prev|next)"', html) == [str(each) for each in neighbours]
+    assert "noindex" not in html
 
 
-@pytest.mark.parametrize(("number", "classes"), [(10_001, "answer"), (rules.SMALLEST + 1, "answer long")])
-def test_number_is_one_text(client: Client, number: int, classes: str) -> None:
-    response = client.get(f"/numbers/{number}")
+def test_other_spellings_redirect_to_the_canonical_page(client: Client) -> None:
+    for text, number in {"007": 7, "+7": 7, "-0": 0, "0" * 5_000: 0}.items():
+        response = client.get(f"/numbers/{text}")
 
-    assertInHTML(f'<h1 class="{classes}" data-kind="{rules.classify(number)}">{number}</h1>', response.text)
-
-
-@pytest.mark.parametrize(
-    ("text", "location"),
-    [
-        ("007", "/numbers/7"),
-        ("+7", "/numbers/7"),
-        ("-0", "/numbers/0"),
-        ("-007", "/numbers/-7"),
-        ("0" * 5_000, "/numbers/0"),
-    ],
-    ids=ascii,
-)
-def test_other_spellings_redirect_to_the_canonical_page(client: Client, text: str, location: str) -> None:
-    response = client.get(f"/numbers/{text}")
-
-    assert (response.status_code, response["Location"]) == (301, location)
+        assert (response.status_code, response["Location"]) == (301, f"/numbers/{number}")

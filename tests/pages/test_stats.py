@@ -1,10 +1,6 @@
 """The statistics page, its chart and its downloads."""
 
-import csv
-import gzip
-import io
 import json
-import re
 from datetime import timedelta
 
 import pytest
@@ -13,21 +9,15 @@ from pytest_django.asserts import assertInHTML
 
 from fizzbuzz import rules
 from fizzbuzz.counts import activity
-from fizzbuzz.counts.activity import PERIODS, Bucket
+from fizzbuzz.counts.activity import Bucket
 from fizzbuzz.pages import stats
 from tests.fresh import a_second_later
 from tests.log import append, append_at
+from tests.problems import assert_error_page
 
 pytestmark = pytest.mark.django_db
 
 KINDS = list(rules.Kind)
-DOWNLOADS = ["/stats/activity.csv", "/stats/most-common.jsonl", "/stats/submissions.csv"]
-
-
-def figure(html: str) -> str:
-    found = re.search("<figure.*</figure>", html, re.DOTALL)
-    assert found
-    return found[0]
 
 
 def test_page_shows_the_most_common(client: Client) -> None:
@@ -60,46 +50,36 @@ def test_page_of_an_empty_log_invites_the_first_submission(client: Client) -> No
     )
 
 
-def test_window_is_chosen_by_links(client: Client) -> None:
+def test_window_is_chosen_by_links_and_has_the_chart_and_its_values(client: Client) -> None:
+    start = activity.activity("month")[-2].start
+    append_at(f"{start}", 15, 3, 3, 7)
+
     response = client.get("/stats?window=month")
 
-    assertInHTML(
+    for html in (
         """
         <nav class="windows" aria-label="Other times">
-          <a href="?window=hour">Hour</a>
-          <a href="?window=day">Day</a>
-          <a href="?window=week">Week</a>
+          <a href="?window=hour">Hour</a> <a href="?window=day">Day</a> <a href="?window=week">Week</a>
           <a href="?window=month" aria-current="page">30 days</a>
         </nav>
         """,
-        response.text,
-    )
-    assertInHTML('<h2 id="activity">Activity in the last 30 days</h2>', response.text)
-
-
-@pytest.mark.parametrize("path", ["/stats", "/stats/activity.csv", "/stats/submissions.jsonl"])
-@pytest.mark.parametrize("window", ["", "year", "Hour", "<b>"])
-def test_unknown_window_is_rejected(client: Client, path: str, window: str) -> None:
-    response = client.get(path, {"window": window})
-
-    assert response.status_code == 400
-    assert "Unknown window. Choose one of: hour, day, week, month." in response.text
-
-
-def test_table_has_the_values_of_the_chart(client: Client) -> None:
-    start = activity.activity("week")[-2].start
-    append_at(f"{start}", 15, 3, 3, 7)
-
-    response = client.get("/stats?window=week")
-
-    assertInHTML(
+        '<h2 id="activity">Activity in the last 30 days</h2>',
+        '<desc id="chart-summary">4 in all: 1 Number, 2 Fizz, 0 Buzz, 1 FizzBuzz. At most 4 per day.</desc>',
         f"""
-        <tr><th class="text" scope="row"><time datetime="{start.isoformat()}">{start:%a %H:%M}</time></th>
+        <tr><th class="text" scope="row"><time datetime="{start.isoformat()}">{start:%-d %b}</time></th>
           <td>2</td><td>0</td><td>1</td><td>1</td></tr>
         """,
-        response.text,
-    )
-    assert len(re.findall(r"<time ", response.text)) == 84
+    ):
+        assertInHTML(html, response.text)
+    assert response.text.count("<time ") == 30
+
+
+def test_unknown_window_is_rejected(client: Client) -> None:
+    for path in ("/stats", "/stats/activity.csv", "/stats/submissions.jsonl"):
+        for window in ("", "Hour", "<b>"):
+            response = client.get(path, {"window": window})
+
+            assert_error_page(response, 400, "Unknown window. Choose one of: hour, day, week, month.")
 
 
 def test_bars_are_stacked_in_shares_of_the_plot() -> None:
@@ -130,49 +110,31 @@ def test_top_of_the_axis_is_a_round_number(most: int, top: int) -> None:
     assert stats.chart("hour", [bucket])["top"] == top
 
 
-@pytest.mark.parametrize("window", PERIODS)
-def test_size_of_a_full_chart_is_bounded(client: Client, window: str) -> None:
-    for place, bucket in enumerate(activity.activity(window)):
-        append_at(f"{bucket.start}", *[15] * (place % 7), *[3] * (place % 11), *[5] * (place % 13), *[7] * (place % 17))
-
-    html = figure(client.get(f"/stats?window={window}").text)
-
-    assert html.count("<rect x=") > 3 * PERIODS[window].buckets
-    assert len(gzip.compress(html.encode())) < 5_000
-    assert " style=" not in html
-
-
 def test_downloads_contain_the_figures(client: Client) -> None:
     append(15, 7, 15)
-    rollup_csv, activity_json = client.get("/stats/most-common.csv"), client.get("/stats/activity.jsonl?window=month")
+    start = activity.activity("month")[-1].start
 
-    assert rollup_csv["Content-Disposition"] == 'attachment; filename="most-common.csv"'
-    assert rollup_csv["Content-Type"] == "text/csv; charset=utf-8"
-    assert rollup_csv.text == "rank,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
-    assert activity_json["Content-Disposition"] == 'attachment; filename="activity-month.jsonl"'
-    assert activity_json["Content-Type"] == "application/x-ndjson"
-    rows = [json.loads(line) for line in activity_json.text.splitlines()]
-    assert len(rows) == 30
-    assert rows[-1] == {"start": f"{activity.activity('month')[-1].start:%Y-%m-%dT%H:%M:%SZ}"} | {
-        "Fizz": 0,
-        "Buzz": 0,
-        "FizzBuzz": 2,
-        "Number": 1,
-    }
+    top, month = client.get("/stats/most-common.csv"), client.get("/stats/activity.jsonl?window=month")
+
+    assert top["Content-Disposition"] == 'attachment; filename="most-common.csv"'
+    assert top["Content-Type"] == "text/csv; charset=utf-8"
+    assert top.text == "rank,number,result,kind,count\n1,15,FizzBuzz,FizzBuzz,2\n2,7,7,Number,1\n"
+    assert month["Content-Disposition"] == 'attachment; filename="activity-month.jsonl"'
+    assert month["Content-Type"] == "application/x-ndjson"
+    *earlier, last = [json.loads(line) for line in month.text.splitlines()]
+    assert len(earlier) == 29
+    assert last == {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "Fizz": 0, "Buzz": 0, "FizzBuzz": 2, "Number": 1}
 
 
 def test_downloads_of_submissions_are_the_newest_of_the_window(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = activity.activity("day")[0].start
-    append_at(f"{first - timedelta(seconds=1)}", 1, 2)
+    append_at(f"{activity.activity('day')[0].start - timedelta(seconds=1)}", 1, 2)
     append(3, 4, 5)
 
     def numbers() -> list[str]:
-        text = client.get("/stats/submissions.csv?window=day").text
-        return [row["number"] for row in csv.DictReader(io.StringIO(text))]
+        _, *rows = client.get("/stats/submissions.csv?window=day").text.splitlines()
+        return [row.split(",")[1] for row in rows]
 
-    whole = numbers()
+    assert numbers() == ["3", "4", "5"]
     monkeypatch.setattr(stats, "MAX_DOWNLOAD_ROWS", 2)
     a_second_later()
-
-    assert whole == ["3", "4", "5"]
     assert numbers() == ["4", "5"]
