@@ -117,6 +117,7 @@ def test_slow_folds_get_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tail_is_measured_without_reading_uncommitted_rows() -> None:
+    connection.close()  # a new session has no statistics of earlier transactions
     with open_transaction() as bulk:
         bulk.execute(INSERT, [[7] * 10_000])
         append(15)
