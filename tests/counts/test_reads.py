@@ -1,10 +1,8 @@
-"""Reads: exact, no older than what was acknowledged before them, and rejected while the tail is too long."""
+"""Reads: exact, and rejected while the tail is too long."""
 
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -24,7 +22,6 @@ pytestmark = commits
 
 FEW = st.lists(st.integers(-3, 6), max_size=25)
 NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
-WRITES, THREADS = 40, 8
 
 
 @given(folded=FEW, tail=FEW, limit=st.integers(1, 4), near=st.sampled_from([0, 1, 100]))
@@ -56,42 +53,6 @@ def test_top_and_facts_equal_a_count_of_the_log(folded: list[int], tail: list[in
         assert each.count == counted[each.number]
         assert each.rank == (ranked.index(each.number) + 1 if each.number in ranked[:limit] else None)
         assert (each.first is not None) == (each.last is not None) == (each.number in counted)
-
-
-def test_read_includes_every_write_acknowledged_before_it() -> None:
-    acknowledged: list[int] = []
-    statements: list[str] = []
-    stale = []
-    reads: list[Callable[[], int]] = [
-        lambda: ranking.shared_count_of(15),
-        lambda: ranking.shared_facts_of(15).count,
-        lambda: ranking.shared_top(3)[0].count,
-    ]
-
-    def count_statement(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
-        statements.append(sql)
-        return execute(sql, *arguments)
-
-    def write_and_read() -> None:
-        for turn in range(WRITES):
-            append(15)
-            acknowledged.append(15)
-            if turn % 10 == 0:
-                folding.fold()
-            with connection.execute_wrapper(count_statement):
-                for read in reads:
-                    expected = len(acknowledged)
-                    if (found := read()) < expected:
-                        stale.append((found, expected))
-        connection.close()
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        for future in [pool.submit(write_and_read) for _ in range(THREADS)]:
-            future.result()
-
-    assert stale == []
-    assert ranking.count_of(15) == len(acknowledged) == WRITES * THREADS
-    assert len(statements) < 3 * WRITES * THREADS  # fewer than the reads, so some were shared
 
 
 def test_reads_are_rejected_while_the_tail_is_too_long(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,15 +174,16 @@ def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int) -> Non
 @pytest.mark.parametrize(
     "read",
     [
-        lambda: ranking.top(3)[0].count,
-        lambda: ranking.count_of(15),
-        lambda: ranking.facts_of(15).count,
+        lambda: ranking.shared_top(3)[0].count,
+        lambda: ranking.shared_count_of(15),
+        lambda: ranking.shared_facts_of(15).count,
         lambda: sum(bucket.counts[Kind.FIZZBUZZ] for bucket in activity("month")),
     ],
 )
 def test_fold_may_run_at_any_moment_of_a_read(read: Callable[[], int]) -> None:
     append(15, 15, 15)
     folding.fold()
+    assert read() == 3
     append(15, 15)
 
     with at_statement(None, lambda: on_another_connection(folding.fold)):
