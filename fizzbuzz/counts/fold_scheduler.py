@@ -44,8 +44,13 @@ class FoldScheduler:
 
     def step(self) -> int:
         """Fold the tail, after a wait for its writers. Return how many rows; 0 after an error, which is logged."""
+        folded, more = 0, True
         try:
-            rows = self._fold_tail()
+            limit = folding.find_fold_limit(inf, self._before_pause) if self._measure_tail() else None
+            while limit and more:
+                rows, more = self._fold(limit)
+                folded += rows
+                self._measure_tail()  # the limit may be old, and the tail beyond it long
         except LockTimeout:
             return 0
         except Error as error:
@@ -53,16 +58,6 @@ class FoldScheduler:
             begin_outage("folds", error, traceback=fault_of(error) is not Fault.UNAVAILABLE)
             return 0
         end_outage("folds")
-        return rows
-
-    def _fold_tail(self) -> int:
-        if not self._measure_tail():
-            return 0
-        limit, folded, more = folding.find_fold_limit(inf, self._before_pause), 0, True
-        while limit and more:
-            rows, more = self._fold(limit)
-            folded += rows
-            self._measure_tail()  # the limit may be old, and the tail beyond it long
         return folded
 
     def _measure_tail(self) -> int:

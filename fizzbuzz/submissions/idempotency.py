@@ -10,7 +10,6 @@ from fizzbuzz.counts import folding
 from fizzbuzz.db.faults import LockTimeout, lock_timeout
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz.submissions import record
-from fizzbuzz.submissions.outcomes import Rejected, write_transaction
 
 KEY_LIFETIME_HOURS = 24
 KEY_LOCK_TIMEOUT_SECONDS = 5.0  # maximum wait for a concurrent request with the same key
@@ -38,30 +37,30 @@ _TAKE = f"""
 """  # noqa: S608 - built from constants
 
 
-class InvalidKey(Rejected):
+class InvalidKey(record.Rejected):
     detail = "An Idempotency-Key is 1 to 255 visible ASCII characters without quotes and commas, such as a random UUID."
 
 
-class KeyReused(Rejected):
+class KeyReused(record.Rejected):
     detail = (
         "This Idempotency-Key was already used with a different body. This request recorded nothing; use a new key."
     )
 
 
-class KeyInProgress(Rejected):
+class KeyInProgress(record.Rejected):
     detail = "Another request with this Idempotency-Key is still in progress. Try again in a moment."
 
 
 def record_once(numbers: Sequence[int], channel: metrics.Channel, key: str) -> tuple[list[Submission], bool]:
     """Record the numbers, or return the submissions recorded earlier with this key in this channel, and True.
 
-    The key is committed together with the rows. Raise InvalidKey, KeyReused, KeyInProgress, outcomes.NotRecorded or
-    outcomes.OutcomeUnknown.
+    The key is committed together with the rows. Raise InvalidKey, KeyReused, KeyInProgress, record.NotRecorded or
+    record.OutcomeUnknown.
     """
     if not (match := _KEY.fullmatch(key)):
         raise InvalidKey
     name = f"{channel}:{match[1] or match[2]}"
-    with write_transaction(), connection.cursor() as cursor:
+    with record.write_transaction(), connection.cursor() as cursor:
         # Take the key first: while waiting for a concurrent request, hold no lock on the log, which delays folds.
         try:
             with lock_timeout(cursor, KEY_LOCK_TIMEOUT_SECONDS):

@@ -1,13 +1,21 @@
-"""Write path: the only module that records submissions."""
+"""Write path: the only module that records submissions.
+
+Single numbers wait in GroupCommit, and SubmissionInserter inserts all that wait. A batch, and a submission with an
+idempotency key, has a transaction of its own on Django's connection.
+"""
 
 import logging
+import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import psycopg
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from fizzbuzz import metrics
@@ -15,15 +23,65 @@ from fizzbuzz.counts import fold_scheduler
 from fizzbuzz.db import faults
 from fizzbuzz.db.deadline import DeadlineConnection, connect_with_deadline
 from fizzbuzz.models import Submission
-from fizzbuzz.submissions.group_commit import GroupCommit
-from fizzbuzz.submissions.outcomes import classify_errors, write_transaction
 
 STATEMENT_TIMEOUT_SECONDS = 5.0  # of single numbers
 QUEUE_TIMEOUT_SECONDS = 5.0  # maximum wait until a statement takes a single number
+MAX_NUMBERS_PER_STATEMENT = 1_000
 
 _INSERT = "INSERT INTO fizzbuzz_submission (number) SELECT unnest(%s::bigint[]) RETURNING id, number, created_at"
 
 log = logging.getLogger(__name__)
+
+
+class NotRecorded(OperationalError):
+    """The request recorded nothing: the statement was not sent, or the server rejected it."""
+
+
+class OutcomeUnknown(OperationalError):
+    """The statement was sent and the server did not confirm it: it may or may not be committed."""
+
+
+Failure = NotRecorded | OutcomeUnknown
+
+
+class Rejected(Exception):
+    """The request is at fault, and recorded nothing."""
+
+    detail = ""
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+@contextmanager
+def classify_errors(*, sent: bool) -> Iterator[None]:
+    """Map any error to NotRecorded, or to OutcomeUnknown if a statement or commit was sent and may have succeeded."""
+    try:
+        yield
+    except (NotRecorded, OutcomeUnknown, Rejected):
+        raise
+    except Exception as error:
+        raise (OutcomeUnknown if sent and not _is_rolled_back(error) else NotRecorded)(str(error)) from error
+
+
+def _is_rolled_back(error: Exception) -> bool:
+    """Return whether the server rejected the statement with this error.
+
+    Severity ERROR says that. FATAL and lost connections may follow its commit, and so may an error of the driver, such
+    as one that cannot parse the response, and Citus' error about a worker that was lost.
+    """
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    is_error = isinstance(cause, psycopg.Error) and cause.diag.severity_nonlocalized == "ERROR"
+    return is_error and not faults.is_worker_unreachable(error)
+
+
+@contextmanager
+def write_transaction() -> Iterator[None]:
+    """Run a transaction on Django's connection. Raise NotRecorded, OutcomeUnknown or Rejected."""
+    with classify_errors(sent=False):
+        connection.ensure_connection()
+    with classify_errors(sent=True), transaction.atomic(), classify_errors(sent=False):
+        yield
 
 
 def _insert_rows(cursor: CursorWrapper | psycopg.Cursor[Any], numbers: Sequence[int]) -> list[Submission]:
@@ -73,6 +131,74 @@ class SubmissionInserter:
         return self._connection
 
 
+class GroupCommit:
+    """Calls `execute` with the numbers of all waiting callers; it returns their submissions in order, or raises.
+
+    Numbers that arrive while it runs share the next call. A single number is sent at once.
+
+    `execute` runs in one thread (in a worker: a greenlet), which the first number starts. So an interrupted caller
+    (GreenletExit, gevent.Timeout, KeyboardInterrupt) ends only its own wait, not the statement or other callers' waits.
+    """
+
+    def __init__(self, execute: Callable[[list[int]], list[Submission]], timeout_seconds: float) -> None:
+        self._execute = execute
+        self._timeout_seconds = timeout_seconds
+        # Numbers by the queue for the answer to their caller. The thread pops a number to send it, its caller to
+        # withdraw it: `pop` is atomic, so only one of them gets it.
+        self._waiting: dict[SimpleQueue[Submission | Failure], int] = {}
+        self._arrived = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, number: int) -> Submission:
+        """Return the number's submission once it is committed.
+
+        Raise NotRecorded or OutcomeUnknown, as `execute` does (any other error of it is OutcomeUnknown), or NotRecorded
+        if no statement took the number within the timeout.
+        """
+        queue: SimpleQueue[Submission | Failure] = SimpleQueue()
+        try:
+            self._waiting[queue] = number
+            self._wake()
+            answer = queue.get(timeout=self._timeout_seconds)
+        except Empty:
+            if self._waiting.pop(queue, None) is not None:
+                raise NotRecorded(f"No statement took this number within {self._timeout_seconds} s") from None
+            answer = queue.get()  # part of a statement, which has its own timeout
+        finally:
+            self._waiting.pop(queue, None)  # if this caller was interrupted
+        if isinstance(answer, Failure):
+            raise type(answer)(*answer.args) from answer.__cause__  # each caller has its own traceback
+        return answer
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():  # a fork does not copy the thread
+                self._thread = threading.Thread(target=self._run, name="group commit", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                time.sleep(0)  # yield once, so that runnable greenlets can join this batch
+                queues = list(self._waiting)[:MAX_NUMBERS_PER_STATEMENT]
+                taken = [(queue, self._waiting.pop(queue, None)) for queue in queues]
+                if sent := [(queue, number) for queue, number in taken if number is not None]:
+                    self._commit(sent)
+
+    def _commit(self, sent: list[tuple[SimpleQueue[Submission | Failure], int]]) -> None:
+        try:
+            for (queue, _), row in zip(sent, self._execute([number for _, number in sent]), strict=True):
+                queue.put(row)
+        except BaseException as error:  # noqa: BLE001 - raised in the callers; this thread must not end
+            outcome = error if isinstance(error, Failure) else OutcomeUnknown(repr(error))
+            for queue, _ in sent:
+                queue.put(outcome)
+
+
 inserter = SubmissionInserter()
 _group_commit = GroupCommit(inserter.run, QUEUE_TIMEOUT_SECONDS)
 
@@ -80,7 +206,7 @@ _group_commit = GroupCommit(inserter.run, QUEUE_TIMEOUT_SECONDS)
 def record_one(number: int, channel: metrics.Channel) -> Submission:
     """Record a number by group commit, and return its submission once it is committed.
 
-    Raise outcomes.NotRecorded or outcomes.OutcomeUnknown.
+    Raise NotRecorded or OutcomeUnknown.
     """
     submission = _group_commit.submit(number)
     _after_commit([number], channel)
@@ -90,7 +216,7 @@ def record_one(number: int, channel: metrics.Channel) -> Submission:
 def record_batch(numbers: Sequence[int], channel: metrics.Channel) -> list[Submission]:
     """Record all numbers or none in a transaction, and return their submissions in the same order.
 
-    Raise outcomes.NotRecorded or outcomes.OutcomeUnknown.
+    Raise NotRecorded or OutcomeUnknown.
     """
     with write_transaction():
         return record_within(numbers, channel)

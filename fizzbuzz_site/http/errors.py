@@ -21,7 +21,7 @@ from fizzbuzz.counts.ranking import CatchingUp
 from fizzbuzz.db.faults import Fault, begin_outage, fault_of
 from fizzbuzz.request_id import request_id
 from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReused
-from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
+from fizzbuzz.submissions.record import NotRecorded, OutcomeUnknown
 from fizzbuzz_site.serving.gate import REJECTION
 
 RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}

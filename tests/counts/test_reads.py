@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from fizzbuzz import rules
 from fizzbuzz.counts import fold_scheduler, folding, ranking
-from fizzbuzz.counts.activity import COLUMNS, PERIODS, activity
-from fizzbuzz.models import MinuteCount
+from fizzbuzz.counts.activity import PERIODS, activity
 from tests.log import INSERT, append, append_at, at_pause, open_transaction
 from tests.marks import commits
 
@@ -128,10 +127,3 @@ def test_submission_is_counted_in_the_bucket_of_its_time(period: str, folded: bo
     assert counts[index + 1] == {**NONE, "Number": 1, "Fizz": 1}
     assert counts[:index] in [(), ({**NONE, "Number": 1},)]
     assert sum(sum(each.values()) for each in counts[index + 2 :]) == 0
-
-
-def test_each_kind_has_its_column() -> None:
-    fields = [field.name for field in MinuteCount._meta.get_fields()]
-
-    assert fields == ["minute", *COLUMNS]
-    assert list(COLUMNS.values()) == list(rules.Kind)

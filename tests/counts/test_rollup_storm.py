@@ -114,13 +114,10 @@ def test_every_read_is_exact_during_concurrent_writes_and_folds() -> None:
     written, folded, reads = sum(done[: len(writers)]), sum(done[-4:-2]), sum(done[-2:])
     print(f"{written} rows written, {folded} folded by the fold processes, {reads} exact reads")  # noqa: T201 - shown with -s
     assert min(*done[: len(writers)], folded, *done[-2:]) > 0
-    assert verify.verify() == []
     assert assert_exact() == written
     while folding.fold():
         pass
     assert verify.verify() == []
-    assert sum(NumberCount.objects.values_list("count", flat=True)) == written
-    assert sum(sum(kinds) for _, *kinds in MinuteCount.objects.values_list()) == written
 
 
 some_number = st.integers(-2, 4) | st.sampled_from([-(2**63), 2**63 - 1])

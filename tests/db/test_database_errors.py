@@ -13,7 +13,6 @@ from pytest_django.asserts import assertInHTML
 from fizzbuzz.db.faults import Fault, end_outage, is_worker_unreachable
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import record
-from fizzbuzz.submissions.outcomes import OutcomeUnknown
 from fizzbuzz_site.http.errors import OUTCOME_UNKNOWN
 from fizzbuzz_site.serving.gate import FORM
 from tests.marks import commits
@@ -116,7 +115,7 @@ def test_database_error_of_a_write_is_classified_and_nothing_recorded(
     ("status", "detail", "error"),
     [
         # A server that panics during a commit may have recorded the rows.
-        (503, "The database gave no confirmation.", OutcomeUnknown("PANIC")),
+        (503, "The database gave no confirmation.", record.OutcomeUnknown("PANIC")),
         (503, Fault.UNAVAILABLE.value, OperationalError("while the response was made")),
         (500, INTERNAL_ERROR, ZeroDivisionError()),
     ],
@@ -125,7 +124,7 @@ def test_each_5xx_to_a_submission_has_an_outcome(  # noqa: PLR0913, PLR0917 - fi
     client: Client, monkeypatch: pytest.MonkeyPatch, path: str, status: int, detail: str, error: Exception
 ) -> None:
     def fail(*arguments: object) -> None:
-        raise error from psycopg.errors.DataCorrupted() if isinstance(error, OutcomeUnknown) else None
+        raise error from psycopg.errors.DataCorrupted() if isinstance(error, record.OutcomeUnknown) else None
 
     monkeypatch.setattr(record, "record_one", fail)
     client.raise_request_exception = False

@@ -1,4 +1,4 @@
-"""Group commit: each item is sent once or never, and each caller gets its own row or error."""
+"""Group commit: each number is sent once or never, and each caller gets its own row or error."""
 
 import subprocess
 import sys
@@ -7,16 +7,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from fizzbuzz.submissions import group_commit
-from fizzbuzz.submissions.group_commit import GroupCommit
-from fizzbuzz.submissions.outcomes import NotRecorded, OutcomeUnknown
+from fizzbuzz.models import Submission
+from fizzbuzz.submissions import record
+from fizzbuzz.submissions.record import GroupCommit, NotRecorded, OutcomeUnknown
 from tests.service import ROOT, eventually
 
 
 class Crowd:
     """Callers of a group commit, whose statements complete on command.
 
-    A statement returns ten times each item, or fails for a negative one.
+    A statement returns submissions whose ids are ten times their numbers, or fails for a negative number.
     """
 
     def __init__(self, timeout_seconds: float = 60) -> None:
@@ -26,19 +26,19 @@ class Crowd:
         self._answer = threading.Semaphore(0)
         self._pool = ThreadPoolExecutor(20)
 
-    def submit(self, *items: int) -> list[Future[int]]:
-        """Submit each item from its own thread; return once all are waiting or sent."""
+    def submit(self, *numbers: int) -> list[Future[Submission]]:
+        """Submit each number from its own thread; return once all are waiting or sent."""
         futures = []
-        for item in items:
-            futures.append(self._pool.submit(self.group.submit, item))
+        for number in numbers:
+            futures.append(self._pool.submit(self.group.submit, number))
             self._submitted += 1
             assert eventually(lambda: self._arrived() == self._submitted)
         return futures
 
-    def submit_and_send(self, item: int) -> Future[int]:
-        """Submit an item, whose statement then runs until `answer`."""
-        (future,) = self.submit(item)
-        assert self.sent([item])
+    def submit_and_send(self, number: int) -> Future[Submission]:
+        """Submit a number, whose statement then runs until `answer`."""
+        (future,) = self.submit(number)
+        assert self.sent([number])
         return future
 
     def answer(self, times: int = 1) -> None:
@@ -50,24 +50,24 @@ class Crowd:
     def _arrived(self) -> int:
         return len(self.group._waiting) + sum(map(len, self.statements))
 
-    def _execute(self, items: list[int]) -> list[int]:
-        self.statements.append(items)
+    def _execute(self, numbers: list[int]) -> list[Submission]:
+        self.statements.append(numbers)
         self._answer.acquire()
-        if -1 in items:
-            raise NotRecorded(f"rejected {items}") from KeyError("the cause")
-        if -2 in items:
+        if -1 in numbers:
+            raise NotRecorded(f"rejected {numbers}") from KeyError("the cause")
+        if -2 in numbers:
             raise SystemExit
-        return [10 * item for item in items]
+        return [Submission(10 * number) for number in numbers]
 
 
-def test_waiting_items_share_statements_of_a_limited_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MAX_ITEMS_PER_STATEMENT", 3)
+def test_waiting_numbers_share_statements_of_a_limited_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "MAX_NUMBERS_PER_STATEMENT", 3)
     crowd = Crowd()
 
     futures = [crowd.submit_and_send(1), *crowd.submit(2, 2, 3, 4)]
     crowd.answer(3)
 
-    assert [future.result() for future in futures] == [10, 20, 20, 30, 40]
+    assert [future.result().id for future in futures] == [10, 20, 20, 30, 40]
     assert crowd.statements == [[1], [2, 2, 3], [4]]
 
 
@@ -86,14 +86,14 @@ def test_failing_statement_fails_only_its_own_callers_each_with_its_own_exceptio
     assert one is not other
     assert [repr(error) for error in (one, other)] == ["NotRecorded('rejected [-1, 2]')"] * 2
     assert [repr(error.__cause__) for error in (one, other) if error] == ["KeyError('the cause')"] * 2
-    assert later.result() == 30
+    assert later.result().id == 30
 
 
-def test_item_is_never_sent_after_its_timeout_and_awaited_if_it_was_sent_before() -> None:
+def test_number_is_never_sent_after_its_timeout_and_awaited_if_it_was_sent_before() -> None:
     crowd = Crowd(timeout_seconds=0.1)
 
     sent = crowd.submit_and_send(1)
-    with pytest.raises(NotRecorded, match=r"No statement took this item within 0\.1 s"):
+    with pytest.raises(NotRecorded, match=r"No statement took this number within 0\.1 s"):
         crowd.group.submit(2)
     crowd.group._timeout_seconds = -2  # an invalid timeout raises, like an interrupt
     with pytest.raises(ValueError, match="timeout"):
@@ -101,8 +101,8 @@ def test_item_is_never_sent_after_its_timeout_and_awaited_if_it_was_sent_before(
     crowd.group._timeout_seconds = 60
     crowd.answer(2)
 
-    assert sent.result() == 10
-    assert crowd.group.submit(3) == 30
+    assert sent.result().id == 10
+    assert crowd.group.submit(3).id == 30
     assert crowd.statements == [[1], [3]]
 
 
@@ -110,15 +110,16 @@ def test_item_is_never_sent_after_its_timeout_and_awaited_if_it_was_sent_before(
 # while it runs. This needs its own process, which gevent patches.
 GREENLETS = """
 from gevent import monkey; monkey.patch_all()
-import gevent
-from fizzbuzz.submissions.group_commit import GroupCommit
+import django, gevent
+django.setup()
+from fizzbuzz.submissions.record import GroupCommit
 
 def execute(items):
     statements.append(items)
-    gevent.sleep(0.02)
+    gevent.sleep(0.01)
     return [10 * item for item in items]
 
-for turns in range(8):  # of the event loop, until the first of three is killed
+for turns in range(6):  # of the event loop, until the first of three is killed
     group = GroupCommit(execute, 60)
     for already_running in False, True:
         statements = []
@@ -130,7 +131,7 @@ for turns in range(8):  # of the event loop, until the first of three is killed
         assert [each.value for each in others] == [20, 30], (turns, already_running)
         assert sorted(sum(statements, [])) in ([1, 2, 3], [2, 3]), statements
 
-timed_out = gevent.spawn(gevent.with_timeout, 0.01, group.submit, 1, timeout_value="timed out")
+timed_out = gevent.spawn(gevent.with_timeout, 0.005, group.submit, 1, timeout_value="timed out")
 patient = gevent.spawn(group.submit, 2)
 gevent.joinall([timed_out, patient], timeout=5)
 assert (timed_out.value, patient.value) == ("timed out", 20)

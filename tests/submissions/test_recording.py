@@ -14,7 +14,6 @@ from prometheus_client import REGISTRY
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import record
-from fizzbuzz.submissions.outcomes import NotRecorded
 from tests.marks import commits
 
 pytestmark = commits
@@ -51,7 +50,7 @@ def test_metrics_count_the_rows_of_each_channel_once_they_are_committed(
     with transaction.atomic():
         record.record_batch([15], "batch")
         transaction.set_rollback(True)
-    with pytest.raises(NotRecorded):
+    with pytest.raises(record.NotRecorded):
         record.record_batch([15, 2**63], "batch")
     assert counted() == before
     assert not Submission.objects.exists()
