@@ -31,16 +31,7 @@ def walk(client: Client, address: str | None, link: str) -> list[list[int]]:
     return pages
 
 
-def test_get_lists_the_log_newest_first(client: Client) -> None:
-    rows = create_submissions(1, 3, 15)
-
-    response = client.get("/api/fizzbuzz")
-
-    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
-    assert response.json() == {"next": None, "previous": None, "results": [body_of(row) for row in reversed(rows)]}
-
-
-def test_pages_link_forwards_and_back(client: Client) -> None:
+def test_pages_are_newest_first_and_link_forwards_and_back(client: Client) -> None:
     append(*range(250))
     newest_first = list(Submission.objects.order_by("-id").values_list("number", flat=True))
 
@@ -64,8 +55,8 @@ def test_pages_are_stable_while_the_log_grows(client: Client) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "x", "ÿ", cursor("p=abc"), cursor("p="), cursor("p=²"), cursor("p=1 OR 1=1"), cursor("p=" + "9" * 5_000),
-        cursor("p=" + str(2**63)), cursor("o=-5"), cursor("o=x"), cursor("r=x"),
+        "x", cursor("p=abc"), cursor("p="), cursor("p=²"), cursor("p=1 OR 1=1"), cursor("p=" + "9" * 5_000),
+        cursor("p=" + str(2**63)), cursor("o=-5"), cursor("r=x"),
     ],
     ids=ascii,
 )  # fmt: skip

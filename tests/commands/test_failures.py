@@ -30,17 +30,9 @@ def run(*arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["migrate"],
-        ["serve", "--migrate"],
-        ["top_numbers", "--verify"],
-        ["distribute"],
-    ],
-)
-def test_database_is_unavailable(arguments: list[str]) -> None:
-    line = run(*arguments, DATABASE_URL="postgresql://us:hidden@127.0.0.1:1/x", PORT="0")
+@pytest.mark.parametrize("command", ["migrate", "serve --migrate", "top_numbers --verify", "distribute"])
+def test_database_is_unavailable(command: str) -> None:
+    line = run(*command.split(), DATABASE_URL="postgresql://us:hidden@127.0.0.1:1/x", PORT="0")
 
     assert line.endswith('connection to server at "127.0.0.1", port 1 failed: Connection refused')
 

@@ -50,16 +50,8 @@ def test_output(capsys: pytest.CaptureFixture[str], numbers: list[int], options:
             ("top_numbers", [f"--limit={limit}"], f"Error: argument --limit: give a whole number from 1, not {limit!r}")
             for limit in ("0", "-1", "x", "1.5", "", "٣", str(2**63))
         ),
-        (
-            "top_numbers",
-            ["--until=noon"],
-            "Error: argument --until: Enter a time as in RFC 3339, ",
-        ),
-        (
-            "top_numbers",
-            ["--since=1704051122334"],
-            "Error: argument --since: A number of seconds or milliseconds is ",
-        ),
+        ("top_numbers", ["--until=noon"], "Error: argument --until: Enter a time as in RFC 3339, "),
+        ("top_numbers", ["--since=1704051122334"], "Error: argument --since: A number of seconds or milliseconds is "),
         ("top_numbers", ["--since=2026-02-01", "--until=2026-01-31"], "since is after until."),
         ("export_submissions", ["--number=x"], f"Error: argument --number: {rules.EXPECTED}"),
     ],
