@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from fizzbuzz_site.embedded.server import Server
+from fizzbuzz_site.embedded.programs import Programs
 from tests.proxy import free_port
 from tests.service import children, eventually
 
@@ -26,28 +26,13 @@ class Node:
     """A PostgreSQL server with its data in `folder`. Started by root, it runs as an unprivileged user."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
-        self.folder, self._programs, self.port = folder, programs, free_port()
-
-    @property
-    def conninfo(self) -> str:
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/{DATABASE}"
-
-    def sibling(self, name: str) -> "Node":
-        """Return a server, not yet created, in a folder next to this one."""
-        return Node(self.folder.with_name(name), self._programs)
-
-    def initialise(self, settings: str) -> None:
-        self._run("initdb", "-D", str(self.folder), "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C")
-        with (self.folder / "postgresql.conf").open("a") as configuration:
-            configuration.write(settings)
-        self.start()
-        with psycopg.connect(host="127.0.0.1", port=self.port, user=USER, dbname=USER, autocommit=True) as database:
-            database.execute(f"CREATE DATABASE {DATABASE}")
+        self.folder, self.programs, self.port = folder, programs, free_port()
+        self.conninfo = f"postgresql://{USER}@127.0.0.1:{self.port}/{DATABASE}"
 
     def copy_of(self, primary: "Node") -> None:
         """Become a standby that streams from `primary`, and start."""
         source = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", USER)
-        self._run("pg_basebackup", *source, "-D", str(self.folder), "-X", "stream", "-c", "fast", "-R")
+        self._run("pg_basebackup", *source, "-D", str(self.folder), "-X", "stream", "-c", "fast", "-R", "--no-sync")
         self.start()
 
     def start(self) -> None:
@@ -75,27 +60,30 @@ class Node:
         postmaster = int((self.folder / "postmaster.pid").read_text().partition("\n")[0])
         return [postmaster, *children(postmaster)]
 
-    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(self.conninfo, autocommit=True)
+    def connect(self, database: str = DATABASE) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(self.conninfo, dbname=database, autocommit=True)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), *arguments]
+        command = [str(self.programs / program), *arguments]
         subprocess.run(command, **UNPRIVILEGED, cwd="/", check=True, stdout=subprocess.DEVNULL)
 
 
 @contextmanager
-def single(data_dir: Path, settings: str = "") -> Iterator[Node]:
-    """Start a server with an empty database, in the folder `servers`."""
+def single(data_dir: Path, settings: str = "", *, empty: bool = False) -> Iterator[Node]:
+    """Start a server with the migrated database of this data folder, or an empty one, in the folder `servers`."""
     base = data_dir / "servers"
     base.mkdir(exist_ok=True)
     base.chmod(0o777)  # the server may run as another user
-    launcher = Server(data_dir)
-    launcher.acquire()  # copies the programs to where the server's user can read them
-    programs = launcher.programs.folder()
-    launcher.release()
-    node = Node(base / "first", programs)
+    node = Node(base / "first", Programs(data_dir / "postgres").folder())
+    subprocess.run(["mv", data_dir / "postgres/data", node.folder], check=True)
+    with (node.folder / "postgresql.conf").open("a") as configuration:
+        configuration.write(settings)
     try:
-        node.initialise(settings)
+        node.start()
+        if empty:
+            with node.connect("postgres") as database:
+                database.execute(f"DROP DATABASE {DATABASE}")
+                database.execute(f"CREATE DATABASE {DATABASE}")
         yield node
     finally:
         node.kill()
@@ -104,8 +92,8 @@ def single(data_dir: Path, settings: str = "") -> Iterator[Node]:
 @contextmanager
 def replicated(data_dir: Path) -> Iterator[tuple[Node, Node]]:
     """Start a primary, and a standby that every commit waits for."""
-    with single(data_dir) as primary:
-        standby = primary.sibling("standby")
+    with single(data_dir, "fsync = off\n") as primary:  # a kill of its processes loses nothing
+        standby = Node(primary.folder.with_name("standby"), primary.programs)
         try:
             standby.copy_of(primary)
             with primary.connect() as database:

@@ -81,8 +81,8 @@ def send(url: str, data: Any = None, **headers: str) -> Answer:
 
 
 @contextmanager
-def serving(**environment: str) -> Iterator[Service]:
-    service = Service(**environment)
+def serving(*options: str, **environment: str) -> Iterator[Service]:
+    service = Service(*options, **environment)
     try:
         yield service
     finally:

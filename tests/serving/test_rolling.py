@@ -118,7 +118,7 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_releases_serve_through_the_migration(
     data_dir: Path, previous: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with single(data_dir) as node, ExitStack() as at_the_end:  # of a test that fails too
+    with single(data_dir, empty=True) as node, ExitStack() as at_the_end:  # of a test that fails too
         environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
         assert manage_in(previous, "migrate", "--verbosity", "0", **environment).communicate() == ("", "")
         monkeypatch.setattr(Previous, "code", previous)
@@ -144,7 +144,7 @@ def test_both_releases_serve_through_the_migration(
 
 
 def test_upgraded_database_has_the_schema_of_a_new_one(data_dir: Path, previous: Path) -> None:
-    with single(data_dir) as node:
+    with single(data_dir, empty=True) as node:
         environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
         schemas = []
         for releases in ([previous, ROOT], [ROOT]):
