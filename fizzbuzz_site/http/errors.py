@@ -24,7 +24,6 @@ from fizzbuzz.submissions.idempotency import InvalidKey, KeyInProgress, KeyReuse
 from fizzbuzz.submissions.record import NotRecorded, OutcomeUnknown
 from fizzbuzz_site.serving.gate import REJECTION
 
-RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 INVALID_HOST = (
     "Invalid Host header. The operator can add this name to ALLOWED_HOSTS, if it consists of letters, digits, hyphens "
     "and dots. If not, use another name or the IP address of the service."
@@ -117,12 +116,12 @@ class ErrorMiddleware:
 def _database_error(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     fault = fault_of(exception)
     is_write = isinstance(exception, NotRecorded | OutcomeUnknown)
-    if fault is Fault.OURS and not is_write:
-        return None  # Django logs it and returns 500
-    if fault is Fault.OURS:
+    if fault is not Fault.OURS:
+        begin_outage("writes" if is_write else "reads", exception, traceback=fault is not Fault.UNAVAILABLE)
+    elif is_write:
         log.error("Database error: %s", exception, exc_info=exception)
     else:
-        begin_outage("writes" if is_write else "reads", exception, traceback=fault is not Fault.UNAVAILABLE)
+        return None  # Django logs it and returns 500
     if isinstance(exception, OutcomeUnknown):
         return _error(request, 503, "The database gave no confirmation.")
     status = 500 if fault is Fault.OURS else 503
@@ -149,7 +148,7 @@ def _error(
         outcome = {"outcome": "outcome-unknown"}
         detail = f"{detail} {OUTCOME_UNKNOWN}"
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        headers = headers or RETRY
+        headers = headers or {"Retry-After": str(RETRY_AFTER_SECONDS)}
     if re.match("/+api(/|$)", request.path, re.IGNORECASE):
         return problem_response(status, detail, request.path, headers, **outcome)
     # Rendered without the request: its session or account may have caused the error.

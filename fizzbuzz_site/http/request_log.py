@@ -19,10 +19,6 @@ from fizzbuzz_site.http import client_ip
 from fizzbuzz_site.http.monitoring import METRICS_PATH, PROBES
 from fizzbuzz_site.serving import log
 
-# The label values that django-prometheus uses.
-INVALID_METHOD = "<invalid method>"
-UNNAMED_VIEW = "<unnamed view>"
-
 _is_valid = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 _log = log.request_logger(settings.LOG_LEVEL, readable=settings.LOG_READABLE)
 _metrics = Metrics.get_instance()
@@ -66,7 +62,6 @@ class RequestLogMiddleware:
         cpu = process_time()
         _cpu_seconds.inc(cpu - self.cpu_counted)
         self.cpu_counted = cpu
-        method = method or INVALID_METHOD
         counters, latency = _series(method, request.scheme, view, response.status_code, response.charset)
         for counter in counters:
             counter.inc()
@@ -87,9 +82,9 @@ class RequestLogMiddleware:
 
 @cache  # clients cannot invent values of the labels, so there are few
 def _series(
-    method: str, transport: str, view: str | None, status: int, charset: str
+    method: str | None, transport: str, view: str | None, status: int, charset: str
 ) -> tuple[list[Counter], Histogram]:
-    name = view or UNNAMED_VIEW
+    method, name = method or "<invalid method>", view or "<unnamed view>"  # as django-prometheus names them
     counters = [
         _metrics.requests_total,
         _metrics.responses_total,

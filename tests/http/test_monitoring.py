@@ -21,6 +21,8 @@ from tests.marks import commits
 from tests.service import children, eventually, serving
 
 READY: dict[str, Any] = {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "sequence": "ok"}}
+WATERMARK = "fizzbuzz_watermark"
+DENIED = f"permission denied for table {WATERMARK}"
 UNAVAILABLE: dict[str, Any] = {
     "status": "unavailable",
     "checks": {"database": "unreachable", "migrations": "unknown", "sequence": "unknown"},
@@ -86,28 +88,37 @@ def test_readiness_requires_all_migrations(client: Client, monkeypatch: pytest.M
 
 
 @commits
-def test_readiness_names_a_read_only_database_and_stays_200(client: Client) -> None:
+@pytest.mark.parametrize(
+    ("statements", "expected", "logged"),
+    [
+        (
+            (
+                "ALTER ROLE CURRENT_USER SET default_transaction_read_only = on",
+                "ALTER ROLE CURRENT_USER RESET default_transaction_read_only",
+            ),
+            (200, "ok", READY["checks"] | {"database": "read-only"}),
+            "",
+        ),
+        (
+            (f"REVOKE SELECT ON {WATERMARK} FROM CURRENT_USER", f"GRANT SELECT ON {WATERMARK} TO CURRENT_USER"),
+            (503, "unavailable", UNAVAILABLE["checks"] | {"database": DENIED}),
+            f"The database fails: {DENIED}\nThe database works again, after \\d s",
+        ),
+    ],
+    ids=["read-only", "missing rights"],
+)
+def test_readiness_names_the_fault_and_logs_it_once(
+    client: Client, caplog: pytest.LogCaptureFixture, statements: tuple[str, str], expected: Any, logged: str
+) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
-        found = readiness(client)
-        cursor.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
-
-    assert found == (200, "ok", READY["checks"] | {"database": "read-only"})
-
-
-@commits
-def test_readiness_names_missing_rights_and_logs_them_once(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("REVOKE SELECT ON fizzbuzz_watermark FROM CURRENT_USER")
+        cursor.execute(statements[0])
         found = [readiness(client) for _ in range(2)]
-        cursor.execute("GRANT SELECT ON fizzbuzz_watermark TO CURRENT_USER")
-    recovered = readiness(client)
+        cursor.execute(statements[1])
 
-    denied = "permission denied for table fizzbuzz_watermark"
-    assert found == [(503, "unavailable", UNAVAILABLE["checks"] | {"database": denied})] * 2
-    assert recovered == (200, "ok", READY["checks"])
-    logged = [each.getMessage() for each in caplog.records if each.name == "fizzbuzz.db.faults"]
-    assert re.fullmatch(f"The database fails: {denied}\nThe database works again, after \\d s", "\n".join(logged))
+    assert found == [expected] * 2
+    assert readiness(client) == (200, "ok", READY["checks"])
+    messages = [each.getMessage() for each in caplog.records if each.name == "fizzbuzz.db.faults"]
+    assert re.fullmatch(logged, "\n".join(messages))
 
 
 @pytest.mark.django_db
