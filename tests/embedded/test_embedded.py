@@ -1,10 +1,9 @@
-"""The embedded server starts, is shared, survives kills, stops with its last user, and serves an ordinary role."""
+"""The embedded server: durable, one per data folder for all processes, ended by its last user; its ordinary role."""
 
 import os
-import shutil
+import re
 import signal
 import subprocess
-import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,17 +11,32 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fizzbuzz_site.embedded import programs
 from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER, EmbeddedError, Server
-from tests.embedded.users import answers, connect, host_of, kill, only_root, postmaster, user
+from tests.embedded.users import answers, connect, host_of, kill, postmaster, user
 from tests.service import eventually, processes
 
+SETTINGS = {
+    "data_checksums": "on",
+    "fsync": "on",
+    "full_page_writes": "on",
+    "listen_addresses": "",
+    "log_rotation_age": "1440",
+    "log_rotation_size": "0",
+    "log_truncate_on_rotation": "on",
+    "synchronous_commit": "on",
+}
 RIGHTS = """
     SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolpassword IS NOT NULL
     FROM pg_authid WHERE rolcanlogin ORDER BY rolname
 """
-SUPERUSER_RIGHTS = (SUPERUSER, True, True, True, True, True, False)
 OWNERS = "SELECT datname, pg_get_userbyid(datdba) FROM pg_database WHERE NOT datistemplate ORDER BY datname"
+# The capabilities of root in a container, which cannot inspect other users' processes.
+WITHOUT_PTRACE = (
+    "setpriv",
+    "--inh-caps=-all",
+    "--bounding-set=-all,+chown,+dac_override,+fsetid,+fowner,+kill,+setgid,+setuid,+setpcap,+net_bind_service",
+)
+OTHER_CONTAINER = ("unshare", "--pid", "--ipc", "--net", "--mount", "--fork", "--mount-proc")
 EARLIER = f"""
 CREATE TABLE public.fizzbuzz_submission (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, number bigint);
 INSERT INTO public.fizzbuzz_submission (number) VALUES (15);
@@ -30,24 +44,39 @@ ALTER ROLE {USER} PASSWORD 'kept';
 """
 
 
-def test_server_is_durable_and_local(server: Server) -> None:
+def check_roles(server: Server, *, password: bool) -> None:
+    """Check that the service's role owns its database and has no other privileges."""
+    with psycopg.connect(host=server.acquire(), user=SUPERUSER, dbname=DATABASE) as database:
+        assert database.execute(RIGHTS).fetchall() == [
+            (USER, False, False, False, False, False, password),
+            (SUPERUSER, True, True, True, True, True, False),
+        ]
+        assert database.execute(OWNERS).fetchall() == [(DATABASE, USER), ("postgres", SUPERUSER)]
+
+
+def test_server_is_durable_and_local_and_its_role_ordinary(server: Server) -> None:
     (server.home / "users.lock").touch(mode=0o644)  # by an earlier version
 
     with connect(server.acquire()) as database:
-        query = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'data_checksums')"
-        assert {*database.execute(query)} == {("fsync", "on"), ("full_page_writes", "on"), ("data_checksums", "on")}
-        assert database.execute("SHOW synchronous_commit").fetchone() == ("on",)
-        assert database.execute("SHOW listen_addresses").fetchone() == ("",)
+        query = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
+        assert dict(database.execute(query, [[*SETTINGS]]).fetchall()) == SETTINGS
     private = [Path(server.host), server.home / "users.lock", server.home / "cluster.lock"]
     assert [each.stat().st_mode & 0o777 for each in private] == [0o700, 0o600, 0o600]
+    check_roles(server, password=False)
 
 
-def test_last_user_stops_the_server(server: Server, data_dir: Path) -> None:
-    other, killed = user(data_dir), user(data_dir)
+def test_last_user_stops_the_server_whose_log_contains_no_errors(server: Server, data_dir: Path) -> None:
     host = server.acquire()
-    assert host_of(other) == host_of(killed) == host
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover: another process, which does not count as user
+        server.release()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert answers(host)
 
-    killed.kill()  # a killed user does not count
+    other, killed = user(data_dir), user(data_dir)
+    assert host_of(other) == host_of(killed) == host
+    killed.kill()  # does not count any more
     killed.communicate()
     server.release()
     assert answers(host)
@@ -56,142 +85,138 @@ def test_last_user_stops_the_server(server: Server, data_dir: Path) -> None:
     other.communicate()
     assert other.returncode == 128 + signal.SIGTERM
     assert processes(data_dir) == []
+    (log,) = (server.home / "data/log").iterdir()
+    assert re.fullmatch(r"postgresql-(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\.log", log.name)
+    assert [line for line in log.read_text().splitlines() if " LOG:  " not in line] == []
 
 
-def test_forked_child_does_not_count_as_user(server: Server, data_dir: Path) -> None:
+def test_signal_during_the_first_start_stops_all_processes(empty_data_dir: Path) -> None:
+    first = user(empty_data_dir)
+    assert eventually((empty_data_dir / "postgres/data/postmaster.pid").exists)
+
+    first.terminate()
+    first.communicate()
+
+    assert processes(empty_data_dir) == []
+
+
+def test_recycled_pid_of_a_killed_server_is_ignored(server: Server) -> None:
     host = server.acquire()
-
-    pid = os.fork()
-    if pid == 0:  # pragma: no cover: another process
-        server.release()
-        os._exit(0)
-    os.waitpid(pid, 0)
-
-    assert answers(host)
-    server.release()
-    assert processes(data_dir) == []
-
-
-def test_rows_survive_kill_9_and_a_recycled_pid(server: Server) -> None:
-    host = server.acquire()
-    with connect(host) as database:
-        database.execute("CREATE TABLE kept AS SELECT 1 AS one")
     killed = postmaster(server)
     kill(killed)
     server.release()
-    bystander = subprocess.Popen(["sleep", "60"], user=server.home.joinpath("data").stat().st_uid)  # PostgreSQL's user
-    for lock in (server.home / "data/postmaster.pid", Path(host, ".s.PGSQL.5432.lock")):
-        lock.write_text(lock.read_text().replace(str(killed), str(bystander.pid), 1))
+    # Of PostgreSQL's user, as the server was.
+    with subprocess.Popen(["sleep", "60"], user=(server.home / "data").stat().st_uid) as bystander:
+        for lock in (server.home / "data/postmaster.pid", Path(host, ".s.PGSQL.5432.lock")):
+            lock.write_text(lock.read_text().replace(str(killed), str(bystander.pid), 1))
 
-    try:
-        assert server.acquire() == host
-        with connect(host) as database:
-            assert database.execute("SELECT * FROM kept").fetchall() == [(1,)]
+        assert answers(server.acquire())
         assert bystander.poll() is None
-    finally:
         bystander.kill()
-        bystander.wait()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGCONT, signal.SIGKILL], ids=["starts", "dies"])
 def test_acquire_waits_for_a_starting_server_and_restarts_one_that_dies(
-    server: Server, monkeypatch: pytest.MonkeyPatch, signum: int
+    server: Server, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host = server.acquire()
-    server._forget()
-    pid = postmaster(server)
-    os.kill(pid, signal.SIGSTOP)
+    def stop_and_acquire(at_pause: int) -> bool:
+        """Stop the server, and acquire it. Send the signal at the first pause. Return whether it is the same server."""
+        server._forget()
+        pid = postmaster(server)
+        os.kill(pid, signal.SIGSTOP)
 
-    def end_the_stop(seconds: float) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signum)
+        def end_the_stop(seconds: float) -> None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, at_pause)
 
-    monkeypatch.setattr("time.sleep", end_the_stop)
+        monkeypatch.setattr("time.sleep", end_the_stop)
+        assert answers(server.acquire())
+        return postmaster(server) == pid
 
-    assert server.acquire() == host
-    assert answers(host)
-    assert (postmaster(server) == pid) is (signum == signal.SIGCONT)
-
-
-def test_hung_server_raises_embedded_error(server: Server, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.acquire()
-    server._forget()
-    pid = postmaster(server)
-    os.kill(pid, signal.SIGSTOP)
+    assert stop_and_acquire(signal.SIGCONT)
+    assert not stop_and_acquire(signal.SIGKILL)
+
+    monkeypatch.undo()
     monkeypatch.setattr("fizzbuzz_site.embedded.server.START_STOP_TIMEOUT_SECONDS", 0)
-
+    pid = postmaster(server)
     with pytest.raises(EmbeddedError, match="is in use by a PostgreSQL that does not respond"):
-        server.acquire()
-
+        stop_and_acquire(signal.SIGSTOP)
     os.kill(pid, signal.SIGCONT)
+    monkeypatch.undo()
     assert eventually(lambda: not processes(data_dir))  # the stop of its last user reached it
 
 
-def test_other_major_version_raises_embedded_error(server: Server) -> None:
-    server.acquire()
-    server.release()
-    (server.home / "data/PG_VERSION").write_text("16\n")
+def test_process_without_ptrace_shares_the_server(server: Server, data_dir: Path) -> None:
+    first = user(data_dir, *WITHOUT_PTRACE)
+    assert host_of(first) == f"{server.home}/socket"
+    pid = postmaster(server)
 
-    with pytest.raises(EmbeddedError, match=r"belongs to PostgreSQL 16, but the embedded server is 18: dump it"):
-        server.acquire()
+    out, err = user(data_dir, *WITHOUT_PTRACE).communicate()
 
-
-def test_unusable_folder_raises_embedded_error() -> None:
-    with pytest.raises(EmbeddedError, match=r"The data folder /dev/null/var can't be used: .*Not a directory"):
-        Server(Path("/dev/null/var")).acquire()
-
-
-def test_failed_start_names_the_log(server: Server, data_dir: Path) -> None:
-    server.acquire()
-    server.release()
-    with (server.home / "data/postgresql.conf").open("a") as file:
-        file.write("no_such_setting = 1\n")
-
-    with pytest.raises(EmbeddedError, match=r'did not start \(see .*server\.log\): .*"no_such_setting"') as error:
-        server.acquire()
-
-    assert "\n" not in str(error.value)
-    assert "no_such_setting" in (server.home / "data/server.log").read_text()
+    assert (out, err, postmaster(server)) == (f"{server.home}/socket\n", "", pid)
+    assert answers(server.host)
+    assert first.communicate() == ("", "")
     assert processes(data_dir) == []
 
 
-def test_missing_wheel_raises_embedded_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "find_spec", lambda name: None)
+def test_first_users_that_start_concurrently_share_one_server(empty_data_dir: Path) -> None:
+    (empty_data_dir / "postgres/data.new/base").mkdir(parents=True)  # of an initdb that was killed
+    users = [user(empty_data_dir) for _ in range(3)]
+    hosts = {host_of(each) for each in users}
 
-    expected = r"not installed: run pip install -r requirements-embedded\.txt, or set DATA"
-    with pytest.raises(EmbeddedError, match=expected):
+    users[0].kill()
+
+    assert hosts == {f"{empty_data_dir}/postgres/socket"}
+    assert answers(*hosts)
+    assert [each.communicate() for each in users] == [("", "")] * 3
+    assert processes(empty_data_dir) == []
+
+
+def test_second_container_is_rejected_until_the_first_one_is_killed(server: Server, data_dir: Path) -> None:
+    first = user(data_dir, *OTHER_CONTAINER, "--kill-child")
+    assert host_of(first)
+    pid = postmaster(server)
+
+    second = user(data_dir, *OTHER_CONTAINER)
+    out, err = second.communicate()
+
+    assert (out, second.returncode, postmaster(server)) == ("", 1, pid)
+    assert f"EmbeddedError: The data folder {data_dir} is in use by a PostgreSQL" in err
+    assert first.poll() is None
+    first.kill()
+    first.communicate()
+    assert answers(server.acquire())
+
+
+def test_process_that_outlives_its_postmaster_holds_the_folder(
+    server: Server, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = connect(server.acquire())
+    backend = database.info.backend_pid
+    os.kill(backend, signal.SIGSTOP)
+    kill(postmaster(server))
+    server._forget()
+    monkeypatch.setattr("fizzbuzz_site.embedded.server.START_STOP_TIMEOUT_SECONDS", 0)
+
+    with pytest.raises(EmbeddedError, match="is in use by a PostgreSQL that does not respond or can't be reached"):
         server.acquire()
 
-
-def test_root_stores_data_in_state_dir_if_the_servers_user_cannot_enter_the_folder(
-    empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    only_root()
-    state_dir = Path(tempfile.mkdtemp())
-    state_dir.chmod(0o711)
-    empty_data_dir.parent.chmod(0o700)
-    monkeypatch.setattr("fizzbuzz_site.embedded.server.STATE_DIR", state_dir)
-    server = Server(empty_data_dir / "closed")
-
-    try:
-        assert answers(server.acquire())
-        assert server.home.readlink().parent == state_dir
-    finally:
-        server.release()
-    assert processes(state_dir) == []
-    shutil.rmtree(state_dir)
+    kill(backend)
+    database.close()
+    monkeypatch.undo()
+    assert answers(server.acquire())
 
 
-def check(server: Server, *, password: bool) -> None:
-    """Check that the service's role owns its database and has no other privileges."""
-    with psycopg.connect(host=server.acquire(), user=SUPERUSER, dbname=DATABASE) as database:
-        rights, owners = database.execute(RIGHTS).fetchall(), database.execute(OWNERS).fetchall()
-    assert rights == [(USER, False, False, False, False, False, password), SUPERUSER_RIGHTS]
-    assert owners == [(DATABASE, USER), ("postgres", SUPERUSER)]
+def test_server_of_an_earlier_version_without_lock_is_shared(server: Server, data_dir: Path) -> None:
+    server.acquire()
+    pid = postmaster(server)
+    (server.home / "cluster.lock").unlink()
+    server._forget()
 
-
-def test_service_has_an_ordinary_role(server: Server) -> None:
-    check(server, password=False)
+    assert answers(server.acquire())
+    assert postmaster(server) == pid
+    server.release()
+    assert eventually(lambda: processes(data_dir) == [])  # without the lock, only its PID file shows that it ended
 
 
 def test_superuser_of_an_earlier_version_is_demoted(empty_data_dir: Path) -> None:
@@ -208,7 +233,7 @@ def test_superuser_of_an_earlier_version_is_demoted(empty_data_dir: Path) -> Non
 
     try:
         for _ in range(2):  # the second start finds nothing to do
-            check(server, password=True)
+            check_roles(server, password=True)
             server.release()
         with connect(server.acquire()) as database:
             database.execute("INSERT INTO fizzbuzz_submission (number) VALUES (7)")

