@@ -59,7 +59,7 @@ def test_server_is_durable_and_local_and_its_role_ordinary(server: Server) -> No
 
     with connect(server.acquire()) as database:
         query = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
-        assert dict(database.execute(query, [[*SETTINGS]]).fetchall()) == SETTINGS
+        assert set(database.execute(query, [[*SETTINGS]])) == {*SETTINGS.items()}
     private = [Path(server.host), server.home / "users.lock", server.home / "cluster.lock"]
     assert [each.stat().st_mode & 0o777 for each in private] == [0o700, 0o600, 0o600]
     check_roles(server, password=False)

@@ -20,7 +20,7 @@ def small_tmp(tmp_path: Path) -> Iterator[Path]:
     """A folder for temporary files; if this user may mount one, a full file system."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     yield folder
     if mounted:
