@@ -22,7 +22,7 @@ TESTS_OF = {
     f"{COUNTS}/verify.py": FOLD_TESTS,
     f"{COUNTS}/activity.py": FOLD_TESTS,
     f"{COUNTS}/ranking.py": [f"{TESTS}/test_reads.py", f"{TESTS}/test_rollup.py"],
-    "fizzbuzz/shared_calls.py": ["tests/test_shared_calls.py", f"{TESTS}/test_reads.py"],
+    "fizzbuzz/shared_calls.py": ["tests/test_shared_calls.py"],
 }
 THROUGH = "COALESCE((SELECT through FROM fizzbuzz_watermark), 0)"
 

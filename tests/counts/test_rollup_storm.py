@@ -27,8 +27,6 @@ from tests.marks import commits
 
 pytestmark = commits
 
-RUN_SECONDS = 2
-
 
 def number() -> int:
     """Return a random number, often one of a few common ones."""
@@ -100,7 +98,8 @@ def repeat(operation: Callable[[psycopg.Connection], int], until: float) -> int:
     Path("/dev/shm").exists() and not os.access("/dev/shm", os.W_OK),  # noqa: S108 - only asked for
     reason="the processes' locks need a writable /dev/shm",
 )
-def test_every_read_is_exact_during_concurrent_writes_and_folds() -> None:
+@pytest.mark.parametrize("seconds", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_every_read_is_exact_during_concurrent_writes_and_folds(seconds: float) -> None:
     writers = [write, write, write, write_late_or_not, write_late_or_not, copy]
     # Citus has no distributed snapshot, so that two reads of one transaction may differ there.
     exact = read_as_a_request_does if folding.is_distributed() else read
@@ -108,7 +107,7 @@ def test_every_read_is_exact_during_concurrent_writes_and_folds() -> None:
     connection.close()
 
     with ProcessPoolExecutor(len(operations), multiprocessing.get_context("fork")) as processes:
-        until = time.monotonic() + RUN_SECONDS
+        until = time.monotonic() + seconds
         done = list(processes.map(repeat, operations, [until] * len(operations)))
 
     written, folded, reads = sum(done[: len(writers)]), sum(done[-4:-2]), sum(done[-2:])

@@ -62,9 +62,8 @@ def test_repeated_request_is_recorded_once_with_the_same_response(client: Client
     again = send(client, path, body, '"k"')  # quoted, as in the IETF draft
     written_again, *kept_again = version()
 
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert first.content == again.content
-    assert first.get("Location") == again.get("Location")
+    assert (first.status_code, first.content, first.get("Location")) == (201, again.content, again.get("Location"))
+    assert again.status_code == 201
     assert (first.get("Idempotency-Replayed"), again.get("Idempotency-Replayed")) == (None, "true")
     assert Submission.objects.count() == len(body.get("numbers", [0]))
     assert written_again != written  # so that its commit waits for standbys
