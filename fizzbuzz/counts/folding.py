@@ -36,10 +36,7 @@ _WRITERS = """
 # TRUNCATE gives the log another file, and a failover another server. Ids may be used again after both.
 _LOG_IDENTITY = "SELECT format('%s %s', pg_relation_filenode('fizzbuzz_submission'), pg_postmaster_start_time())"
 _NEWEST = "SELECT COALESCE(max(id), 0) FROM fizzbuzz_submission"
-_HAS_CITUS = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
 _IS_DISTRIBUTED = "SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = 'fizzbuzz_submission'::regclass)"
-_WAIT_FOR_WRITERS = "LOCK TABLE fizzbuzz_submission IN SHARE MODE"
-_PREVENT_TRUNCATE = "LOCK TABLE fizzbuzz_submission IN ACCESS SHARE MODE"
 _TAIL = """
     SELECT COALESCE((SELECT through FROM fizzbuzz_watermark), 0), last_value FROM fizzbuzz_submission_id_seq
 """
@@ -49,8 +46,6 @@ _MAKE_WATERMARK = """
 """
 _LOCK_WATERMARK = "SELECT through FROM fizzbuzz_watermark FOR UPDATE "
 
-# A fold need not wait for a synchronous standby: the standby gets it after the rows that it counts, if at all.
-_COMMIT_LOCALLY = "SET LOCAL synchronous_commit = local"
 # One batch of rows for both rollups. Older releases beside this one also read minutes_through.
 _FOLD = """
     WITH batch AS (
@@ -109,7 +104,8 @@ def find_fold_limit(
 def is_distributed() -> bool:
     """Return whether the log is distributed over the workers of a Citus cluster."""
     with connection.cursor() as cursor:
-        return bool(_value(cursor, _HAS_CITUS) and _value(cursor, _IS_DISTRIBUTED))
+        has_citus = _value(cursor, "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL")
+        return bool(has_citus and _value(cursor, _IS_DISTRIBUTED))
 
 
 def _have_ended(writers: list[str]) -> bool:
@@ -123,7 +119,7 @@ def _have_ended(writers: list[str]) -> bool:
             return not (writers and _value(cursor, _WRITERS, {"among": writers}))
     try:
         with short_lock_waits(DISTRIBUTED_LOCK_TIMEOUT_SECONDS) as cursor:
-            cursor.execute(_WAIT_FOR_WRITERS)
+            cursor.execute("LOCK TABLE fizzbuzz_submission IN SHARE MODE")
     except LockTimeout:  # or a deadlock with a writer, for which Citus canceled this
         return False
     return True
@@ -137,7 +133,8 @@ def fold_to(limit: FoldLimit, max_rows: int) -> int | None:
     """
     try:
         with short_lock_waits() as cursor:
-            cursor.execute(_COMMIT_LOCALLY)
+            # No wait for a synchronous standby: it gets the fold after the rows that it counts, if at all.
+            cursor.execute("SET LOCAL synchronous_commit = local")
             through = lock_watermark(cursor, limit, "SKIP LOCKED")
             if through is None or through >= limit.newest:
                 return None if through is None else 0
@@ -176,7 +173,7 @@ def lock_watermark(cursor: CursorWrapper, limit: FoldLimit, wait_policy: Literal
 
     Return None if it is locked elsewhere and not waited for, or if the limit is of another log.
     """
-    cursor.execute(_PREVENT_TRUNCATE)
+    cursor.execute("LOCK TABLE fizzbuzz_submission IN ACCESS SHARE MODE")  # which TRUNCATE waits for
     if _value(cursor, _LOG_IDENTITY) != limit.log_identity:
         return None
     cursor.execute(_MAKE_WATERMARK)
