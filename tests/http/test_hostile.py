@@ -1,6 +1,7 @@
 """Hostile values in every input are rejected with an error response and never recorded."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -71,15 +72,11 @@ def assert_rejected(response: Any, status: int, path: str) -> None:
     assert response.status_code == status
     assert "X-Injected" not in response
     if path.startswith("/api/"):
-        assert response["Content-Type"] == "application/problem+json"
-        problem = response.json()
-        assert problem["status"] == status
+        assert (response["Content-Type"], response.json()["status"]) == ("application/problem+json", status)
         assert len(response.content) < 20_000
     else:
         assert response["Content-Type"] == "text/html; charset=utf-8"
-        assert "<script>alert" not in response.text
-        assert "<img src=x" not in response.text
-        assert str(77777 * 7777) not in response.text
+        assert not re.search(f"<script>alert|<img src=x|{77777 * 7777}", response.text)
 
 
 @pytest.mark.parametrize(("where", "status"), READS)

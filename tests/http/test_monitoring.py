@@ -146,20 +146,15 @@ def test_info_returns_versions_without_a_statement(
 
 
 @commits
-def test_metrics_require_the_token(client: Client, settings: Any) -> None:
-    settings.METRICS_TOKEN = "secret"
+def test_metrics_require_the_token_and_are_forbidden_without_one(client: Client, settings: Any) -> None:
+    settings.METRICS_PUBLIC = False
+    disabled = client.get("/metrics")
+    assert disabled.status_code == 403
+    assert disabled.text == "Metrics are disabled. Set METRICS_TOKEN or METRICS_PUBLIC=1.\n"
 
+    settings.METRICS_TOKEN = "secret"
     for sent in ("", "Bearer", "Bearer secre", "Bearer secret2", "secret", "Bearer sécret"):
         answer = client.get("/metrics", headers={"Authorization": sent})
         assert (answer.status_code, answer["WWW-Authenticate"]) == (401, "Bearer")
         assert answer.text == 'Send "Authorization: Bearer <METRICS_TOKEN>".\n'
     assert client.get("/metrics", headers={"Authorization": "Bearer secret"}).status_code == 200
-
-
-def test_metrics_are_forbidden_by_default(client: Client, settings: Any) -> None:
-    settings.METRICS_PUBLIC = False
-
-    answer = client.get("/metrics")
-
-    text = "Metrics are disabled. Set METRICS_TOKEN or METRICS_PUBLIC=1.\n"
-    assert (answer.status_code, answer.text) == (403, text)
