@@ -1,6 +1,5 @@
 """Folds: when they run, what they wait for, and what a failed one changes."""
 
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -96,7 +95,7 @@ def test_fold_limit_is_discarded_if_the_log_is_emptied(
 def test_slow_folds_get_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each new number takes 2 ms, so that all of them take longer than a statement may."""
     monkeypatch.setattr(fold_scheduler, "SLOW_FOLD_SECONDS", 0.05)
-    append(*range(200))
+    append(*range(80))
     with connection.cursor() as cursor:
         cursor.execute("""
             SET statement_timeout = '100ms';
@@ -106,13 +105,13 @@ def test_slow_folds_get_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
         """)
         try:
             folded = [fold_scheduler.scheduler.step()]
-            while sum(folded) < 200 and len(folded) < 500:
+            while sum(folded) < 80 and len(folded) < 500:
                 folded.append(fold_scheduler.scheduler.step())
         finally:
             cursor.execute("RESET statement_timeout; DROP TRIGGER slow ON fizzbuzz_numbercount; DROP FUNCTION slow()")
 
     assert folded[0] == 0
-    assert sum(folded) == 200
+    assert sum(folded) == 80
     assert verify.verify() == []
 
 
@@ -133,22 +132,15 @@ def test_tail_is_measured_without_reading_uncommitted_rows() -> None:
             assert 9_900 < folding.tail_rows(cursor) < 10_100
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "error"),
-    [
-        ("/api/fizzbuzz", {"number": 15}, OSError("no space left on device")),
-        ("/api/fizzbuzz/batch", {"numbers": [15]}, InterfaceError("the connection is closed")),
-    ],
-)
-def test_failure_after_the_commit_does_not_change_the_response(
-    client: Client, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, error: Exception
-) -> None:
-    monkeypatch.setattr(metrics, "count_submissions", Mock(side_effect=error))
+def test_failure_after_the_commit_does_not_change_the_response(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [OSError("no space left on device"), InterfaceError("the connection is closed")]
+    monkeypatch.setattr(metrics, "count_submissions", Mock(side_effect=errors))
 
-    response = client.post(path, body, "application/json")
+    single = client.post("/api/fizzbuzz", {"number": 15}, "application/json")
+    batch = client.post("/api/fizzbuzz/batch", {"numbers": [15]}, "application/json")
 
-    assert response.status_code == 201
-    assert Submission.objects.count() == 1
+    assert (single.status_code, batch.status_code) == (201, 201)
+    assert Submission.objects.count() == 2
 
 
 def test_failed_fold_is_logged_once_and_retried(
@@ -177,10 +169,6 @@ def test_submissions_wake_the_fold_thread_every_thousand_rows(monkeypatch: pytes
     for _ in range(3):
         record.record_batch([15] * 400, "batch")
 
-    assert woken == [1_200]
-    with transaction.atomic():
-        record.record_batch([15] * 1_000, "batch")
-        transaction.set_rollback(True)
     assert woken == [1_200]
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import OperationalError, connection, connections
 from django.test import Client
 
@@ -58,7 +58,6 @@ def test_counts_survive_a_kill_during_a_fold(data_dir: Path) -> None:
             kill_nine(data_dir)
 
     with using(data_dir) as server:
-        call_command("migrate", verbosity=0)
         append(15, 15, 7)
         folding.fold()
         limit = folding.find_fold_limit()
@@ -82,8 +81,7 @@ def test_counts_survive_a_kill_during_a_fold(data_dir: Path) -> None:
 
 
 def test_counts_survive_dump_and_restore_into_a_new_cluster(data_dir: Path) -> None:
-    with using(data_dir / "old") as old:
-        call_command("migrate", verbosity=0)
+    with using(data_dir) as old:
         for number in range(200):  # one transaction each, so that this cluster's transaction ids are far ahead
             append(number, 15)
         folding.fold()
@@ -121,9 +119,6 @@ def sample(page: str, name: str) -> float | None:
 def test_metrics_include_the_gauges_of_the_database_while_it_is_available(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(seconds: float) -> None:
-        raise psycopg.OperationalError
-
     before = client.get("/metrics").text
     append(15)
     folding.fold()
@@ -131,7 +126,7 @@ def test_metrics_include_the_gauges_of_the_database_while_it_is_available(
     a_second_later()
     after = client.get("/metrics").text
     a_second_later()
-    monkeypatch.setattr(monitoring, "connect_with_deadline", fail)
+    monkeypatch.setattr(monitoring, "connect_with_deadline", Mock(side_effect=psycopg.OperationalError))
     unavailable = client.get("/metrics").text
 
     tails, ages = ([sample(page, name) for page in (before, after, unavailable)] for name in GAUGES)
@@ -142,7 +137,7 @@ def test_metrics_include_the_gauges_of_the_database_while_it_is_available(
 
 def test_idle_service_folds_rows_of_other_processes(data_dir: Path) -> None:
     """While the tail is too long to be read in time, reads return 503. Folds may be faster than the first read."""
-    rows = 2 * ranking.MAX_TAIL_ROWS
+    rows = ranking.MAX_TAIL_ROWS + folding.MAX_ROWS_PER_FOLD
     insert = "INSERT INTO fizzbuzz_submission (number) SELECT mod(i, 1000) FROM generate_series(1, %s) AS i"
     through = "SELECT through FROM fizzbuzz_watermark"
     server = Server(data_dir)
