@@ -7,6 +7,7 @@ from hashlib import sha256
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 
+MAX_AGE_SECONDS = 1  # of a page that all visitors share
 HTML = "text/html; charset=utf-8"
 
 # Browsers revalidate by ETag on each request; shared caches may keep it for 2 s.

@@ -11,12 +11,11 @@ from django.views.decorators.http import require_safe
 from fizzbuzz import exporting
 from fizzbuzz.counts import activity, ranking
 from fizzbuzz.models import Submission
-from fizzbuzz.pages.rendered import Rendered
+from fizzbuzz.pages.rendered import MAX_AGE_SECONDS, Rendered
 from fizzbuzz.rules import Kind
 from fizzbuzz.shared_calls import SharedCalls
 
 MAX_DOWNLOAD_ROWS = 10_000  # submissions in one download, which is rendered in memory
-MAX_AGE_SECONDS = 1
 # From the bottom up; the most frequent kind first.
 STACK = (Kind.NUMBER, Kind.FIZZ, Kind.BUZZ, Kind.FIZZBUZZ)
 GAP = 0.25  # between bars, as a share of a bar's slot

@@ -21,14 +21,13 @@ from fizzbuzz import rules
 from fizzbuzz.counts import activity, ranking
 from fizzbuzz.counts.ranking import NumberFacts
 from fizzbuzz.models import Submission
-from fizzbuzz.pages.rendered import Rendered
+from fizzbuzz.pages.rendered import MAX_AGE_SECONDS, Rendered
 from fizzbuzz.pages.stats import chart
 from fizzbuzz.shared_calls import SharedCalls
 from fizzbuzz.submissions import idempotency, record
 
 TOP_ROWS = 3
 LATEST_ROWS = 7
-MAX_AGE_SECONDS = 1
 
 # Placeholders in number.html for what changes with each submission, and the templates that replace them.
 CHANGING_PARTS = {"[[submitted]]": "_number_submitted.html", "[[facts]]": "_number_facts.html"}

@@ -4,7 +4,7 @@ import time
 
 from playwright.sync_api import Locator, Page
 
-from fizzbuzz.pages.views import MAX_AGE_SECONDS
+from fizzbuzz.pages.rendered import MAX_AGE_SECONDS
 
 UNREACHABLE = "The service is unreachable. Submit the number again in a moment; it will be counted once."
 SET_HIDDEN = """hidden => {
