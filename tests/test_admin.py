@@ -28,23 +28,12 @@ DOWNLOAD = f"{LOG}download/"
 HEADER = ["id", "number", "result", "kind", "created_at"]
 
 
-def shown(response: Any) -> list[tuple[int, int, str]]:
-    return [(row.id, row.number, row.kind.value) for row in response.context["cl"].result_list]
+def shown(response: Any) -> list[int]:
+    return [row.number for row in response.context["cl"].result_list]
 
 
 def table(response: Any) -> list[list[str]]:
     return list(csv.reader(io.StringIO(response.getvalue().decode())))
-
-
-def test_list_shows_the_newest_first_in_few_queries(staff_client: Client, django_assert_num_queries: Any) -> None:
-    submissions = create_submissions(15, 7, -3)
-
-    with django_assert_num_queries(9):
-        response = staff_client.get(LOG)
-
-    assert response.status_code == 200
-    assert shown(response) == [(row.id, row.number, row.kind.value) for row in reversed(submissions)]
-    assertInHTML('<a href="/admin/">FizzBuzz administration</a>', response.text)
 
 
 def test_staff_and_superusers_can_only_view(staff_client: Client, admin_client: Client) -> None:
@@ -80,7 +69,7 @@ def test_list_and_download_apply_search_and_filters(staff_client: Client) -> Non
         listed = staff_client.get(LOG, query)
         header, *rows = table(staff_client.get(DOWNLOAD, query | {"o": "-1", "p": "1", "all": ""}))
 
-        assert [number for _, number, _ in shown(listed)] == numbers[::-1]
+        assert shown(listed) == numbers[::-1]
         assert (header, [row[1] for row in rows]) == (HEADER, [str(number) for number in numbers])
         assert f'<a href="{DOWNLOAD}?{urlencode(query)}">Download CSV</a>' in listed.text.replace("&amp;", "&")
 
@@ -103,13 +92,14 @@ def test_invalid_filters_redirect_to_the_list(staff_client: Client) -> None:
         assertRedirects(staff_client.get(f"{DOWNLOAD}?{query}"), LOG)
 
 
-def test_lists_do_not_count_or_sort_the_whole_log(staff_client: Client) -> None:
+def test_lists_take_few_queries_that_do_not_count_or_sort_the_whole_log(staff_client: Client) -> None:
     Submission.objects.bulk_create(Submission(number=3) for _ in range(150))
 
     for query in ("", "?kind=Fizz", "?q=3", "?p=2", "?o=2"):
         with CaptureQueriesContext(connection) as queries:
             staff_client.get(LOG + query)
 
+        assert len(queries) == 9
         count, rows = [each["sql"] for each in queries if '"fizzbuzz_submission"' in each["sql"]]
         assert count.startswith("SELECT COUNT(*) FROM (SELECT ")
         assert count.endswith(" LIMIT 10000) subquery")
@@ -123,9 +113,10 @@ def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.Mo
     response = staff_client.get(f"{LOG}?p=2")
 
     assert response.context["cl"].result_count == 120
-    assert [row[1] for row in shown(response)] == list(range(29, 9, -1))
+    assert shown(response) == list(range(29, 9, -1))
     note = "The list is limited to 120 submissions. To see others, search or filter it, or download all."
     assertInHTML(f'<p class="paginator">{note}</p>', response.text)
+    assertInHTML('<a href="/admin/">FizzBuzz administration</a>', response.text)
     assert note not in staff_client.get(LOG, {"q": "1"}).text
 
 
@@ -170,17 +161,6 @@ def test_list_and_download_require_the_view_permission(client: Client, path: str
 
     detail = "Your account may not do this. Sign in with another account, or contact the operator."
     assert_error_page(client.get(path), 403, detail)
-
-
-def test_forms_require_a_csrf_token() -> None:
-    client = Client(enforce_csrf_checks=True)
-
-    response = client.post(
-        "/admin/login/", {"username": "root", "password": "x"}, headers={"origin": "http://testserver"}
-    )
-
-    assert response.status_code == 403
-    assert "csrftoken" in client.get("/admin/login/").cookies
 
 
 @in_database

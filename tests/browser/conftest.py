@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests import template
-from tests.service import TIMEOUT_SECONDS, Service, serving
+from tests.service import SHORT_SHUTDOWN, TIMEOUT_SECONDS, Service, serving
 
 expect.set_options(timeout=TIMEOUT_SECONDS * 500)
 
@@ -32,24 +31,18 @@ def shared_data_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="package")
 def service(shared_data_dir: Path) -> Iterator[Service]:
-    with serving(DATA_DIR=str(shared_data_dir), CORS_ORIGINS="*") as service:
+    with serving(DATA_DIR=str(shared_data_dir), CORS_ORIGINS="*", **SHORT_SHUTDOWN) as service:
         yield service
 
 
 @pytest.fixture(scope="package")
-def launch() -> Iterator[Callable[..., Browser]]:
-    """Start a browser. Takes the options of Playwright's `launch`."""
+def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("needs a browser: apt-get install chromium")
     with sync_playwright() as playwright:
-        yield partial(playwright.chromium.launch, executable_path=CHROMIUM, args=QUIET)
-
-
-@pytest.fixture(scope="package")
-def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
-    browser = launch()
-    yield browser
-    browser.close()
+        # Playwright turns off the back/forward cache by default.
+        switched_on = ["--disable-back-forward-cache"]
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET, ignore_default_args=switched_on)
 
 
 @pytest.fixture
@@ -88,8 +81,3 @@ def visit(browser: Browser, service: Service, faults: list[str]) -> Iterator[Vis
 @pytest.fixture
 def page(visit: Visit) -> Page:
     return visit()
-
-
-@pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
-def either(visit: Visit, request: pytest.FixtureRequest) -> Page:
-    return visit(java_script_enabled=request.param)

@@ -67,11 +67,6 @@ def test_buttons_of_browsable_pages_react_to_the_mouse(page: Page) -> None:
     expect(page.locator(".request-info")).to_contain_text("GET /api/fizzbuzz/batch")
 
 
-def test_pages_comply_with_their_content_security_policy(page: Page) -> None:
-    for path in ("/admin/", "/api/", "/api/fizzbuzz", "/api/most_common"):  # test_access.py visits others
-        page.goto(path, wait_until="networkidle")
-
-
 def test_page_of_another_origin_can_only_read(page: Page, service: Service, faults: list[str]) -> None:
     # Another name, so another origin. Only HTML pages have a content security policy.
     page.goto(f"{service.address.replace('127.0.0.1', 'localhost')}/api/numbers/91?format=json")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qs
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from fizzbuzz import rules
 from tests.browser.conftest import Visit
@@ -68,24 +68,27 @@ class SlowNetwork:
     """Holds a page's submissions until they are passed on."""
 
     def __init__(self, page: Page) -> None:
+        self._page = page
         self.held: list[Route] = []
         page.route("/", self._hold)
 
     def _hold(self, route: Route) -> None:
         self.held.append(route)
 
-    def wait_for(self, page: Page, submissions: int) -> None:
-        while len(self.held) < submissions:
-            page.wait_for_timeout(10)
+    def take(self) -> Route:
+        """Wait for a submission, and take it out."""
+        while not self.held:
+            self._page.wait_for_timeout(10)
+        return self.held.pop()
 
 
 def test_number_entered_while_another_is_on_its_way_stays_and_is_sent_after_it(page: Page, service: Service) -> None:
     page.goto("/")
     network = SlowNetwork(page)
     submit(page, "11")
-    network.wait_for(page, 1)
+    first = network.take()
     field(page).fill("51")
-    network.held[0].continue_()
+    first.continue_()
     expect(answer(page)).to_have_text("11")
     expect(field(page)).to_have_value("51")
 
@@ -96,14 +99,13 @@ def test_number_entered_while_another_is_on_its_way_stays_and_is_sent_after_it(p
 
     expect(page.get_by_text("Sending 51. 52 is next.")).to_be_visible()
     expect(field(page)).not_to_be_editable()
-    network.held[1].continue_()
+    network.take().continue_()
     expect(answer(page)).to_have_text("Fizz")
-    network.wait_for(page, 3)
-    network.held[2].continue_()
+    network.take().continue_()
     expect(answer(page)).to_have_text("52")
     expect(field(page)).to_be_editable()
     expect(page.get_by_text("Sending")).to_have_count(0)
-    assert (recorded(service, 51), recorded(service, 52), len(network.held)) == (1, 1, 3)
+    assert (recorded(service, 51), recorded(service, 52), network.held) == (1, 1, [])
 
 
 def test_number_entered_before_another_failed_stays_in_the_field(page: Page, faults: list[str]) -> None:
@@ -114,41 +116,39 @@ def test_number_entered_before_another_failed_stays_in_the_field(page: Page, fau
     ]
     page.goto("/")
     network = SlowNetwork(page)
-    for attempt, (first, fail) in enumerate(fails, start=1):
+    for first, fail in fails:
         submit(page, first)
-        network.wait_for(page, attempt)
+        submission = network.take()
         submit(page, "54")
 
-        fail(network.held[-1])
+        fail(submission)
 
         expect(page.get_by_text(f"No result for {first}. 54 is not sent yet.")).to_be_visible()
         expect(field(page)).to_be_editable()
         expect(field(page)).to_have_value("54")
-        assert len(network.held) == attempt
+        assert network.held == []
     faults.clear()  # htmx and the browser log the failures
 
 
-def test_invalid_number_shows_an_error_at_the_field(either: Page, service: Service) -> None:
-    either.goto("/")
+@pytest.mark.parametrize("scripted", [True, False])
+def test_invalid_number_shows_an_error_at_the_field(visit: Visit, service: Service, scripted: bool) -> None:
+    page = visit(java_script_enabled=scripted)
+    page.goto("/")
     before = service.request("/api/fizzbuzz").json()["results"]
 
-    with either.expect_response(lambda response: response.request.method == "POST") as response:
-        submit(either, INVALID)
+    with page.expect_response(lambda response: response.request.method == "POST") as response:
+        submit(page, INVALID)
 
     assert response.value.status == 422
-    expect(field(either)).to_have_value(INVALID)
-    expect(field(either)).to_have_attribute("aria-invalid", "true")
-    expect(field(either)).to_have_accessible_description(re.compile(re.escape(rules.EXPECTED) + "$"))
-    expect(field(either)).to_be_focused()
+    expect(field(page)).to_have_value(INVALID)
+    expect(field(page)).to_have_attribute("aria-invalid", "true")
+    expect(field(page)).to_have_accessible_description(re.compile(re.escape(rules.EXPECTED) + "$"))
+    expect(field(page)).to_be_focused()
 
-    submit(either, "15")
-    expect(answer(either)).to_have_text("FizzBuzz")
-    expect(either.get_by_text(rules.EXPECTED)).to_have_count(0)
+    submit(page, "15")
+    expect(answer(page)).to_have_text("FizzBuzz")
+    expect(page.get_by_text(rules.EXPECTED)).to_have_count(0)
     assert service.request("/api/fizzbuzz").json()["results"][1:] == before[:99]
-
-
-def double_click(page: Page) -> None:
-    page.get_by_role("button", name="Submit").dblclick()
 
 
 def double_click_slower_than_the_answer(page: Page) -> None:
@@ -167,7 +167,11 @@ def hold_enter(page: Page) -> None:
 
 def test_impatience_counts_once(page: Page, service: Service) -> None:
     page.goto("/")
-    for press, number in ((double_click, 74), (double_click_slower_than_the_answer, 76), (hold_enter, 77)):
+    for press, number in (
+        (lambda page: page.get_by_role("button", name="Submit").dblclick(), 74),
+        (double_click_slower_than_the_answer, 76),
+        (hold_enter, 77),
+    ):
         field(page).fill(str(number))
 
         press(page)
@@ -216,46 +220,29 @@ def test_retries_count_once_until_one_is_answered(
     faults.clear()  # htmx and the browser log the failures
 
 
-def test_reload_counts_nothing(either: Page, service: Service) -> None:
-    before = recorded(service, 90)
-    either.goto("/")
-    submit(either, "90")
-    expect(answer(either)).to_have_text("FizzBuzz")
-
-    either.reload()
-    either.reload()
-
-    assert recorded(service, 90) == before + 1
-
-
-def submit_and_go_back(page: Page, service: Service, number: int) -> None:
+def test_same_number_counts_again_after_back(visit: Visit, service: Service) -> None:
+    page = visit(java_script_enabled=False)
     page.goto("/")
     for times in range(1, 4):
-        submit(page, str(number))
-        expect(page).to_have_url(f"{service.address}/numbers/{number}")
-        assert recorded(service, number) == times
+        submit(page, "105")
+        expect(page).to_have_url(f"{service.address}/numbers/105")
+        assert recorded(service, 105) == times
         page.go_back(wait_until="commit")  # a page from the cache fires no load event
         expect(field(page)).to_be_visible()
-    assert recorded(service, number) == 3
+    assert recorded(service, 105) == 3
 
 
-def test_same_number_counts_again_after_back(visit: Visit, launch: Callable[..., Browser], service: Service) -> None:
-    submit_and_go_back(visit(java_script_enabled=False), service, 105)
-    # Playwright turns off the back/forward cache by default.
-    caching = launch(ignore_default_args=["--disable-back-forward-cache"])
-    submit_and_go_back(caching.new_page(base_url=service.address, java_script_enabled=False), service, 135)
-
-    page = caching.new_page(base_url=service.address)
+def test_page_restored_by_back_refreshes_and_counts(page: Page, service: Service) -> None:
     page.goto("/")
     submit(page, "165")
     expect(answer(page)).to_have_text("FizzBuzz")
     page.get_by_role("link", name="Statistics").click()
     service.request("/api/fizzbuzz", {"number": 166})
     let_pass()
+
     page.go_back(wait_until="commit")
 
-    expect(newest(page)).to_contain_text("166")  # the page is refreshed
+    expect(newest(page)).to_contain_text("166")
     submit(page, "165")
     expect(page.locator("dd")).to_contain_text(["165", "2 times"])
     assert recorded(service, 165) == 2
-    caching.close()
