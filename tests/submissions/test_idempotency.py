@@ -1,26 +1,30 @@
 """Idempotency keys: repeated requests are recorded once, and acknowledged only with a commit of their own."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.db.models import F
 from django.test import Client
 
 from fizzbuzz.counts import folding
 from fizzbuzz.models import IdempotencyKey, Submission
 from fizzbuzz.submissions import idempotency
+from tests.log import on_another_connection, open_transaction
 from tests.marks import commits
 from tests.problems import assert_problem
+from tests.service import eventually
 
 pytestmark = commits
 
 ONE = ("/api/fizzbuzz", {"number": 15})
 MANY = ("/api/fizzbuzz/batch", {"numbers": [3, 5, 3, 7]})
+# Like a concurrent request, until its transaction ends.
+HOLD = "INSERT INTO fizzbuzz_idempotencykey (key, submissions) VALUES (%s, '{}')"
 
 
 def send(client: Client, path: str, body: Any, key: str) -> Any:
@@ -28,26 +32,11 @@ def send(client: Client, path: str, body: Any, key: str) -> Any:
 
 
 def age(hours: int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE fizzbuzz_idempotencykey SET created_at = created_at - %s * interval '1 hour'", [hours])
+    IdempotencyKey.objects.update(created_at=F("created_at") - timedelta(hours=hours))
 
 
-def submit(key: str) -> tuple[int, Any]:
-    """Submit from another thread, and close its connection."""
-    try:
-        answer = send(Client(), *ONE, key)
-        return answer.status_code, answer.json()["id"]
-    finally:
-        connection.close()
-
-
-@contextmanager
-def in_progress(key: str) -> Iterator[None]:
-    """Hold this key in another transaction, like a concurrent request."""
-    with closing(connection.copy()) as other:
-        other.set_autocommit(False)
-        other.cursor().execute("INSERT INTO fizzbuzz_idempotencykey (key, submissions) VALUES (%s, '{}')", [key])
-        yield
+def submit() -> Any:
+    return on_another_connection(lambda: send(Client(), *ONE, "k"))
 
 
 @pytest.mark.parametrize(("path", "body"), [ONE, MANY])
@@ -109,7 +98,9 @@ def test_wait_for_a_concurrent_request_has_a_timeout(client: Client, monkeypatch
     monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.2)
     key = str(uuid4())
 
-    with in_progress("api:k"), in_progress(f"form:{key}:15"):
+    with open_transaction() as other:
+        other.execute(HOLD, ["api:k"])
+        other.execute(HOLD, [f"form:{key}:15"])
         rejected = send(client, *ONE, "k")
         form = client.post("/", {"number": "15", "key": key})
 
@@ -121,25 +112,23 @@ def test_wait_for_a_concurrent_request_has_a_timeout(client: Client, monkeypatch
     assert send(client, *ONE, "k").status_code == 201
 
 
-def test_waiting_on_a_key_does_not_block_folds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "KEY_LOCK_TIMEOUT_SECONDS", 0.5)
+def test_waiting_on_a_key_does_not_block_folds() -> None:
+    def locks(condition: str) -> Any:
+        return other.execute(f"SELECT count(*) FROM pg_locks WHERE {condition}").fetchone()
 
-    with in_progress("api:k"), ThreadPoolExecutor() as pool:
-        pool.submit(submit, "k")
-        with connection.cursor() as cursor:
-            waiting = 0
-            while not waiting:
-                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                (waiting,) = cursor.fetchone()
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE relation = 'fizzbuzz_submission'::regclass")
-            assert cursor.fetchone() == (0,)
+    with ThreadPoolExecutor() as pool, open_transaction() as other:
+        other.execute(HOLD, ["api:k"])
+        pool.submit(submit)
+        assert eventually(lambda: locks("NOT granted") == (1,))
+        assert locks("relation = 'fizzbuzz_submission'::regclass") == (0,)
 
 
 def test_concurrent_requests_with_one_key_are_recorded_once() -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = set(pool.map(submit, ["k"] * 8))
+        answers = [each.result() for each in [pool.submit(submit) for _ in range(8)]]
 
-    assert answers == {(201, Submission.objects.get().id)}
+    ids = {(answer.status_code, answer.json()["id"]) for answer in answers}
+    assert ids == {(201, Submission.objects.get().id)}
 
 
 def test_key_and_rows_are_committed_together(client: Client) -> None:
@@ -181,8 +170,7 @@ def test_rows_that_are_missing_are_not_recorded_again(
 @pytest.mark.parametrize(("path", "body"), [ONE, MANY])
 def test_key_can_be_used_again_after_the_log_was_emptied(client: Client, path: str, body: Any) -> None:
     first = send(client, path, body, "k")
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE fizzbuzz_submission")
+    Submission.objects.all().delete()
 
     again = send(client, path, body, "k")
     replayed = send(client, path, body, "k")
@@ -196,8 +184,7 @@ def test_key_can_be_used_again_after_the_log_was_emptied(client: Client, path: s
 def test_prune_command_deletes_expired_keys(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     send(client, *ONE, "old")
     age(hours=24)
-    with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO fizzbuzz_idempotencykey (key, submissions) VALUES ('api:young', '{}')")
+    IdempotencyKey.objects.create(key="api:young", submissions=[])
 
     call_command("prune_idempotency_keys")
 
