@@ -24,12 +24,11 @@ def answer(connection: socket.socket) -> Answer:
 
 def exchange(service: Service, sent: bytes) -> bytes:
     """Send bytes and return everything that is received until the connection is closed."""
-    with connect(service) as connection, suppress(ConnectionResetError):
-        connection.sendall(sent)
+    with connect(service) as connection:
         with suppress(OSError):  # the service may have closed it
+            connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
         return read_all(connection)
-    return b""
 
 
 def read_all(connection: socket.socket) -> bytes:

@@ -56,7 +56,7 @@ JSON_VALUES = [
 ]  # fmt: skip
 HOSTS = [
     "evil.example", "fizzbuzz.example.evil.example", "[::1", "", "{{7}}", "fizz_buzz.example:8080",
-    "fizzbuzz.example:80@evil.example",
+    "fizzbuzz.example:80@evil.example", "fizzbuzz.example,evil.example",  # the last is two headers
 ]  # fmt: skip
 
 
