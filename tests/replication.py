@@ -63,6 +63,10 @@ class Node:
     def connect(self, database: str = DATABASE) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(self.conninfo, dbname=database, autocommit=True)
 
+    def query(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        with self.connect() as database:
+            return database.execute(statement, params).fetchall()
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self.programs / program), *arguments]
         subprocess.run(command, **UNPRIVILEGED, cwd="/", check=True, stdout=subprocess.DEVNULL)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -76,15 +75,13 @@ def service(node: Node) -> Iterator[Service]:
 
 
 def times(node: Node, number: int) -> int:
-    with node.connect() as database:
-        ((rows,),) = database.execute("SELECT count(*) FROM fizzbuzz_submission WHERE number = %s", [number])
-    return int(rows)
+    return int(node.query("SELECT count(*) FROM fizzbuzz_submission WHERE number = %s", number)[0][0])
 
 
 def is_folded(node: Node) -> bool:
-    folded = "SELECT through >= (SELECT max(id) FROM fizzbuzz_submission) FROM fizzbuzz_watermark"
-    with node.connect() as database:
-        return database.execute(folded).fetchone() == (True,)
+    return node.query("SELECT through >= (SELECT max(id) FROM fizzbuzz_submission) FROM fizzbuzz_watermark") == [
+        (True,)
+    ]
 
 
 @contextmanager
@@ -275,17 +272,13 @@ def test_service_reports_a_full_disk_and_recovers(service: Service, node: Node) 
     if not folder.is_mount():
         pytest.skip("needs a small disk: mount of a tmpfs failed, which takes root")
     number = next(NUMBERS)
-    filler = folder / "filler"
     with suppress(OSError):
-        filler.write_bytes(bytes(160 * 2**20))
-    full = shutil.disk_usage(folder).free
+        (folder / "filler").write_bytes(bytes(160 * 2**20))
     batch = {"numbers": [number] * 10_000}
     answers = [outcome_of(service.request("/api/fizzbuzz/batch", batch)) for _ in range(3)]
-    filler.unlink()
+    (folder / "filler").unlink()
 
-    assert full == 0
-    assert "not-recorded" in answers
-    assert set(answers) <= {"not-recorded", "201"}
+    assert {"not-recorded"} <= set(answers) <= {"not-recorded", "201"}
     assert eventually(lambda: service.request("/health").status == 200)
     assert times(node, number) == 10_000 * answers.count("201")
     assert send(service, submissions(*islice(NUMBERS, 4))) == RECORDED

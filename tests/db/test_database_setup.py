@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from fizzbuzz import database_setup
 from fizzbuzz.counts import folding, ranking, verify
 from fizzbuzz.models import Submission
 from tests.fresh import a_second_later
-from tests.log import INSERT, append, assert_exact, open_transaction
+from tests.log import INSERT, append, assert_exact, on_another_connection, open_transaction
 from tests.service import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,10 +38,7 @@ def ids() -> list[int]:
 
 
 def migrate() -> None:
-    try:
-        call_command("migrate", verbosity=0)
-    finally:
-        connection.close()
+    call_command("migrate", verbosity=0)
 
 
 def ready(client: Client) -> tuple[int, str]:
@@ -95,7 +92,7 @@ def test_sequence_is_not_moved_back_during_concurrent_writes(monkeypatch: pytest
     with open_transaction() as writer, ThreadPoolExecutor(1) as pool:
         writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # like the failed INSERT with a duplicate key
         writer.execute(INSERT, [[7, 7, 7]])
-        migration: Future[None] = pool.submit(migrate)
+        migration = pool.submit(on_another_connection, migrate)
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         assert eventually(lambda: execute(waiting) == (1,) or migration.done())
         writer.commit()

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -31,11 +31,7 @@ class Replicated(NamedTuple):
     environment: dict[str, str]
 
     def is_waited_for(self, commits: int) -> bool:
-        return eventually(lambda: self.query(f"SELECT count(*) {WAITING}") == [(commits,)])
-
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        with self.primary.connect() as database:
-            return database.execute(statement).fetchall()
+        return eventually(lambda: self.primary.query(f"SELECT count(*) {WAITING}") == [(commits,)])
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +56,13 @@ def test_commits_that_wait_for_a_standby_are_bounded_and_acknowledged_only_once_
     with ThreadPoolExecutor() as pool:
         first = pool.submit(send, site.service, SUBMISSIONS)
         assert site.is_waited_for(len(SUBMISSIONS))
-        site.query(f"SELECT pg_cancel_backend(pid) {WAITING}")  # as a restart does: their rows become visible
+        site.primary.query(f"SELECT pg_cancel_backend(pid) {WAITING}")  # as a restart does: their rows become visible
         canceled = first.result()
     again = send(site.service, SUBMISSIONS)
     rejected = send(site.service, SUBMISSIONS)  # at once: all connections wait
     reads = {path: site.service.request(path).status for path in READS}
     assert site.is_waited_for(1 + POOL // 2)
-    visible = site.query(RECORDED)
+    visible = site.primary.query(RECORDED)
     interrupted = manage("import_numbers", str(numbers), **site.environment)
     assert site.is_waited_for(2 + POOL // 2)
     interrupted.send_signal(signal.SIGINT)
@@ -77,7 +73,7 @@ def test_commits_that_wait_for_a_standby_are_bounded_and_acknowledged_only_once_
     imported, _ = resumed.communicate()
     assert site.is_waited_for(0)
     recovered = send(site.service, SUBMISSIONS)
-    recorded = site.query(RECORDED)
+    recorded = site.primary.query(RECORDED)
 
     assert canceled == again == dict.fromkeys(SUBMISSIONS, "outcome-unknown")
     assert rejected == dict.fromkeys(SUBMISSIONS, "not-recorded")
@@ -87,7 +83,7 @@ def test_commits_that_wait_for_a_standby_are_bounded_and_acknowledged_only_once_
     assert imported.startswith("This file was already imported: all 1 numbers")
     assert recovered == dict.fromkeys(SUBMISSIONS, "201")
     assert recorded == [(1, 3), (2, 6), (3, 1), (4, 2), (5, 1)]
-    assert eventually(lambda: site._replace(primary=site.standby).query(RECORDED) == recorded)
+    assert eventually(lambda: site.standby.query(RECORDED) == recorded)
 
 
 def test_failover_loses_no_acknowledged_submission(site: Replicated) -> None:
