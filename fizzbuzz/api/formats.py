@@ -20,6 +20,7 @@ MAX_SHOWN_ITEMS = 100  # a page with 10,000 takes a second to render
 
 _MEDIA_RANGE = re.compile(r"[\w.+-]+/[\w.+-]+|[\w.+-]+/\*|\*/\*", re.ASCII)
 _WEIGHT = re.compile(r"q=(0(\.[0-9]{0,3})?|1(\.0{0,3})?)")
+_NOT_JSON = "The body is not valid JSON: "
 
 
 class ContentNegotiation(DefaultContentNegotiation):
@@ -82,25 +83,21 @@ class StrictJSONParser(JSONParser):
             return _decode(body.decode())
         except UnicodeDecodeError as error:
             raise ParseError(f"The body is not UTF-8: byte {error.start + 1} is invalid.") from error
-        except (json.JSONDecodeError, _NotJSON) as error:
-            raise ParseError(f"The body is not valid JSON: {error}.") from error
+        except json.JSONDecodeError as error:
+            raise ParseError(f"{_NOT_JSON}{error}.") from error
         except ValueError:  # from int(), for more than 4300 digits
             raise ParseError("The body contains a number with thousands of digits.") from None
-
-
-class _NotJSON(ValueError):
-    pass
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _NotJSON("an object contains a duplicate name")
+        raise ParseError(f"{_NOT_JSON}an object contains a duplicate name.")
     return members
 
 
 def _reject(constant: str) -> NoReturn:
-    raise _NotJSON(f"{constant} is not a JSON value")
+    raise ParseError(f"{_NOT_JSON}{constant} is not a JSON value.")
 
 
 _decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_reject).decode  # json.loads makes one per call
