@@ -55,7 +55,7 @@ def application() -> Application:
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     from fizzbuzz_site.serving import worker_metrics  # noqa: PLC0415 - allocated before Django's settings install it
 
-    worker_metrics.allocate(1)
+    worker_metrics.slots.append(worker_metrics.Slot())
     worker_metrics.slots[0].use()
     from fizzbuzz_site import wsgi  # noqa: PLC0415
 

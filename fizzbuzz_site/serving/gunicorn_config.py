@@ -58,7 +58,7 @@ def on_starting(server: Any) -> None:
     if data_dir := os.environ.get("FIZZBUZZ_EMBEDDED"):
         Server(Path(data_dir)).acquire()  # released when this process ends
     # A reload doubles the number of workers for a moment, and SIGTTIN adds some.
-    worker_metrics.allocate(2 * server.cfg.workers + 8)
+    worker_metrics.slots.extend(worker_metrics.Slot() for _ in range(2 * server.cfg.workers + 8))
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -103,10 +103,9 @@ def _reload_if_it_loads(server: Any, signum: int, frame: Any) -> None:
     Otherwise gunicorn would replace the workers by ones that can't start, and then exit. gunicorn has no hook for
     this, so `signal`, its own handler, is called afterwards.
     """
-    load = [sys.executable, "-c", "import fizzbuzz_site.wsgi"]
     try:
         subprocess.run(
-            load,
+            [sys.executable, "-c", "import fizzbuzz_site.wsgi"],
             cwd=server.cfg.chdir,  # gunicorn enters it again, and exits if it was deleted
             capture_output=True,
             timeout=LOAD_TIMEOUT_SECONDS,

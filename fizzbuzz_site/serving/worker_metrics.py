@@ -24,7 +24,7 @@ MAX_SERIES = 16_384
 MAX_NAME_BYTES = 4 << 20  # of all series' names together; pages that are never written use no memory
 
 _log = logging.getLogger(__name__)
-slots: list["Slot"] = []  # of all workers
+slots: list["Slot"] = []  # of all workers, allocated by the master before it forks the first
 _own: "Slot | None" = None
 
 
@@ -87,11 +87,6 @@ class SharedValue(values.MutexValue):
 
     def get(self) -> float:
         return self._cell[0]
-
-
-def allocate(workers: int) -> None:
-    """Allocate memory for this many workers, before the first is forked."""
-    slots.extend(Slot() for _ in range(workers))
 
 
 # Replaced by the import, before any metric is created. `ValueClass` is not documented, but prometheus_client has no

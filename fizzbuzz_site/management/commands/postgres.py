@@ -30,7 +30,6 @@ class Command(BaseCommand):
         environment = {VARIABLES[name]: str(value) for name, value in parameters.items() if name in VARIABLES}
         path = settings.EMBEDDED.programs.folder() / program if settings.EMBEDDED else program
         try:
-            done = subprocess.run([path, *arguments], env=os.environ | environment, check=False)
-            sys.exit(done.returncode)
+            sys.exit(subprocess.run([path, *arguments], env=os.environ | environment, check=False).returncode)
         except OSError as error:
             raise CommandError(f"{program} can't be run: {error.strerror}") from error

@@ -41,13 +41,15 @@ class Command(BaseCommand):
         self.check()
         del sys.tracebacklimit
         listener = self._listen()
-        if migrate or settings.EMBEDDED:
-            self._migrate()
-        else:
-            connection.ensure_connection()
-            if missing := monitoring.missing_migrations(connection.connection):
+        with connection.cursor() as cursor:
+            if migrate or settings.EMBEDDED:
+                self._migrate(cursor)
+            elif missing := monitoring.missing_migrations(connection.connection):
                 self._warn(f"{missing} migrations are not applied: run manage.py migrate")
-        self._warn_of_lost_durability()
+            lossy = "SELECT name FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'"
+            cursor.execute(lossy)
+            for (name,) in cursor.fetchall():
+                self._warn(f"PostgreSQL runs with {name}=off: a crash can lose acknowledged submissions")
         self._become_gunicorn(listener)
 
     def _listen(self) -> socket.socket:
@@ -63,30 +65,23 @@ class Command(BaseCommand):
             return socket.create_server(address, family=family, backlog=1024, dualstack_ipv6=dual_stack)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
-            message = f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another value."
-            raise CommandError(message) from error
+            raise CommandError(
+                f"Can't listen on {host} port {port} ({reason}): set HOST or PORT to another value."
+            ) from error
 
-    def _migrate(self) -> None:
+    def _migrate(self, cursor: Any) -> None:
+        """Migrate, with a lock for instances that start concurrently."""
         database_setup.before_migrate()  # before the lock, which PgBouncer would keep
-        with connection.cursor() as cursor:  # the lock is for instances that start concurrently
-            # Poll: a session that waits in the server holds a snapshot, which would block CREATE INDEX CONCURRENTLY.
-            try_lock = "SELECT pg_try_advisory_lock(%s)"
-            cursor.execute(try_lock, [MIGRATION_LOCK])
-            while cursor.fetchone() == (False,):
-                time.sleep(0.1)
-                cursor.execute(try_lock, [MIGRATION_LOCK])
-            try:
-                call_command("migrate", interactive=False, verbosity=0)
-            finally:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
-
-    def _warn_of_lost_durability(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT name FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'"
-            )
-            for (name,) in cursor.fetchall():
-                self._warn(f"PostgreSQL runs with {name}=off: a crash can lose acknowledged submissions")
+        # Poll: a session that waits in the server holds a snapshot, which would block CREATE INDEX CONCURRENTLY.
+        while True:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [MIGRATION_LOCK])
+            if cursor.fetchone() == (True,):
+                break
+            time.sleep(0.1)
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
 
     def _warn(self, message: str) -> None:
         self.stderr.write(self.style.WARNING(f"warning: {message}"))
