@@ -17,6 +17,7 @@ from tests.replication import Node, single
 from tests.service import ROOT, SECRET_KEY, Service, collect_static, eventually, manage, manage_in
 
 PREVIOUS_RELEASE = "f060d158cdf3c72fef3ec66e1044e0f1a603bf23"
+ENVIRONMENT = {"SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "1"}
 CLIENTS = 4
 MIN_ACKNOWLEDGED = 40  # submissions in each phase
 RELOADS = 2
@@ -59,7 +60,7 @@ def test_rolling_restart_behind_a_proxy_fails_no_request(data_dir: Path) -> None
     with single(data_dir) as node, ExitStack() as at_the_end:
 
         def start(port: int) -> Service:
-            service = Service("--migrate", PORT=str(port), DATABASE_URL=node.conninfo, SECRET_KEY=SECRET_KEY)
+            service = Service("--migrate", PORT=str(port), **ENVIRONMENT, DATABASE_URL=node.conninfo)
             at_the_end.callback(service.stop)
             return service
 
@@ -95,7 +96,7 @@ def test_both_releases_serve_through_the_migration_and_a_reload(
     collect_static(tmp_path)
 
     with single(data_dir, empty=True) as node, ExitStack() as at_the_end:  # of a test that fails too
-        environment = {"DATABASE_URL": node.conninfo, "SECRET_KEY": SECRET_KEY}
+        environment = ENVIRONMENT | {"DATABASE_URL": node.conninfo}
         assert manage_in(tmp_path, "migrate", "--verbosity", "0", **environment).communicate() == ("", "")
         with monkeypatch.context() as previous:
             previous.setattr(Service, "code", tmp_path)

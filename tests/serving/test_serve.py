@@ -37,7 +37,7 @@ LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 @pytest.mark.smoke
 def test_acknowledged_submission_survives_kill_9_and_ctrl_c_stops_all_processes(data_dir: Path) -> None:
-    environment = {"DATA_DIR": str(data_dir), "LOG_LEVEL": "warning"}
+    environment = {"DATA_DIR": str(data_dir), "LOG_LEVEL": "warning", "WEB_CONCURRENCY": "1"}
     service = Service(**environment)
     assert service.request("/api/fizzbuzz", {"number": 15}).status == 201
     killed = processes(data_dir)
@@ -67,7 +67,7 @@ def test_port_in_use_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_external_server_causes_warnings_and_is_not_migrated_without_the_option(data_dir: Path) -> None:
     with single(data_dir, empty=True) as node:
         url = f"{node.conninfo}?options=-c%20synchronous_commit%3Doff"
-        code, errors = Service(DATABASE_URL=url, SECRET_KEY=SECRET_KEY).stop()
+        code, errors = Service(DATABASE_URL=url, SECRET_KEY=SECRET_KEY, WEB_CONCURRENCY="1").stop()
 
     assert code == 0
     missing, lossy, *folds = errors.splitlines()
@@ -77,7 +77,7 @@ def test_external_server_causes_warnings_and_is_not_migrated_without_the_option(
 
 
 def test_reload_and_stop_close_idle_connections_before_requests_end(data_dir: Path) -> None:
-    service = Service(DATA_DIR=str(data_dir))
+    service = Service(DATA_DIR=str(data_dir), WEB_CONCURRENCY="1")
     with ExitStack() as open_:
         old = open_.enter_context(connect(service))
         old.sendall(LIVE + b"\r\n")
@@ -117,7 +117,7 @@ def test_service_needs_no_stream_and_no_working_folder(data_dir: Path, tmp_path:
         served = subprocess.Popen(
             ["/bin/sh", "-c", f'rmdir "$PWD"; exec "$0" "$1" serve {redirections}', sys.executable, ROOT / "manage.py"],
             cwd=folder,
-            env={"PORT": str(port), "DATA_DIR": str(data_dir), "LOG_LEVEL": "warning"},
+            env={"PORT": str(port), "DATA_DIR": str(data_dir), "LOG_LEVEL": "warning", "WEB_CONCURRENCY": "1"},
             stdout=broken_pipe,
             stderr=stderr,
         )
