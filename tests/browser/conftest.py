@@ -1,14 +1,16 @@
-"""Fixtures for tests in Debian's Chromium against the real gunicorn."""
+"""Fixtures for tests in Debian's Chromium against the real gunicorn, and steps on the first page."""
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
+from fizzbuzz.pages.rendered import MAX_AGE_SECONDS
 from tests import template
 from tests.service import SHORT_SHUTDOWN, TIMEOUT_SECONDS, Service, serving
 
@@ -20,6 +22,12 @@ QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component
 STATUS = re.compile(r"Failed to load resource: the server responded with a status of \d+ .*")
 # htmx logs these when a submission aborts a refresh. For a failed request, it logs another event as well.
 ABORTED = re.compile(r"htmx:(afterRequest|sendAbort), .*")
+
+UNREACHABLE = "The service is unreachable. Submit the number again in a moment; it will be counted once."
+SET_HIDDEN = """hidden => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 @pytest.fixture(scope="package")
@@ -81,3 +89,38 @@ def visit(browser: Browser, service: Service, faults: list[str]) -> Iterator[Vis
 @pytest.fixture
 def page(visit: Visit) -> Page:
     return visit()
+
+
+def field(page: Page) -> Locator:
+    return page.get_by_label("Which number?")
+
+
+def submit(page: Page, text: str) -> None:
+    field(page).fill(text)
+    field(page).press("Enter")
+
+
+def answer(page: Page) -> Locator:
+    return page.locator(".answer")
+
+
+def newest(page: Page) -> Locator:
+    return page.get_by_role("region", name="Latest").get_by_role("listitem").first
+
+
+def let_pass() -> None:
+    """Wait until the rendered first page is too old to be served again."""
+    time.sleep(MAX_AGE_SECONDS + 0.1)
+
+
+def stop_clock(page: Page) -> None:
+    """Stop the page's clock, so that timers run only when the test advances it."""
+    page.clock.install(time=0)
+    page.clock.pause_at(1)
+
+
+def xhr_urls(page: Page) -> list[str]:
+    """Return a list that collects the URLs of the page's XHR requests from now on."""
+    urls: list[str] = []
+    page.on("request", lambda each: urls.extend([each.url] if each.resource_type == "xhr" else []))
+    return urls

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Response, expect
 
 from fizzbuzz import rules
 from fizzbuzz.pages import rendered
-from tests.browser.first_page import answer, field, submit
+from tests.browser.conftest import answer, field, submit
 from tests.service import Service
 
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

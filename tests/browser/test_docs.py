@@ -38,7 +38,7 @@ def test_docs_show_send_and_document_64_bit_integers_exactly(page: Page, service
     assert read == [LARGE, 1, "Fizz"]
 
 
-def test_browsable_page_submits_json_and_keeps_it_after_an_error(page: Page) -> None:
+def test_browsable_page_submits_json_keeps_it_after_an_error_and_reacts_to_the_mouse(page: Page) -> None:
     page.goto("/api/fizzbuzz")
     content, send = page.get_by_label("Content:"), page.get_by_role("button", name="POST")
 
@@ -51,10 +51,6 @@ def test_browsable_page_submits_json_and_keeps_it_after_an_error(page: Page) -> 
     send.click()
     expect(page.locator(".response-info")).to_contain_text("201 Created")
     expect(page.locator(".response-info")).to_contain_text(f'"number": {LARGE}')
-
-
-def test_buttons_of_browsable_pages_react_to_the_mouse(page: Page) -> None:
-    page.goto("/api/fizzbuzz")
 
     page.get_by_role("button", name="OPTIONS").click()
     expect(page.locator(".request-info")).to_contain_text("OPTIONS /api/fizzbuzz")

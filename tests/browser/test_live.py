@@ -2,8 +2,17 @@
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit
-from tests.browser.first_page import SET_HIDDEN, UNREACHABLE, answer, let_pass, newest, stop_clock, submit, xhr_urls
+from tests.browser.conftest import (
+    SET_HIDDEN,
+    UNREACHABLE,
+    Visit,
+    answer,
+    let_pass,
+    newest,
+    stop_clock,
+    submit,
+    xhr_urls,
+)
 from tests.proxy import needs_nginx, proxying
 from tests.raw import recorded
 from tests.service import Service
@@ -49,20 +58,33 @@ def test_submissions_of_others_appear_and_only_changes_are_swapped(page: Page, s
     assert top.evaluate("list => list.marked") is None
 
 
-def test_hidden_page_sends_no_requests(page: Page, service: Service) -> None:
+def test_own_submission_stays_the_first_of_the_latest_and_a_hidden_page_sends_no_requests(
+    page: Page, service: Service
+) -> None:
     stop_clock(page)
     page.goto("/")
     urls = xhr_urls(page)
 
+    submit(page, "1000005")
+
+    expect(newest(page)).to_contain_text("1000005 FizzBuzz")
+    page.evaluate(SET_HIDDEN, True)  # noqa: FBT003 - the function's argument
+    page.evaluate(SET_HIDDEN, False)  # noqa: FBT003 - the function's argument
+    page.clock.fast_forward(4_900)  # a copy of the live data in a cache may still be older
+    assert urls == [f"{service.address}/"]
+    let_pass()  # the page's clock is ahead of the service's
+    page.clock.fast_forward(200)
+    expect(newest(page)).to_contain_text("1000005")
+    assert urls[1:] == [f"{service.address}/live"]
+
     page.evaluate(SET_HIDDEN, True)  # noqa: FBT003 - the function's argument
     page.clock.fast_forward(3600 * SECOND)
-    assert urls == []
+    assert len(urls) == 2
     service.request("/api/fizzbuzz", {"number": 9032})
     let_pass()
     page.evaluate(SET_HIDDEN, False)  # noqa: FBT003 - the function's argument
-
     expect(newest(page)).to_contain_text("9032")
-    assert urls == [f"{service.address}/live"]
+    assert urls[2:] == [f"{service.address}/live"]
 
 
 def test_rows_animate_to_their_rank_unless_motion_is_reduced(page: Page, service: Service) -> None:
@@ -109,13 +131,15 @@ def test_own_submission_is_among_the_latest_behind_a_cache_with_other_visitors(v
 def test_note_says_that_the_data_are_old_if_the_script_does_not_run(visit: Visit, faults: list[str]) -> None:
     pages = {missing: visit(java_script_enabled=missing != "JavaScript") for missing in ("live", "htmx", "JavaScript")}
     for missing, page in pages.items():
-        page.route(f"**/{missing}*.js", lambda route: route.fulfill(body="none", content_type="text/javascript"))
+        page.route(
+            f"**/{missing}*.js", lambda route: route.fulfill(body="not JavaScript", content_type="text/javascript")
+        )
         page.goto("/")
     for page in pages.values():
         expect(page.get_by_text(STALE)).to_be_visible()
         submit(page, "9038")
         expect(answer(page)).to_have_text("9038")
-    faults.clear()  # names that are not defined
+    faults.clear()  # a syntax error
 
 
 def test_page_recovers_after_an_outage(page: Page, service: Service, faults: list[str]) -> None:

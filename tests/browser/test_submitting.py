@@ -1,4 +1,4 @@
-"""Submitting a number on the first page, with and without JavaScript."""
+"""Submitting a number on the first page, with and without JavaScript, and copying the link to its page."""
 
 import re
 from collections.abc import Callable
@@ -8,22 +8,15 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from fizzbuzz import rules
-from tests.browser.conftest import Visit
-from tests.browser.first_page import (
-    SET_HIDDEN,
-    UNREACHABLE,
-    answer,
-    field,
-    let_pass,
-    newest,
-    stop_clock,
-    submit,
-    xhr_urls,
-)
+from tests.browser.conftest import UNREACHABLE, Visit, answer, field, let_pass, newest, submit
 from tests.raw import recorded
 from tests.service import Service
 
 INVALID = "１５"
+NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
+DENY_CLIPBOARD = """() => {
+    navigator.clipboard.writeText = () => Promise.reject(new DOMException("", "NotAllowedError"));
+}"""
 
 
 def test_answer_appears_in_place_and_is_all_that_the_status_says(page: Page, service: Service) -> None:
@@ -44,24 +37,6 @@ def test_answer_appears_in_place_and_is_all_that_the_status_says(page: Page, ser
     page.keyboard.press("Enter")
     expect(answer(page)).to_have_text("46")
     assert (recorded(service, 45), recorded(service, 46)) == (1, 1)
-
-
-def test_own_submission_is_the_first_of_the_latest_at_once_and_stays(page: Page, service: Service) -> None:
-    stop_clock(page)
-    page.goto("/")
-    urls = xhr_urls(page)
-
-    submit(page, "1000005")
-
-    expect(newest(page)).to_contain_text("1000005 FizzBuzz")
-    page.evaluate(SET_HIDDEN, True)  # noqa: FBT003 - the function's argument
-    page.evaluate(SET_HIDDEN, False)  # noqa: FBT003 - the function's argument
-    page.clock.fast_forward(4_900)  # a copy of the live data in a cache may still be older
-    assert urls == [f"{service.address}/"]
-    let_pass()  # the page's clock is ahead of the service's
-    page.clock.fast_forward(200)
-    expect(page.get_by_role("region", name="Latest").get_by_role("listitem").first).to_contain_text("1000005")
-    assert urls[1:] == [f"{service.address}/live"]
 
 
 class SlowNetwork:
@@ -246,3 +221,32 @@ def test_page_restored_by_back_refreshes_and_counts(page: Page, service: Service
     submit(page, "165")
     expect(page.locator("dd")).to_contain_text(["165", "2 times"])
     assert recorded(service, 165) == 2
+
+
+def copy(page: Page, status: str) -> None:
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("copy-link").get_by_role("status")).to_have_text(status)
+
+
+def test_button_copies_the_link_and_announces_it(visit: Visit, service: Service) -> None:
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    page.goto("/numbers/9")
+    copy(page, "Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == f"{service.address}/numbers/9"
+
+    page.goto("/")
+    submit(page, "18")
+    copy(page, "Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == f"{service.address}/numbers/18"
+
+    page.evaluate(DENY_CLIPBOARD)
+    copy(page, "Not copied: the browser did not allow it.")
+
+
+def test_no_button_without_a_clipboard(page: Page) -> None:
+    """As over plain http from another machine."""
+    page.add_init_script(NO_CLIPBOARD)
+    page.goto("/numbers/15")
+
+    expect(page.locator("copy-link")).to_be_empty()
+    expect(page.get_by_role("button")).to_have_count(0)

@@ -15,10 +15,6 @@ from tests.log import append
 pytestmark = pytest.mark.django_db
 
 
-def main_of(html: str) -> str:
-    return html.partition("<main>")[2].partition("</main>")[0]
-
-
 def test_number_page_and_its_preview_show_all_facts(client: Client) -> None:
     append(7, *[15] * 1_000)
     ids = sorted(Submission.objects.filter(number=15).values_list("id", flat=True))
@@ -43,7 +39,8 @@ def test_number_page_and_its_preview_show_all_facts(client: Client) -> None:
           <a href="/numbers/14" rel="prev">&larr; 14</a> <a href="/numbers/16" rel="next">16 &rarr;</a>
         </nav>
     """
-    assert main_of(response.text).split() == expected.split()
+    main = response.text.partition("<main>")[2].partition("</main>")[0]
+    assert main.split() == expected.split()
     description = "15 is divisible by 3 and 5. Submitted 1,000 times so far."
     for tag in (
         "<title>15 is FizzBuzz</title>",
