@@ -1,26 +1,23 @@
 """Clients that retry until they get an acknowledgement, and a ledger to compare with the log."""
 
 import itertools
-import json
+import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from random import Random
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
+import httpx
 import psycopg
 
-from tests.service import TRUSTING, Answer
+from tests.service import TRUSTING
 
 RESPONSE_TIMEOUT_SECONDS = 60  # all timeouts of the service are much shorter
-JSON = {"Content-Type": "application/json"}
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-ERRORS: dict[type[Exception], str] = {ConnectionRefusedError: "connection refused", TimeoutError: "timed out"}
+ERRORS: dict[type[Exception], str] = {httpx.ConnectError: "connection refused", httpx.ReadTimeout: "timed out"}
 # Outcomes that a client must expect; any other is a fault of the service.
 TRANSIENT = {
     "connection refused",
@@ -31,6 +28,7 @@ TRANSIENT = {
     "503 unavailable",
 }
 NEVER_SENT = {"connection refused", "503 not-recorded"}
+logging.getLogger("httpx").setLevel(logging.WARNING)  # each request is in its log
 
 
 class Ledger:
@@ -91,39 +89,39 @@ class Client(threading.Thread):
         self._address = address
         self._random = Random(seed)  # noqa: S311 - a plan, no secret
         self._weights = (5, 1, form, without_key)
-        self._connection: HTTPConnection | None = None
+        self._http = httpx.Client(timeout=RESPONSE_TIMEOUT_SECONDS, verify=TRUSTING, trust_env=False)
 
     def run(self) -> None:
         kinds = (self._single, self._batch, self._form, self._without_key)
         while not self._ledger.closed.is_set():
+            # New connections now and then, so that every worker gets some.
+            self._http.headers["Connection"] = self._random.choices(("keep-alive", "close"), (49, 1))[0]
             self._random.choices(kinds, self._weights)[0]()
-            if self._random.random() < 0.02:  # so that every worker gets connections
-                self._disconnect()
-        self._disconnect()
+        self._http.close()
 
     def _single(self) -> None:
         number, key = self._ledger.next_number(), self._key()
-        answer = self._persist("POST", "/api/fizzbuzz", json.dumps({"number": number}), JSON | {"Idempotency-Key": key})
+        answer = self._persist("POST", "/api/fizzbuzz", json={"number": number}, headers={"Idempotency-Key": key})
         if answer:
             self._ledger.acknowledge([number], [answer.json()], f"api:{key}")
 
     def _batch(self) -> None:
         own = [self._ledger.next_number() for _ in range(self._random.randint(1, 20))]
         numbers, key = [*own, *self._random.choices(own, k=5)], self._key()
-        body = json.dumps({"numbers": numbers})
-        answer = self._persist("POST", "/api/fizzbuzz/batch", body, JSON | {"Idempotency-Key": key})
+        answer = self._persist(
+            "POST", "/api/fizzbuzz/batch", json={"numbers": numbers}, headers={"Idempotency-Key": key}
+        )
         if answer:
             self._ledger.acknowledge(numbers, answer.json(), f"batch:{key}")
 
     def _form(self) -> None:
         number, key = self._ledger.next_number(), self._key()
-        form = urlencode({"number": number, "key": key})
-        if self._persist("GET", "/") and self._persist("POST", "/", form, FORM):
+        if self._persist("GET", "/") and self._persist("POST", "/", data={"number": number, "key": key}):
             self._ledger.acknowledge([number], key=f"form:{key}:{number}")
 
     def _without_key(self) -> None:
         number = self._ledger.next_number()
-        outcome, answer = self._attempt("POST", "/api/fizzbuzz", json.dumps({"number": number}), JSON)
+        outcome, answer = self._attempt("POST", "/api/fizzbuzz", json={"number": number})
         if answer and outcome == "201":
             self._ledger.acknowledge([number], [answer.json()])
             return
@@ -131,48 +129,28 @@ class Client(threading.Thread):
             self._ledger.uncertain.add(number)
         self._pause()
 
-    def _persist(self, method: str, path: str, body: str = "", headers: dict[str, str] | None = None) -> Answer | None:
+    def _persist(self, method: str, path: str, **content: Any) -> httpx.Response | None:
         """Send until the outcome is final, and return the response; None after a fault."""
         while True:
-            outcome, answer = self._attempt(method, path, body, headers or {})
+            outcome, answer = self._attempt(method, path, **content)
             if outcome not in TRANSIENT:
                 return answer
             self._ledger.retries += method == "POST"
             self._pause()
 
-    def _attempt(self, method: str, path: str, body: str, headers: dict[str, str]) -> tuple[str, Answer | None]:
+    def _attempt(self, method: str, path: str, **content: Any) -> tuple[str, httpx.Response | None]:
         """Send once. Return the outcome, and the response unless it is a fault."""
         answer = None
         try:
-            answer = self._send(method, path, body, headers)
+            answer = self._http.request(method, self._address() + path, **content)
             outcome = _outcome(answer)
-        except (OSError, HTTPException) as error:
-            self._disconnect()
+        except httpx.TransportError as error:
             outcome = ERRORS.get(type(error), "connection lost")
         self._ledger.count(outcome if method == "POST" else f"page {outcome}")
         if outcome not in TRANSIENT | {"200", "201", "201 replayed", "303"}:
-            self._ledger.faults.append(f"{method} {path}: {outcome} {answer.body[:300] if answer else ''}")
+            self._ledger.faults.append(f"{method} {path}: {outcome} {answer.text[:300] if answer else ''}")
             answer = None
         return outcome, answer
-
-    def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> Answer:
-        if self._connection is None:
-            scheme, host, *_ = urlsplit(self._address())
-            if scheme == "https":
-                self._connection = HTTPSConnection(host, timeout=RESPONSE_TIMEOUT_SECONDS, context=TRUSTING)
-            else:
-                self._connection = HTTPConnection(host, timeout=RESPONSE_TIMEOUT_SECONDS)
-        self._connection.request(method, path, body, headers)
-        response = self._connection.getresponse()
-        answer = Answer(response.status, dict(response.headers), response.read().decode())
-        if response.headers["Connection"] == "close":
-            self._disconnect()  # http.client would connect to the same address again, which may have stopped
-        return answer
-
-    def _disconnect(self) -> None:
-        if self._connection:
-            self._connection.close()
-        self._connection = None
 
     def _key(self) -> str:
         return str(UUID(int=self._random.getrandbits(128)))
@@ -197,15 +175,15 @@ def submitting(address: Callable[[], str], seed: str, clients: int, **weights: i
     assert not any(thread.is_alive() for thread in threads)
 
 
-def _outcome(answer: Answer) -> str:
+def _outcome(answer: httpx.Response) -> str:
     if "problem+json" in answer.headers.get("Content-Type", ""):
-        return f"{answer.status} {answer.json()['type'].partition('#')[2]}"
-    if answer.status == 409:
+        return f"{answer.status_code} {answer.json()['type'].partition('#')[2]}"
+    if answer.status_code == 409:
         return "409 key-in-progress"
-    if answer.status == 503:  # a page
+    if answer.status_code == 503:  # a page
         outcomes = {
             "This request recorded nothing": "not-recorded",
             "may or may not have been recorded": "outcome-unknown",
         }
-        return next((f"503 {outcome}" for text, outcome in outcomes.items() if text in answer.body), "503 unavailable")
-    return f"{answer.status} replayed" if "Idempotency-Replayed" in answer.headers else str(answer.status)
+        return next((f"503 {outcome}" for text, outcome in outcomes.items() if text in answer.text), "503 unavailable")
+    return f"{answer.status_code} replayed" if "Idempotency-Replayed" in answer.headers else str(answer.status_code)

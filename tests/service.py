@@ -94,14 +94,10 @@ def manage(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return start(arguments, environment)
 
 
-def manage_in(code: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Start `manage.py` of the checkout in the folder `code`."""
-    return start(arguments, environment, code=code)
-
-
 def start(
     arguments: Sequence[str], environment: dict[str, str], *, code: Path = ROOT, stderr: int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
+    """Start `manage.py` of the checkout in the folder `code`."""
     inherited = {
         name: value for name, value in os.environ.items() if name in {"PATH", "HOME"} or name.startswith("COVERAGE")
     }
@@ -132,7 +128,7 @@ def collect_static(code: Path = ROOT) -> None:
     if manifest.exists() and manifest.stat().st_mtime > max(each.stat().st_mtime for each in sources):
         return
     with tempfile.TemporaryDirectory() as data_dir:
-        assert manage_in(code, "collectstatic", "--noinput", DATA_DIR=data_dir).communicate()[1] == ""
+        assert start(["collectstatic", "--noinput"], {"DATA_DIR": data_dir}, code=code).communicate()[1] == ""
 
 
 def processes(data_dir: Path) -> list[int]:

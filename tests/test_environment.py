@@ -1,15 +1,13 @@
 """Environment variables of libpq and gunicorn, and HOST for both IP versions."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import pytest
 from psycopg.pq import Conninfo
 
 from fizzbuzz_site.embedded.server import SUPERUSER, USER, Server
-from tests.service import SECRET_KEY, Service, manage, url_of
+from tests.service import SECRET_KEY, Service, manage
 
 # All of libpq's variables, including some that only its documentation lists, with values that break a connection.
 LIBPQ = {each.envvar.decode(): "nonsense" for each in Conninfo.get_defaults() if each.envvar} | {
@@ -29,13 +27,6 @@ EMPTY = {"DJANGO_SETTINGS_MODULE": "", "WEB_CONCURRENCY": ""}
 KEPT = re.compile(r"PG(PASS|SSL|GSS|KRB|REQUIRE|CHANNELBINDING|M(IN|AX)PROTOCOL)")
 
 
-@pytest.fixture
-def server(data_dir: Path) -> Iterator[Server]:
-    server = Server(data_dir)
-    yield server
-    server.release()
-
-
 def test_service_ignores_others_variables_and_listens_on_both_ip_versions(data_dir: Path) -> None:
     service = Service(DATA_DIR=str(data_dir), HOST="::", **EMPTY, **GUNICORN, **LIBPQ)
     port = service.address.rpartition(":")[2]
@@ -48,12 +39,16 @@ def test_service_ignores_others_variables_and_listens_on_both_ip_versions(data_d
     assert service.stop() == (0, "")
 
 
-def test_database_url_overrides_libpq_variables_but_those_for_passwords(server: Server, tmp_path: Path) -> None:
-    url = url_of(server.acquire())
+def test_database_url_overrides_libpq_variables_but_those_for_passwords(
+    database_url: str, data_dir: Path, tmp_path: Path
+) -> None:
+    server = Server(data_dir)
     others = {name: value for name, value in LIBPQ.items() if not KEPT.match(name)}
 
     def migrate(**variables: str) -> tuple[str, str]:
-        process = manage("migrate", "--verbosity=0", DATABASE_URL=url, SECRET_KEY=SECRET_KEY, HOME="/", **variables)
+        process = manage(
+            "migrate", "--verbosity=0", DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY, HOME="/", **variables
+        )
         return process.communicate()
 
     assert migrate(**others) == ("", "")

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.clients import FORM, JSON
 from tests.proxy import Proxy, needs_nginx, proxying, reload
 from tests.raw import post
 from tests.service import TIMEOUT_SECONDS, Answer, Service, eventually, serving
@@ -28,6 +27,8 @@ VISITS = 1_000
 CLIENTS = 20
 SHARED_SECONDS = 2  # s-maxage of the shared pages
 HOST = "fizzbuzz.example"
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Site(NamedTuple):

@@ -14,7 +14,7 @@ import pytest
 from tests.clients import Ledger, submitting
 from tests.proxy import free_port, needs_nginx, proxying, reload
 from tests.replication import Node, single
-from tests.service import ROOT, SECRET_KEY, Service, collect_static, eventually, manage, manage_in
+from tests.service import ROOT, SECRET_KEY, Service, collect_static, eventually, manage, start
 
 PREVIOUS_RELEASE = "f060d158cdf3c72fef3ec66e1044e0f1a603bf23"
 ENVIRONMENT = {"SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "1"}
@@ -97,7 +97,7 @@ def test_both_releases_serve_through_the_migration_and_a_reload(
 
     with single(data_dir, empty=True) as node, ExitStack() as at_the_end:  # of a test that fails too
         environment = ENVIRONMENT | {"DATABASE_URL": node.conninfo}
-        assert manage_in(tmp_path, "migrate", "--verbosity", "0", **environment).communicate() == ("", "")
+        assert start(["migrate", "--verbosity", "0"], environment, code=tmp_path).communicate() == ("", "")
         with monkeypatch.context() as previous:
             previous.setattr(Service, "code", tmp_path)
             old = Service(**environment)

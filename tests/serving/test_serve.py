@@ -26,9 +26,9 @@ from tests.service import (
     Service,
     children,
     eventually,
-    manage_in,
     processes,
     send,
+    start,
 )
 
 BROKEN = "no python\n"
@@ -159,7 +159,7 @@ def test_service_does_not_start_with_broken_code(
 ) -> None:
     (copy / broken).write_text(text)
 
-    process = manage_in(copy, "serve", PORT="0", DATA_DIR=str(data_dir))
+    process = start(["serve"], {"PORT": "0", "DATA_DIR": str(data_dir)}, code=copy)
     out, errors = process.communicate(timeout=60)
 
     assert (process.returncode, out) == (1, "")
