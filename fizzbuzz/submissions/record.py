@@ -184,18 +184,21 @@ class GroupCommit:
             self._arrived.clear()
             while self._waiting:
                 time.sleep(0)  # yield once, so that runnable greenlets can join this batch
-                queues = list(self._waiting)[:MAX_NUMBERS_PER_STATEMENT]
-                taken = [(queue, self._waiting.pop(queue, None)) for queue in queues]
-                if sent := [(queue, number) for queue, number in taken if number is not None]:
-                    self._commit(sent)
+                taken = {
+                    queue: number
+                    for queue in list(self._waiting)[:MAX_NUMBERS_PER_STATEMENT]
+                    if (number := self._waiting.pop(queue, None)) is not None
+                }
+                if taken:
+                    self._commit(taken)
 
-    def _commit(self, sent: list[tuple[SimpleQueue[Submission | Failure], int]]) -> None:
+    def _commit(self, taken: dict[SimpleQueue[Submission | Failure], int]) -> None:
         try:
-            for (queue, _), row in zip(sent, self._execute([number for _, number in sent]), strict=True):
-                queue.put(row)
+            for queue, submission in zip(taken, self._execute(list(taken.values())), strict=True):
+                queue.put(submission)
         except BaseException as error:  # noqa: BLE001 - raised in the callers; this thread must not end
             outcome = error if isinstance(error, Failure) else OutcomeUnknown(repr(error))
-            for queue, _ in sent:
+            for queue in taken:
                 queue.put(outcome)
 
 
