@@ -18,7 +18,6 @@ from prometheus_client import REGISTRY
 from fizzbuzz import rules
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import record
-from fizzbuzz.submissions.record import GroupCommit, NotRecorded, OutcomeUnknown
 from tests.marks import commits
 from tests.service import ROOT, eventually
 
@@ -56,7 +55,7 @@ def test_metrics_count_the_rows_of_each_channel_once_they_are_committed(
     with transaction.atomic():
         record.record_batch([15], "batch")
         transaction.set_rollback(True)
-    with pytest.raises(NotRecorded):
+    with pytest.raises(record.NotRecorded):
         record.record_batch([15, 2**63], "batch")
     assert counted() == before
     assert not Submission.objects.exists()
@@ -82,7 +81,7 @@ class Crowd:
     """
 
     def __init__(self, timeout_seconds: float = 60) -> None:
-        self.group = GroupCommit(self._execute, timeout_seconds)
+        self.group = record.GroupCommit(self._execute, timeout_seconds)
         self.statements: list[list[int]] = []
         self._submitted = 0
         self._answer = threading.Semaphore(0)
@@ -116,7 +115,7 @@ class Crowd:
         self.statements.append(numbers)
         self._answer.acquire()
         if -1 in numbers:
-            raise NotRecorded(f"rejected {numbers}") from KeyError("the cause")
+            raise record.NotRecorded(f"rejected {numbers}") from KeyError("the cause")
         if -2 in numbers:
             raise SystemExit
         return [Submission(10 * number) for number in numbers]
@@ -143,7 +142,7 @@ def test_failing_statement_fails_only_its_own_callers_each_with_its_own_exceptio
     (later,) = crowd.submit(3)
     crowd.answer(2)
 
-    assert isinstance(interrupted.exception(), OutcomeUnknown)
+    assert isinstance(interrupted.exception(), record.OutcomeUnknown)
     one, other = (future.exception() for future in failing)
     assert one is not other
     assert [repr(error) for error in (one, other)] == ["NotRecorded('rejected [-1, 2]')"] * 2
@@ -155,7 +154,7 @@ def test_number_is_never_sent_after_its_timeout_and_awaited_if_it_was_sent_befor
     crowd = Crowd(timeout_seconds=0.1)
 
     sent = crowd.submit_and_send(1)
-    with pytest.raises(NotRecorded, match=r"No statement took this number within 0\.1 s"):
+    with pytest.raises(record.NotRecorded, match=r"No statement took this number within 0\.1 s"):
         crowd.group.submit(2)
     crowd.group._timeout_seconds = -2  # an invalid timeout raises, like an interrupt
     with pytest.raises(ValueError, match="timeout"):
