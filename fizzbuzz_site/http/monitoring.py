@@ -109,7 +109,6 @@ def _check() -> dict[str, str]:
 
 
 def missing_migrations(database: DeadlineConnection) -> int:
-    """Return how many migrations are not applied."""
     try:
         applied = set(database.execute("SELECT app, name FROM django_migrations"))
     except psycopg.errors.UndefinedTable:

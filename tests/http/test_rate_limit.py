@@ -23,7 +23,6 @@ from tests.service import eventually, serving
 pytestmark = [needs_redis, commits]
 
 UNAVAILABLE = "fizzbuzz_rate_limit_unavailable_total"
-LIMITING = "fizzbuzz_site.http.rate_limit.RateLimitMiddleware"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def limited(settings: Any, cache: Cache) -> Client:
     cache.client.flushall()
     settings.REDIS_URL = cache.patient_url
     settings.RATE_LIMIT = (3, 3600)
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, LIMITING]
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "fizzbuzz_site.http.rate_limit.RateLimitMiddleware"]
     return GatedClient()
 
 
