@@ -57,15 +57,10 @@ class Service:
         return send(self.address + path, data, **headers)
 
     def stop(self, signum: int = signal.SIGTERM) -> tuple[int, str]:
-        """Stop it. Return its exit code, and its standard error without the lines of requests."""
-        code, lines = self.stop_and_get_log(signum)
-        return code, "".join(line for line in lines if '"event": "request"' not in line)
-
-    def stop_and_get_log(self, signum: int = signal.SIGTERM) -> tuple[int, list[str]]:
-        """Stop it. Return its exit code, and the lines of its standard error."""
+        """Stop it. Return its exit code, and its standard error without the lines of requests, which `log` has, too."""
         self.process.send_signal(signum)
-        _, errors = self.process.communicate(timeout=TIMEOUT_SECONDS)
-        return self.process.returncode, errors.splitlines(keepends=True)
+        self.log = self.process.communicate(timeout=TIMEOUT_SECONDS)[1].splitlines(keepends=True)
+        return self.process.returncode, "".join(line for line in self.log if '"event": "request"' not in line)
 
 
 def send(url: str, data: Any = None, **headers: str) -> Answer:

@@ -209,8 +209,9 @@ def test_log_contains_no_secrets_and_no_forged_lines(data_dir: Path) -> None:
     for sent in INVALID:
         exchange(service, f"{sent}\r\n".encode())
 
-    _, log = service.stop_and_get_log()
+    service.stop()
 
+    log = service.log
     events = [json.loads(line) for line in log]
     assert len([event for event in events if event["event"] == "request"]) >= len(answers)
     assert all(line.removesuffix("\n").isascii() and line.removesuffix("\n").isprintable() for line in log)
