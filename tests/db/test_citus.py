@@ -96,8 +96,6 @@ def test_submissions_are_recorded_once_and_the_top_goes_on_while_a_worker_is_dow
             status = service.request("/health/live").status
         recorded = sum(answer.status == 201 for answer in answers)
         assert eventually(lambda: service.request("/api/fizzbuzz", NUMBER).status == 201)
-    print(f"{ledger.acknowledged} acknowledged: {dict(ledger.outcomes)}")  # noqa: T201 - figures
-    print(f"of 40 submissions, {recorded} were recorded while a worker was down")  # noqa: T201 - figures
 
     assert {answer.status for answer in answers} == {201, 503}, [a.body for a in answers if a.status == 500][:2]
     assert {answer.json().get("outcome") for answer in answers if answer.status == 503} == {"outcome-unknown"}
@@ -112,11 +110,10 @@ def test_submissions_are_recorded_once_and_the_top_goes_on_while_a_worker_is_dow
 
 @pytest.mark.usefixtures("_distributed")
 def test_every_feature_works_on_a_distributed_log() -> None:
-    options = ["--ds=tests.citus_settings", "--reuse-db", "-p", "no:cacheprovider", "-q", "-s"]
+    options = ["--ds=tests.citus_settings", "--reuse-db", "-p", "no:cacheprovider", "-q"]
     chosen = ["-m", "not slow and not smoke", "-k", "not scans_at_most and not read_from_its_index", *FEATURES]
     command = [sys.executable, "-m", "pytest", *options, *chosen]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | SETTINGS, capture_output=True, text=True, check=False)
-    print(done.stdout[-3000:])  # noqa: T201 - figures
 
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 

@@ -1,4 +1,4 @@
-"""A deadline ends the wait of the client, the connection tells whether the server still works, and pools replace it."""
+"""Connections: their deadlines and settings, whether the server still works, and the pools that replace them."""
 
 import os
 import socket
@@ -10,12 +10,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import call_command
 from django.db import DataError, OperationalError, connection
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from prometheus_client import REGISTRY
 
 from fizzbuzz.db import pool
-from fizzbuzz.db.deadline import connect_with_deadline
+from fizzbuzz.db.base import SESSION
+from fizzbuzz.db.deadline import FIRST_WITH_TRANSACTION_TIMEOUT, connect_with_deadline
 from fizzbuzz.models import Submission
 from fizzbuzz.submissions import record
 from fizzbuzz_site.wsgi import application
@@ -28,6 +30,21 @@ WAIT = "SELECT pg_advisory_lock(15)"
 OF_WAITING = "(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 BACKEND = "SELECT pg_backend_pid(), current_setting('statement_timeout')"
 PREPARED = "SELECT count(*) FROM pg_prepared_statements WHERE statement = %(statement)s"
+PATHS = ["/", "/live", "/stats", "/stats/submissions.csv", "/numbers/15", "/info", "/health", "/metrics"]
+PATHS += ["/api/fizzbuzz?kind=Fizz", "/api/most_common?since=2026-01-01"]
+PROVIDERS_SETTINGS = {
+    "DateStyle": "SQL, DMY",
+    "TimeZone": "Asia/Kolkata",
+    "default_transaction_isolation": "serializable",
+    "statement_timeout": "1ms",
+    "lock_timeout": "1ms",
+    "idle_in_transaction_session_timeout": "1ms",
+    "idle_session_timeout": "1ms",
+    "client_min_messages": "error",
+    "IntervalStyle": "iso_8601",
+    "jit": "on",
+    "max_parallel_workers_per_gather": "4",
+}
 # As in a gunicorn worker: gevent patches before psycopg is imported.
 CONNECT_IN_GEVENT = """
 from gevent import monkey
@@ -93,8 +110,11 @@ def _web_worker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 def test_reads_are_prepared_bounded_and_counted_and_give_the_connection_back() -> None:
     server = {"alias": "default", "vendor": "postgresql"}
     # The names of django-prometheus.
-    metrics = {"execute_total": server, "query_duration_seconds_count": server}
-    metrics["errors_total"] = server | {"type": "DivisionByZero"}
+    metrics = {
+        "execute_total": server,
+        "query_duration_seconds_count": server,
+        "errors_total": server | {"type": "DivisionByZero"},
+    }
 
     def counted() -> list[float]:
         return [REGISTRY.get_sample_value(f"django_db_{name}", labels) or 0 for name, labels in metrics.items()]
@@ -159,3 +179,41 @@ def test_connection_is_released_before_the_body_is_sent(path: str) -> None:
 
     assert connection.connection is None
     assert b"".join(response)
+
+
+@pytest.fixture
+def _provider() -> Iterator[None]:
+    with connection.cursor() as cursor:
+        for name, value in PROVIDERS_SETTINGS.items():
+            cursor.execute(f"ALTER ROLE CURRENT_USER SET {name} = '{value}'")
+        if connection.connection.info.server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:
+            cursor.execute("ALTER ROLE CURRENT_USER SET transaction_timeout = '1min'")
+    connection.close()
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER ROLE CURRENT_USER RESET ALL")
+
+
+@pytest.mark.usefixtures("_provider")
+def test_settings_of_a_role_have_no_effect(client: Client) -> None:
+    expected = {
+        **SESSION,
+        "DateStyle": "ISO, MDY",
+        "TimeZone": "UTC",
+        "default_transaction_isolation": "read committed",
+    }
+    assert expected.keys() >= PROVIDERS_SETTINGS.keys()
+    with connection.cursor() as cursor:
+        assert {name: cursor.execute(f"SHOW {name}").fetchone()[0] for name in expected} == expected
+    with connect_with_deadline(1) as private:
+        assert private.execute("SHOW DateStyle").fetchone() == ("ISO, MDY",)
+        assert private.execute("SHOW statement_timeout").fetchone() == ("900ms",)
+        transaction_timeout = "SELECT setting FROM pg_settings WHERE name = 'transaction_timeout'"
+        assert private.execute(transaction_timeout).fetchone() in {None, ("0",)}
+
+    for path, body in (("/api/fizzbuzz", {"number": 15}), ("/api/fizzbuzz/batch", {"numbers": [15, 16]})):
+        for headers in ({}, {"Idempotency-Key": "k"}, {"Idempotency-Key": "k"}):
+            assert client.post(path, body, "application/json", headers=headers).status_code == 201
+    assert {path: client.get(path).status_code for path in PATHS} == dict.fromkeys(PATHS, 200)
+    call_command("migrate", verbosity=0)
+    call_command("top_numbers", "--verify")

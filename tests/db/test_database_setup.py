@@ -20,6 +20,7 @@ from tests.service import eventually
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SEQUENCE = database_setup.SEQUENCE
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 STATE = "SELECT last_value, is_called FROM fizzbuzz_submission_id_seq"
 
 
@@ -93,8 +94,7 @@ def test_sequence_is_not_moved_back_during_concurrent_writes(monkeypatch: pytest
         writer.execute("SELECT nextval('fizzbuzz_submission_id_seq')")  # like the failed INSERT with a duplicate key
         writer.execute(INSERT, [[7, 7, 7]])
         migration = pool.submit(on_another_connection, migrate)
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        assert eventually(lambda: execute(waiting) == (1,) or migration.done())
+        assert eventually(lambda: execute(WAITING) == (1,) or migration.done())
         writer.commit()
         migration.result()
 

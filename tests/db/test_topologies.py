@@ -1,20 +1,34 @@
-"""A synchronous standby: what is acknowledged is on it, also while it is stopped, and nothing else becomes visible."""
+"""A synchronous standby behind PostgreSQL, and PgBouncer before it: what is acknowledged is recorded, once.
 
+While the standby is stopped, nothing is acknowledged that it lacks, and nothing else becomes visible.
+"""
+
+import os
+import re
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from fizzbuzz.db.base import SESSION
 from tests.clients import submitting
-from tests.db.test_database_faults import send, submissions
-from tests.replication import DATABASE, USER, Node, replicated
-from tests.service import SECRET_KEY, SHORT_DEADLINES, Service, eventually, manage, serving
+from tests.db.test_connections import PATHS, PROVIDERS_SETTINGS
+from tests.db.test_database_faults import FOLDED, send, submissions
+from tests.proxy import free_port, listens
+from tests.replication import DATABASE, UNPRIVILEGED, USER, Node, replicated, single
+from tests.service import ROOT, SECRET_KEY, SHORT_DEADLINES, Service, eventually, manage, serving
 
+PGBOUNCER = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
+SERVER_CONNECTIONS = 3  # fewer than the service's own, so that they are shared
+SHIPPED = ROOT / "deploy/pgbouncer/pgbouncer.ini"
 CLIENTS = 6
-MIN_ACKNOWLEDGED = 150  # submissions before and after the failover
+MIN_ACKNOWLEDGED = 150  # submissions, and as many after a failover
 POOL = 6  # the worker's connections, half of them for writes
 WAITING = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND backend_type = 'client backend'"
 RECORDED = "SELECT number, count(*) FROM fizzbuzz_submission GROUP BY 1 ORDER BY 1"
@@ -103,6 +117,65 @@ def test_failover_loses_no_acknowledged_submission(site: Replicated) -> None:
     verified = manage("top_numbers", "--verify", **site.environment).communicate()
     with site.standby.connect() as database:
         assert ledger.compare(database) == []
-    print(f"{ledger.acknowledged} acknowledged, {ledger.retries} sent again: {dict(ledger.outcomes)}")  # noqa: T201 - figures
 
     assert verified == ("All counts match the log.\n", "")
+
+
+def test_pgbouncer_sets_what_it_accepts_from_no_client() -> None:
+    shipped = SHIPPED.read_text().replace("''read committed''", r"read\ committed")
+
+    assert [name for name, value in SESSION.items() if f"SET {name} = {value}" not in shipped] == []
+
+
+@contextmanager
+def pooling(node: Node) -> Iterator[str]:
+    """Run PgBouncer before `node`, and return the URL to connect through it."""
+    folder, port = node.folder.with_name("pgbouncer"), free_port()
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "users").write_text(f'"{USER}" ""\n')
+    ours = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": str(port),
+        "auth_type": "trust",
+        "auth_file": str(folder / "users"),
+        "default_pool_size": str(SERVER_CONNECTIONS),
+    }
+    configuration = SHIPPED.read_text().replace("host=db port=5432", f"host=127.0.0.1 port={node.port}")
+    for name, value in ours.items():
+        configuration, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", configuration, flags=re.MULTILINE)
+        assert count == 1, name
+    (folder / "pgbouncer.ini").write_text(configuration + "\nunix_socket_dir =\n")
+    assert PGBOUNCER
+    process = subprocess.Popen([PGBOUNCER, "-q", folder / "pgbouncer.ini"], **UNPRIVILEGED, stderr=subprocess.DEVNULL)
+    try:
+        assert eventually(lambda: listens(port))
+        yield f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="needs a pooler: apt-get install pgbouncer")
+def test_service_works_through_pgbouncer(data_dir: Path) -> None:
+    with single(data_dir) as node, pooling(node) as url, node.connect() as database:
+        pooled = {"DATABASE_URL": url, "SECRET_KEY": SECRET_KEY, "TRANSACTION_POOLING": "1", "METRICS_PUBLIC": "1"}
+        migrating = [manage(*each, **pooled) for each in (["migrate"], ["serve", "--migrate"])]
+        rejected = [each.communicate()[1] for each in migrating]
+        locks = database.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
+        for name, value in PROVIDERS_SETTINGS.items():
+            database.execute(f"ALTER ROLE {USER} SET {name} = '{value}'")
+        with serving(**pooled) as service:
+            with submitting(lambda: service.address, "pooled", CLIENTS) as ledger:
+                assert eventually(lambda: ledger.acknowledged >= MIN_ACKNOWLEDGED)
+            statuses = {path: service.request(path).status for path in PATHS}
+            assert eventually(lambda: database.execute(FOLDED).fetchone() == (True,))
+        verified = manage("top_numbers", "--verify", DATABASE_URL=node.conninfo, SECRET_KEY=SECRET_KEY).communicate()
+
+        pooler = "CommandError: migrate takes locks that PgBouncer does not keep between statements"
+        assert [each.startswith(pooler) for each in rejected] == [True, True]
+        assert locks == (0,)
+        assert {*ledger.outcomes} <= {"201", "303", "page 200"}  # no request failed
+        assert statuses == dict.fromkeys(PATHS, 200)
+        assert ledger.compare(database) == []
+        assert verified == ("All counts match the log.\n", "")
