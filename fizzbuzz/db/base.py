@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.conf import settings
-from django.db.backends.base.base import NO_DB_ALIAS
 from django_prometheus.db.backends.postgresql import base
 
 from fizzbuzz.db import pool
@@ -31,7 +30,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
     @property
     def pool(self) -> pool.Pool | None:
         """The pool of web workers; Django takes connections from it and returns them. Commands have none."""
-        return pool.WRITES if settings.IN_WEB_WORKER and self.alias != NO_DB_ALIAS else None
+        return pool.WRITES if settings.IN_WEB_WORKER else None
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return psycopg's parameters. Start the embedded server first, if it is used and does not run.
@@ -47,6 +46,4 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-pro
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
-        if self.pool:
-            return self.pool.getconn()
-        return DeadlineConnection.connect(**conn_params, autocommit=True)
+        return self.pool.getconn() if self.pool else DeadlineConnection.connect(**conn_params, autocommit=True)

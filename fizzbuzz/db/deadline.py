@@ -1,6 +1,7 @@
 """psycopg connections with a client-side deadline, and a statement timeout on the server just below it."""
 
 import socket
+import sys
 from contextlib import suppress
 from functools import cached_property
 from time import monotonic
@@ -16,8 +17,6 @@ from psycopg.errors import Diagnostic
 from psycopg.pq import Format, TransactionStatus
 from psycopg.waiting import Ready
 
-from fizzbuzz.gevent_patch import GEVENT
-
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 2  # libpq's minimum; the look-up of the address before it may take as long
@@ -25,7 +24,9 @@ CONNECT_TIMEOUT_SECONDS = 2  # libpq's minimum; the look-up of the address befor
 STATEMENT_TIMEOUT_SHARE = 0.9
 FIRST_WITH_TRANSACTION_TIMEOUT = 17_00_00
 
-# psycopg waits with a selector, which gevent emulates: gevent's own wait takes a third of the CPU time.
+# gunicorn's workers patch the standard library. psycopg waits with a selector, which gevent emulates: gevent's own wait
+# takes a third of the CPU time.
+GEVENT = "gevent.monkey" in sys.modules and sys.modules["gevent.monkey"].is_module_patched("select")
 if GEVENT:
     from gevent import Timeout, get_hub
     from gevent.socket import wait as wait_on
