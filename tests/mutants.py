@@ -1,8 +1,9 @@
 """`python -m tests.mutants`: break the counts in each way that matters, and check that a test fails.
 
-Prints the Markdown table of docs/exactness.md; exits with 1 if a mutant survives.
+Prints a table in Markdown, and exits with 1 if a mutant survives.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -121,15 +122,18 @@ def first_failure(folder: Path, tests: list[str]) -> str:
 def main() -> None:
     survived = False
     print("| mutant | a test that fails |\n|---|---|")  # noqa: T201
-    for mutant in MUTANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder, "copy")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
+        os.environ["TEST_RUN_DIR"] = folder  # so that all of them start from one template
+        copy = Path(folder, "copy")
+        for mutant in MUTANTS:
             shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "var", "__pycache__"))
             file = copy / mutant.file()
             file.write_text(file.read_text().replace(mutant.right, mutant.wrong))
             failed = first_failure(copy, TESTS_OF[mutant.file()])
-        print(f"| {mutant.name} | {failed or '**none**'} |", flush=True)  # noqa: T201
-        survived |= not failed
+            print(f"| {mutant.name} | {failed or '**none**'} |", flush=True)  # noqa: T201
+            survived |= not failed
+            shutil.rmtree(copy)
     sys.exit(survived)
 
 
