@@ -46,7 +46,7 @@ TransactionTestCase._should_reload_connections = lambda self: False  # type: ign
 # For speed: the database of in-process tests need not survive a crash.
 NO_DURABILITY = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 # Tests with one of these fixtures start real processes.
-DATA_DIR_FIXTURES = {"data_dir", "empty_data_dir", "shared_data_dir"}
+DATA_DIR_FIXTURES = {"data_dir", "shared_data_dir"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -105,13 +105,6 @@ def database_url(data_dir: Path) -> Iterator[str]:
 def shared_data_dir() -> Iterator[Path]:
     """A data folder with a migrated database, for all tests of a module."""
     with template.data_dir() as folder:
-        yield folder
-
-
-@pytest.fixture
-def empty_data_dir() -> Iterator[Path]:
-    """An empty data folder, for tests of what happens at the first start."""
-    with template.data_dir(empty=True) as folder:
         yield folder
 
 

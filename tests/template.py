@@ -15,25 +15,18 @@ TEMPLATE = RUN_DIR / "template"
 
 
 @contextmanager
-def data_dir(*, empty: bool = False) -> Iterator[Path]:
-    """Create a copy of the template, or an empty folder, and remove it at the end."""
+def data_dir() -> Iterator[Path]:
+    """Create a copy of the template, and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="fizzbuzz test ", dir=RUN_DIR) as folder:
         Path(folder).chmod(0o711)  # started by root, PostgreSQL runs as another user
         copy = Path(folder, "var")
         copy.mkdir()
-        _prepare()
-        if not empty:
-            copy_to(copy)
+        copy_to(copy)
         yield copy
 
 
 def copy_to(data_dir: Path) -> None:
-    _prepare()
-    subprocess.run(["cp", "-a", f"{TEMPLATE}/.", data_dir], check=True)
-
-
-def _prepare() -> None:
-    """Create the template and collect static files, once for all of pytest's workers."""
+    """Copy the template. Create it first, and collect static files, once for all of pytest's workers."""
     with (RUN_DIR / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not TEMPLATE.exists():
@@ -42,3 +35,4 @@ def _prepare() -> None:
             assert manage("migrate", "--verbosity=0", DATA_DIR=str(unfinished)).communicate() == ("", "")
             (unfinished / "secret_key").unlink()  # each copy creates its own
             unfinished.rename(TEMPLATE)
+    subprocess.run(["cp", "-a", f"{TEMPLATE}/.", data_dir], check=True)

@@ -90,14 +90,14 @@ def test_last_user_stops_the_server_whose_log_contains_no_errors(server: Server,
     assert [line for line in log.read_text().splitlines() if " LOG:  " not in line] == []
 
 
-def test_signal_during_the_first_start_stops_all_processes(empty_data_dir: Path) -> None:
-    first = user(empty_data_dir)
-    assert eventually((empty_data_dir / "postgres/data/postmaster.pid").exists)
+def test_signal_during_the_first_start_stops_all_processes(data_dir: Path) -> None:
+    first = user(data_dir / "new")
+    assert eventually((data_dir / "new/postgres/data/postmaster.pid").exists)
 
     first.terminate()
     first.communicate()
 
-    assert processes(empty_data_dir) == []
+    assert processes(data_dir) == []
 
 
 def test_recycled_pid_of_a_killed_server_is_ignored(server: Server) -> None:
@@ -159,17 +159,17 @@ def test_process_without_ptrace_shares_the_server(server: Server, data_dir: Path
     assert processes(data_dir) == []
 
 
-def test_first_users_that_start_concurrently_share_one_server(empty_data_dir: Path) -> None:
-    (empty_data_dir / "postgres/data.new/base").mkdir(parents=True)  # of an initdb that was killed
-    users = [user(empty_data_dir) for _ in range(3)]
+def test_first_users_that_start_concurrently_share_one_server(data_dir: Path) -> None:
+    (data_dir / "new/postgres/data.new/base").mkdir(parents=True)  # of an initdb that was killed
+    users = [user(data_dir / "new") for _ in range(3)]
     hosts = {host_of(each) for each in users}
 
     users[0].kill()
 
-    assert hosts == {f"{empty_data_dir}/postgres/socket"}
+    assert hosts == {f"{data_dir}/new/postgres/socket"}
     assert answers(*hosts)
     assert [each.communicate() for each in users] == [("", "")] * 3
-    assert processes(empty_data_dir) == []
+    assert processes(data_dir) == []
 
 
 def test_second_container_is_rejected_until_the_first_one_is_killed(server: Server, data_dir: Path) -> None:
@@ -219,8 +219,8 @@ def test_server_of_an_earlier_version_without_lock_is_shared(server: Server, dat
     assert eventually(lambda: processes(data_dir) == [])  # without the lock, only its PID file shows that it ended
 
 
-def test_superuser_of_an_earlier_version_is_demoted(empty_data_dir: Path) -> None:
-    server = Server(empty_data_dir)
+def test_superuser_of_an_earlier_version_is_demoted(data_dir: Path) -> None:
+    server = Server(data_dir / "earlier")
     cluster = server.home / "data"
     cluster.mkdir(parents=True)
     server.home.chmod(0o711)

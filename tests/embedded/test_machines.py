@@ -92,13 +92,13 @@ def test_installation_with_a_strict_umask_is_copied_for_the_servers_user(data_di
 
 @only_root
 def test_data_are_in_state_dir_if_the_servers_user_cannot_enter_the_folder(
-    empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    empty_data_dir.parent.chmod(0o700)
+    data_dir.parent.chmod(0o700)
     with tempfile.TemporaryDirectory() as state_dir:
         Path(state_dir).chmod(0o711)
         monkeypatch.setattr("fizzbuzz_site.embedded.server.STATE_DIR", Path(state_dir))
-        server = Server(empty_data_dir / "closed")
+        server = Server(data_dir / "closed")
         try:
             assert answers(server.acquire())
             assert server.home.readlink().parent == Path(state_dir)

@@ -18,9 +18,6 @@ from django.db import connection
 from fizzbuzz import database_setup
 from fizzbuzz_site.http import monitoring
 
-LAST_FRAMES = 5  # of a traceback, where the fault is
-# They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
-GUNICORN_VARIABLES = ["GUNICORN_FD", "GUNICORN_PID", "LISTEN_FDS", "LISTEN_PID"]
 MIGRATION_LOCK = 0x46495A5A  # key of the advisory lock: "FIZZ"
 
 
@@ -36,7 +33,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, migrate: bool, **options: Any) -> None:
-        sys.tracebacklimit = LAST_FRAMES
+        sys.tracebacklimit = 5  # the last frames, where the fault is
         import_module("fizzbuzz_site.wsgi")  # fails here, instead of in each worker
         self.check()
         del sys.tracebacklimit
@@ -92,15 +89,15 @@ class Command(BaseCommand):
             Path.cwd()
         except FileNotFoundError:  # it was deleted, but gunicorn requires one
             os.chdir(settings.BASE_DIR)
-        for name in GUNICORN_VARIABLES:
+        # They would make gunicorn use inherited sockets, or take itself for the replacement of another master.
+        for name in ("GUNICORN_FD", "GUNICORN_PID", "LISTEN_FDS", "LISTEN_PID"):
             os.environ.pop(name, None)
         listener.set_inheritable(True)
         host, port = listener.getsockname()[:2]
         os.environ["FIZZBUZZ_SERVED_AT"] = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         os.environ["FIZZBUZZ_STARTED_AT"] = str(time.time())
         # gunicorn must find its configuration from any working directory.
-        paths = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")]))
         os.environ["WEB_CONCURRENCY"] = str(settings.WEB_CONCURRENCY)  # gunicorn reads it too, and rejects an empty one
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         connection.close()
