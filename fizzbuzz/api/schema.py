@@ -1,4 +1,4 @@
-"""The OpenAPI document: its view, and its examples, which a test sends to compare the responses."""
+"""The OpenAPI document: its view, and parameters that no serializer describes."""
 
 from functools import cache
 from typing import Any
@@ -7,27 +7,11 @@ from django.http import HttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
 from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
 
 from fizzbuzz.api.serializers import INTEGER
-
-_FIFTEEN = {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz"}
-
-SUBMIT = OpenApiExample("Fifteen", {"number": 15}, request_only=True)
-SUBMISSION = OpenApiExample(
-    "Fifteen, recorded",
-    {"id": 1, **_FIFTEEN, "created_at": "2026-01-31T12:00:00.123456Z"},
-    response_only=True,
-)
-BATCH = OpenApiExample("One number of each kind", {"numbers": [3, 5, 15, 7]}, request_only=True)
-NUMBER = OpenApiExample("Fifteen, sent twice", {**_FIFTEEN, "count": 2}, response_only=True)
-MOST_COMMON = OpenApiExample(
-    "Fifteen, most common",
-    {**_FIFTEEN, "count": 2},  # drf-spectacular wraps it in a list
-    response_only=True,
-)
 
 NUMBER_PARAMETER = OpenApiParameter("number", INTEGER, OpenApiParameter.PATH, description="A whole number.")
 KEY_PARAMETER = OpenApiParameter(

@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerExtension
-from drf_spectacular.utils import Direction, extend_schema_field
+from drf_spectacular.utils import Direction, OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
@@ -19,6 +19,9 @@ MAX_BATCH_NUMBERS = 10_000
 MAX_LIMIT = 100  # of the most common numbers
 INTEGER = {"type": "integer", "format": "int64", "minimum": rules.SMALLEST, "maximum": rules.LARGEST}
 KINDS = [kind.value for kind in rules.Kind]
+# Examples in the OpenAPI document. A test compares them with what the service answers.
+FIFTEEN = {"number": 15, "result": "FizzBuzz", "kind": "FizzBuzz"}
+RECORDED = {"id": 1, **FIFTEEN, "created_at": "2026-01-31T12:00:00.123456Z"}
 
 
 # Only as an integer: for a choice between that and text, generators of clients make a class instead of a plain value.
@@ -89,10 +92,12 @@ class _BodySchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call] 
         return {**schema, "additionalProperties": False}
 
 
+@extend_schema_serializer(examples=[OpenApiExample("Fifteen", {"number": 15})])
 class SubmitSerializer(BodySerializer):
     number = NumberField()
 
 
+@extend_schema_serializer(examples=[OpenApiExample("One number of each kind", {"numbers": [3, 5, 15, 7]})])
 class BatchSerializer(BodySerializer):
     numbers = NumbersField(min_length=1, max_length=MAX_BATCH_NUMBERS)
 
@@ -101,6 +106,7 @@ _integer = partial(serializers.IntegerField, min_value=rules.SMALLEST, max_value
 
 
 # The fields of responses only describe the JSON: making it here takes a third less time.
+@extend_schema_serializer(examples=[OpenApiExample("Fifteen, recorded", RECORDED)])
 class SubmissionSerializer(serializers.Serializer):
     id = _integer()
     number = _integer()
@@ -115,6 +121,7 @@ class SubmissionSerializer(serializers.Serializer):
         return {"id": instance.id, "number": number, "result": result, "kind": kind, "created_at": created_at}
 
 
+@extend_schema_serializer(examples=[OpenApiExample("Fifteen, sent twice", {**FIFTEEN, "count": 2})])
 class NumberSerializer(serializers.Serializer):
     number = _integer()
     result = serializers.CharField(read_only=True)
@@ -127,6 +134,7 @@ class NumberSerializer(serializers.Serializer):
         return {"number": instance.number, "result": result, "kind": kind, "count": instance.count}
 
 
+@extend_schema_serializer(examples=[OpenApiExample("Fifteen, most common", {**FIFTEEN, "count": 2})])
 class MostCommonSerializer(NumberSerializer):
     pass  # only its name in the OpenAPI document differs
 

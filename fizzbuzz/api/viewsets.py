@@ -48,7 +48,6 @@ NUMBER = NumberSerializer()
 NO_PARAMETERS = Query()
 BATCHES = Bulkhead("batches", limit=2, wait_seconds=5)  # each takes up to tenths of a second of CPU
 STALE = '110 - "Response is stale: a database worker is unreachable"'
-ONE_SUBMISSION = OpenApiResponse(SubmissionSerializer, examples=[schema.SUBMISSION])
 RECORDING_PROBLEMS = problems(400, 406, 408, 409, 411, 413, 415, 422, 429, 503)
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # shared: Python makes one per call
@@ -105,7 +104,7 @@ class SubmissionViewSet(BaseViewSet, GenericViewSet):
         links = {"next": page.get_next_link(), "previous": page.get_previous_link()}
         return answer(request, {**links, "results": [SUBMISSION.to_representation(each) for each in rows]})
 
-    @extend_schema(summary="One submission", responses={200: ONE_SUBMISSION, **problems(404, 406, 503)})
+    @extend_schema(summary="One submission", responses={200: SubmissionSerializer, **problems(404, 406, 503)})
     def retrieve(self, request: Request, pk: str) -> HttpResponseBase:
         rows = Submission.objects.filter(pk=pk).rows()
         if not rows:
@@ -115,9 +114,8 @@ class SubmissionViewSet(BaseViewSet, GenericViewSet):
     @extend_schema(
         summary="Submit a number",
         description="Classifies the number and records it. The record is on disk when the response is sent.",
-        examples=[schema.SUBMIT],
         parameters=[schema.KEY_PARAMETER],
-        responses={201: ONE_SUBMISSION, **RECORDING_PROBLEMS},
+        responses={201: SubmissionSerializer, **RECORDING_PROBLEMS},
     )
     def create(self, request: Request) -> HttpResponseBase:
         number = SUBMIT.run_validation(request.data)["number"]
@@ -128,7 +126,6 @@ class SubmissionViewSet(BaseViewSet, GenericViewSet):
     @extend_schema(
         summary="Submit many numbers",
         description="Either all numbers are recorded or none. The response lists them in the order of the request.",
-        examples=[schema.BATCH],
         parameters=[schema.KEY_PARAMETER],
         responses={201: SubmissionSerializer(many=True), **RECORDING_PROBLEMS},
         filters=False,
@@ -160,7 +157,7 @@ class NumberViewSet(BaseViewSet):
 
     @extend_schema(
         summary="Classify a number without recording it",
-        responses={200: OpenApiResponse(NumberSerializer, examples=[schema.NUMBER]), **problems(404, 406, 503)},
+        responses={200: NumberSerializer, **problems(404, 406, 503)},
         parameters=[schema.NUMBER_PARAMETER],
     )
     def retrieve(self, request: Request, number: str) -> HttpResponseBase:
@@ -189,7 +186,7 @@ class MostCommonViewSet(BaseViewSet):
         ),
         parameters=[MostCommonQuery],
         responses={
-            200: OpenApiResponse(MostCommonSerializer(many=True), examples=[schema.MOST_COMMON]),
+            200: MostCommonSerializer(many=True),
             304: OpenApiResponse(description="Unchanged since the response whose ETag was sent as If-None-Match"),
             **problems(400, 406, 412, 429, 503),
         },
