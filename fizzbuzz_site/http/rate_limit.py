@@ -46,8 +46,8 @@ class RateLimitMiddleware:
             return self.get_response(request)
         left, seconds = counted
         response = errors.too_many_requests(request, seconds) if left < 0 else self.get_response(request)
-        if cost > 1 and left < 0:
-            left += cost
+        if left < 0:
+            left += cost  # a rejected batch does not count
         response["RateLimit-Policy"] = f'"default";q={self.limit};w={self.window_seconds}'
         response["RateLimit"] = f'"default";r={max(0, left)};t={seconds}'
         return response
