@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from fizzbuzz_site import environment
@@ -20,18 +19,13 @@ GIVEN_BY_THE_OPERATOR = {"tls_certificate", "tls_key"}
 UNPRIVILEGED = {"fizzbuzz", "prom/prometheus:v3.4.0", "grafana/grafana:12.0.0", "grafana/loki:3.5.0"}
 
 
-def names(value: Any) -> set[str]:
-    """Return the names in a list of secrets or dependencies."""
-    return {each["source"] if isinstance(each, dict) else each for each in value}
-
-
 def test_image_is_built_by_one_service_before_those_that_use_it() -> None:
-    users = {name: service for name, service in SERVICES.items() if service.get("image") == "fizzbuzz"}
-
-    assert {name for name, service in users.items() if "build" in service} == {"migrate", "migrate-citus"}
-    for name, service in users.items():
-        built = {*service["depends_on"]} & {"migrate", "migrate-citus"}
-        assert ("build" in service) ^ (bool(built) and service["pull_policy"] == "never"), name
+    for name, service in SERVICES.items():
+        if service.get("image") == "fizzbuzz":
+            builder = name in {"migrate", "migrate-citus"}
+            assert ("build" in service) is builder, name
+            assert builder or {*service["depends_on"]} & {"migrate", "migrate-citus"}, name
+            assert builder or service["pull_policy"] == "never", name
 
 
 def test_no_service_depends_on_one_of_another_profile() -> None:
@@ -65,30 +59,29 @@ def make_secrets(folder: Path) -> dict[str, str]:
 
 def test_secrets_are_created_by_the_script_or_the_operator(tmp_path: Path) -> None:
     made = make_secrets(tmp_path)
+    used = [each for service in SERVICES.values() for each in service.get("secrets", [])]
 
     assert make_secrets(tmp_path) == made
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
     assert set(COMPOSE["secrets"]) == set(made) | GIVEN_BY_THE_OPERATOR
-    assert set(COMPOSE["secrets"]) == set().union(*(names(each.get("secrets", [])) for each in SERVICES.values()))
+    assert set(COMPOSE["secrets"]) == {each if isinstance(each, str) else each["source"] for each in used}
     assert all(source == {"file": f"secrets/{name}"} for name, source in COMPOSE["secrets"].items())
     assert re.fullmatch(r"[A-Za-z0-9_-]{64}", made["database_password"])
     assert made["database_url"] == f"postgresql://fizzbuzz:{made['database_password']}@db/fizzbuzz"
     assert len({made[name] for name in ("secret_key", "database_password", "postgres_password", "metrics_token")}) == 4
 
 
-@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
-def test_password_of_ones_own_is_encoded(tmp_path: Path, ending: bytes) -> None:
+def test_password_of_ones_own_is_encoded(tmp_path: Path) -> None:
     password = """ p/a#s%s"w\\o@r:d?'$(x) é"""
     (tmp_path / "secrets").mkdir()
-    (tmp_path / "secrets/database_password").write_bytes(b"\xef\xbb\xbf" + password.encode() + ending)
+    (tmp_path / "secrets/database_password").write_bytes(f"\ufeff{password}\r\n".encode())
 
     made = make_secrets(tmp_path)
 
     assert made["database_password"] == password
     for name in ("database_url", "pgbouncer_url", "citus_url"):
         assert environment.database(made[name])["PASSWORD"] == password
-    doubled = password.replace('"', '""')
-    assert made["pgbouncer_users"] == f'"fizzbuzz" "{doubled}"\n'
+    assert made["pgbouncer_users"] == '"fizzbuzz" "{}"\n'.format(password.replace('"', '""'))
 
 
 def test_mounted_files_exist_and_variables_are_settings() -> None:
@@ -110,7 +103,5 @@ def test_configuration_files_name_the_services() -> None:
     hosts = re.findall(r"http://(\w+):", read("alloy/config.alloy") + sources)
 
     assert set(job["dns_sd_configs"][0]["names"]) == {name for name in SERVICES if name.startswith("web")}
-    assert re.findall(r"^server ([\w-]+):8080 ", read("nginx/upstream.conf"), re.MULTILINE) == ["web-1", "web-2"]
     assert re.findall(r"'([\w-]+)'", read("citus/add-workers.sql")) == ["citus", "citus-worker-1", "citus-worker-2"]
-    assert re.findall(r"host=(\w+)", read("pgbouncer/pgbouncer.ini")) == ["db"]
     assert set(hosts) == {"loki", "prometheus"} <= set(SERVICES)
