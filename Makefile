@@ -44,7 +44,7 @@ test-all: $(VENV_DIR)/dev ## run both of these at once, and measure the coverage
 	$(VENV) -m pytest -n auto --dist loadfile --cov -m "not containers"
 
 test-containers: $(VENV_DIR)/dev ## run the tests in containers; as root, .ci/engine starts an engine where none answers
-	.ci/engine $(VENV) -m pytest -m containers tests/deploy
+	.ci/engine $(VENV) -m pytest -n auto --dist loadfile -m containers tests/deploy
 
 chaos: $(VENV_DIR)/dev ## kill every part at random under load, then check the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)

@@ -6,12 +6,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
+from tests.deploy.documents import type_in
 from tests.service import ROOT, eventually
 
 PROJECT = "fizzbuzz-test"  # so that a real deployment on this machine is left alone
@@ -54,33 +55,35 @@ class Deployment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def run(self, commands: str, **environment: str) -> str:
+        """Run commands of a document."""
+        return type_in(commands, self.folder, ENVIRONMENT | environment)
+
     def compose(self, *arguments: str) -> str:
         return docker("compose", "--profile=*", *arguments, cwd=self.folder)
-
-    def up(self) -> None:
-        docker("compose", "up", "--build", "--detach", cwd=self.folder)
-        assert eventually(lambda: self.is_healthy("web")), self.compose("logs", "--tail=20", "web")
 
     def inspect(self, service: str) -> Any:
         """Return what the engine knows about the container of the service, which may have ended."""
         return json.loads(docker("inspect", self.compose("ps", "--all", "--quiet", service)))[0]
 
-    def is_healthy(self, service: str) -> bool:
+    def is_healthy(self, service: str, not_pid: int = 0) -> bool:
+        """Return whether the service runs and is healthy, with another process 1 than this."""
         state: dict[str, Any] = self.inspect(service)["State"]
-        return (state["Status"], state["Health"]["Status"]) == ("running", "healthy")
+        return (state["Status"], state["Health"]["Status"]) == ("running", "healthy") and state["Pid"] != not_pid
 
-    def kill(self, pid: int) -> None:
-        """Send SIGKILL to a container's process 1, as the kernel does. `docker kill` would prevent a restart."""
+    def kill(self, *services: str) -> None:
+        """Send SIGKILL to process 1 of each of these services, as the kernel does; return when others are healthy."""
+        before = {name: self.inspect(name)["State"]["Pid"] for name in services}
         rights = ["--pid=host", "--security-opt=apparmor=unconfined"]
-        docker("run", "--rm", *rights, "debian:trixie-slim", "sh", "-c", f"kill -9 {pid}")
+        kill = f"kill -9 {' '.join(map(str, before.values()))}"  # `docker kill` would prevent a restart
+        docker("run", "--rm", *rights, "debian:trixie-slim", "sh", "-c", kill)
+        for name, pid in before.items():
+            assert eventually(partial(self.is_healthy, name, not_pid=pid)), name
 
-    @contextmanager
-    def database(self) -> Iterator[psycopg.Connection[Any]]:
+    def database_url(self, password: str = "") -> str:
         (network,) = self.inspect("db")["NetworkSettings"]["Networks"].values()
-        password = (self.folder / "secrets/database_password").read_text()
-        url = f"postgresql://fizzbuzz:{password}@{network['IPAddress']}/fizzbuzz"
-        with psycopg.connect(url) as connection:
-            yield connection
+        password = password or (self.folder / "secrets/database_password").read_text()
+        return f"postgresql://fizzbuzz:{password}@{network['IPAddress']}/fizzbuzz"
 
 
 @contextmanager

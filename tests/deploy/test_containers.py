@@ -7,22 +7,23 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+import psycopg
 import pytest
 
 from tests.clients import Ledger, submitting
-from tests.deploy.documents import blocks, of_chapter, type_in
-from tests.deploy.engine import ENVIRONMENT, Deployment, copy_checkout, deploying, docker, needs_engine
+from tests.deploy.documents import blocks, of_chapter
+from tests.deploy.engine import Deployment, copy_checkout, deploying, docker, needs_engine
 from tests.proxy import free_port
-from tests.service import ROOT, eventually, send
+from tests.service import ROOT, SECRET_KEY, eventually, manage, manage_in, send
 from tests.serving.test_rolling import PREVIOUS_RELEASE
 
 pytestmark = needs_engine
 DOCUMENT = "docs/deployment.md"
 SMALL, BIG = "http://127.0.0.1:8080", "https://localhost"
+PROXIED = {"Host": "fizzbuzz.example", "X-Forwarded-Proto": "https"}
+PASSWORD = "which-the-release-before-took-from-its-SECRET_KEY"
 READY = '{"status": "ok"'
 MAX_MEGABYTES = 90  # beside the base image
 RIGHTS = """
@@ -38,45 +39,28 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         yield deployment
 
 
-def run(deployment: Deployment, commands: str, **environment: str) -> str:
-    return type_in(commands, deployment.folder, ENVIRONMENT | environment)
+def counts(url: str, **headers: str) -> dict[int, int]:
+    return {each["number"]: each["count"] for each in send(f"{url}/api/most_common", **headers).json()}
 
 
-def submit(url: str) -> int:
-    return send(f"{url}/api/fizzbuzz", {"number": 15}).status
-
-
-def counts(url: str) -> dict[int, int]:
-    return {each["number"]: each["count"] for each in send(f"{url}/api/most_common").json()}
-
-
-def rights(deployment: Deployment) -> Any:
-    with deployment.database() as database:
-        return database.execute(RIGHTS).fetchone()
-
-
-def killing(deployment: Deployment, *names: str) -> None:
-    """Kill process 1 of each of these services; return when others answer."""
-    before = {name: deployment.inspect(name)["State"]["Pid"] for name in names}
-    for pid in before.values():
-        deployment.kill(pid)
-    for name in names:
-        assert eventually(lambda: deployment.inspect(name)["State"]["Pid"] not in {0, before[name]}), name  # noqa: B023
-        assert eventually(partial(deployment.is_healthy, name)), name
+def has_no_rights(deployment: Deployment) -> bool:
+    with psycopg.connect(deployment.database_url()) as database:
+        return database.execute(RIGHTS).fetchone() == (False,) * 5
 
 
 @contextmanager
 def under_load(deployment: Deployment, url: str) -> Iterator[Ledger]:
     """Let clients submit during the block; then compare the log with what they got, and the counts with the log."""
-    with deployment.database() as database:  # a ledger compares all rows
+    database_url = deployment.database_url()
+    with psycopg.connect(database_url) as database:  # a ledger compares all rows
         database.execute(f"TRUNCATE {ROWS}")
     with submitting(lambda: url, "containers", 4, form=0) as ledger:
         yield ledger
-    with deployment.database() as database:
+    with psycopg.connect(database_url) as database:
         assert ledger.compare(database) == []
     assert ledger.acknowledged > 100
-    verified = deployment.compose("run", "--rm", "migrate", "python", "manage.py", "top_numbers", "--verify")
-    assert verified == "All counts match the log."
+    verified = manage("top_numbers", "--verify", DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY).communicate()
+    assert verified == ("All counts match the log.\n", "")
 
 
 def test_volume_of_the_release_before_is_upgraded(tmp_path: Path) -> None:
@@ -85,25 +69,30 @@ def test_volume_of_the_release_before_is_upgraded(tmp_path: Path) -> None:
         pytest.skip(f"needs the project's history to get the previous release: {archive.stderr.decode().strip()}")
     subprocess.run(["tar", "-x", "-C", tmp_path], input=archive.stdout, check=True)
     url = f"http://127.0.0.1:{(port := free_port())}"
-    (tmp_path / ".env").write_text(f"SECRET_KEY=of-a-test-of-an-upgrade-of-the-release-before\nPORT={port}\n")
+    (tmp_path / ".env").write_text(f"SECRET_KEY={PASSWORD}\nPORT={port}\n")
     (upgrade,) = of_chapter(DOCUMENT, "From version 0.1.0")
     with deploying(tmp_path) as deployment:  # it is gone before the one of the other tests starts
-        deployment.up()
-        assert eventually(lambda: submit(url) == 201)
+        # Its image is not built: its code runs here.
+        deployment.compose("up", "--detach", "--wait", "db")
+        database_url = deployment.database_url(PASSWORD)
+        migrate = manage_in(tmp_path, "migrate", "--verbosity=0", DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY)
+        assert migrate.communicate() == ("", "")
+        with psycopg.connect(database_url) as database:
+            database.execute("INSERT INTO fizzbuzz_submission (number) VALUES (15)")
         copy_checkout(tmp_path)
-        run(deployment, upgrade)
+        deployment.run(upgrade)
 
         assert eventually(lambda: deployment.is_healthy("web"))
-        assert submit(url) == 201
+        assert send(f"{url}/api/fizzbuzz", {"number": 15}).status == 201
         assert counts(url) == {15: 2}
-        assert rights(deployment) == (False,) * 5
+        assert has_no_rights(deployment)
 
 
 def test_small_server(deployment: Deployment) -> None:
     (start, _) = of_chapter(DOCUMENT, "A small server in ten minutes")
 
-    assert READY in run(deployment, start)
-    assert rights(deployment) == (False,) * 5
+    assert READY in deployment.run(start)
+    assert has_no_rights(deployment)
 
 
 def test_image_is_small_and_compiled(deployment: Deployment) -> None:
@@ -137,50 +126,45 @@ def test_health_check_tells_whether_it_answers(deployment: Deployment) -> None:
 
 def test_killed_containers_are_restarted_and_lose_nothing(deployment: Deployment) -> None:
     with under_load(deployment, SMALL) as ledger:
-        killing(deployment, "web", "db", "cache")
+        deployment.kill("web", "db", "cache")
         more = ledger.acknowledged + 100
         assert eventually(lambda: ledger.acknowledged > more)
 
 
-def test_stops_in_time_and_volumes_are_kept(deployment: Deployment) -> None:
+def test_volumes_are_kept_settings_come_from_env_and_secrets_are_files(deployment: Deployment) -> None:
+    (_, configure) = of_chapter(DOCUMENT, "A small server in ten minutes")
     before = counts(SMALL)
     deployment.compose("stop", "--timeout=8", "web")  # it would be killed then
     assert deployment.inspect("web")["State"]["ExitCode"] == 0
     deployment.compose("down")
-    deployment.up()
+    deployment.run(configure)
+    assert eventually(lambda: deployment.is_healthy("web"))
 
-    assert counts(SMALL) == before != {}
-
-
-def test_settings_come_from_env_and_secrets_are_files(deployment: Deployment) -> None:
-    (_, configure) = of_chapter(DOCUMENT, "A small server in ten minutes")
-    run(deployment, configure)
-    assert eventually(partial(deployment.is_healthy, "web"))
-    secrets = {path.name: path.read_text() for path in (deployment.folder / "secrets").iterdir()}
-    shown = [json.dumps(deployment.inspect(name)) for name in ("db", "web")]
-    answer = send(f"{SMALL}/api/fizzbuzz", {"number": 15}, Host="fizzbuzz.example", **{"X-Forwarded-Proto": "https"})
-    tokens = ["of someone", secrets["metrics_token"]]
-
+    assert counts(SMALL, **PROXIED) == before != {}
+    answer = send(f"{SMALL}/api/fizzbuzz", {"number": 15}, **PROXIED)
     assert (answer.status, answer.headers["RateLimit-Policy"]) == (201, '"default";q=600;w=60')
+    secrets = {path.name: path.read_text() for path in (deployment.folder / "secrets").iterdir()}
+    tokens = ["of someone", secrets["metrics_token"]]
     assert [send(f"{SMALL}/metrics", Authorization=f"Bearer {token}").status for token in tokens] == [401, 200]
-    assert [name for name, value in secrets.items() if any(value in each for each in shown)] == []
+    shown = "".join(json.dumps(deployment.inspect(name)) for name in ("db", "web"))
+    assert [name for name, value in secrets.items() if value in shown] == []
 
 
 def test_runbook(deployment: Deployment) -> None:
     for block in blocks("docs/runbook.md"):
-        run(deployment, block.commands)
+        deployment.run(block.commands)
 
 
 def test_big_server(deployment: Deployment) -> None:
     start, renew = of_chapter(DOCUMENT, "A big server in an hour")
 
-    assert READY in run(deployment, start)
-    run(deployment, renew)
+    assert READY in deployment.run(start)
+    deployment.run(renew)
     before = counts(BIG)
-    killing(deployment, "web-1", "pgbouncer", "web-2", "nginx", "cache")
+    deployment.kill("web-1", "pgbouncer", "web-2", "nginx", "cache")
     assert counts(BIG) == before != {}
-    redirected = run(
-        deployment, "curl --silent --include --header 'Host: localhost:8000' 'http://127.0.0.1/stats?window=day'"
+    redirected = deployment.run(
+        "curl --silent --include --header 'Host: localhost:8000' 'http://127.0.0.1/stats?window=day'"
     )
     assert "Location: https://localhost/stats?window=day\n" in redirected
     closed = send(f"{BIG}/metrics")  # by nginx itself
@@ -194,14 +178,14 @@ def test_prometheus_finds_the_instances(deployment: Deployment) -> None:
         found = send("http://127.0.0.1:9090/api/v1/query?query=up").json()["data"]["result"]
         return [each["value"][1] for each in found]
 
-    assert "ready" in run(deployment, start).lower()
+    assert "ready" in deployment.run(start).lower()
     assert eventually(lambda: up() == ["1", "1"]), up()
 
 
 def test_upgrade_refuses_no_request(deployment: Deployment) -> None:
     (upgrade,) = of_chapter(DOCUMENT, "Upgrade without downtime")
     with under_load(deployment, BIG) as ledger:
-        run(deployment, upgrade, REVISION="next")
+        deployment.run(upgrade, REVISION="next")
 
     assert all("REVISION=next" in deployment.inspect(name)["Config"]["Env"] for name in ("web-1", "web-2"))
     # A reloaded nginx closes its idle connections, on which a request may just be under way.
@@ -211,9 +195,9 @@ def test_upgrade_refuses_no_request(deployment: Deployment) -> None:
 def test_backup_is_restored(deployment: Deployment) -> None:
     backup, restore, *_ = of_chapter(DOCUMENT, "Back up and restore")
     before = counts(BIG)
-    run(deployment, backup)
-    submit(BIG)
+    deployment.run(backup)
+    send(f"{BIG}/api/fizzbuzz", {"number": 15})
 
-    assert "All counts match the log." in run(deployment, restore)
+    assert "All counts match the log." in deployment.run(restore)
     assert eventually(lambda: {send(f"{BIG}/health").status for _ in range(8)} == {200})  # both instances
     assert counts(BIG) == before
