@@ -49,7 +49,7 @@ test-containers: $(VENV_DIR)/dev ## run the tests in containers; as root, .ci/en
 chaos: $(VENV_DIR)/dev ## kill every part at random under load, then check the log; CHAOS="--seed 1" repeats a plan
 	$(VENV) -m tests.chaos $(CHAOS)
 
-# ServiceMonitor is a custom resource, which tests/deploy/test_kubernetes.py validates; kustomization.yaml is not a resource.
+# ServiceMonitor is a custom resource, which tests/deploy/test_manifests.py validates; kustomization.yaml is not a resource.
 KUBERNETES = $(filter-out %/kustomization.yaml %/servicemonitor.yaml, $(wildcard deploy/kubernetes/*.yaml))
 
 lint: $(VENV_DIR)/dev ## check style, types, import contracts, settings, container files

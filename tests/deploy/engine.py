@@ -15,8 +15,8 @@ import pytest
 from tests.deploy.documents import type_in
 from tests.service import ROOT, eventually
 
-PROJECT = "fizzbuzz-test"  # so that a real deployment on this machine is left alone
-ENVIRONMENT = {**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, "DOCKER_BUILDKIT": "1"}
+# With a project of its own, so that a real deployment on this machine is left alone.
+ENVIRONMENT = {**os.environ, "COMPOSE_PROJECT_NAME": "fizzbuzz-test", "DOCKER_BUILDKIT": "1"}
 
 
 def _answers() -> bool:

@@ -94,7 +94,7 @@ def test_backup_is_restored_as_a_whole_in_place_and_in_another_database(
             assert database.execute(LOG).fetchone() == (3_004, 3_004, 3_004, False)
 
 
-def test_commands_run(data_dir: Path, server: Server, checkout: Path) -> None:
+def test_commands_run_or_report_errors(data_dir: Path, server: Server, checkout: Path) -> None:
     here = {"DATA_DIR": str(data_dir)}
 
     assert EXACT in run(COMMANDS, checkout, here)
@@ -105,9 +105,6 @@ def test_commands_run(data_dir: Path, server: Server, checkout: Path) -> None:
     assert "DELETE 500" in deleted
     assert deleted.endswith(EXACT)
 
-
-def test_postgres_command_reports_errors(data_dir: Path, server: Server) -> None:
-    here = {"DATA_DIR": str(data_dir)}
     failed, missing = manage("postgres", "psql", "--command=SELECT 1/0", **here), manage("postgres", "nothing", **here)
 
     assert (failed.communicate(), failed.returncode) == (("", "ERROR:  division by zero\n"), 1)

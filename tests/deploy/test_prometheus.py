@@ -156,16 +156,9 @@ def test_dashboard_shows_each_metric_to_watch() -> None:
     assert [name for name in named if name not in "".join(PANELS.values())] == []
 
 
-def test_panels_do_not_overlap_and_use_the_chosen_source() -> None:
-    def cells(x: int, y: int, w: int, h: int) -> set[tuple[int, int]]:
-        return {*product(range(x, x + w), range(y, y + h))}
-
-    panels = DASHBOARD["panels"]
-    places = [cells(**panel["gridPos"]) for panel in panels]
+def test_panels_use_the_chosen_source() -> None:
     (variable,) = DASHBOARD["templating"]["list"]  # any Grafana's first Prometheus, unless another one is chosen
-    used = {json.dumps(each["datasource"]) for panel in panels for each in (panel, *panel["targets"])}
+    used = {json.dumps(each["datasource"]) for panel in DASHBOARD["panels"] for each in (panel, *panel["targets"])}
 
-    assert sum(len(each) for each in places) == len(set().union(*places))
-    assert max(x for each in places for x, _ in each) == 23
     assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
     assert used == {json.dumps({"type": "prometheus", "uid": f"${{{variable['name']}}}"})}

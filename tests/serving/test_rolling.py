@@ -85,14 +85,18 @@ def schema_of(node: Node) -> list[tuple[object, ...]]:
         return database.execute(SCHEMA).fetchall()
 
 
-def test_both_releases_serve_through_the_migration_and_a_reload(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def extract_previous_release(folder: Path) -> None:
     archive = subprocess.run(["git", "archive", PREVIOUS_RELEASE], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
         pytest.skip(f"needs the project's history to get the previous release: {archive.stderr.decode().strip()}")
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
-        tar.extractall(tmp_path, filter="data")
+        tar.extractall(folder, filter="data")
+
+
+def test_both_releases_serve_through_the_migration_and_a_reload(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_previous_release(tmp_path)
     collect_static(tmp_path)
 
     with single(data_dir, empty=True) as node, ExitStack() as at_the_end:  # of a test that fails too

@@ -1,0 +1,198 @@
+"""Files for Compose and Kubernetes: references between them and to the settings. `make lint` validates the schemas."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_validate import validate
+
+from fizzbuzz_site import environment
+from tests.service import ROOT
+from tests.test_configuration import declared
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+BUILDERS = {"migrate", "migrate-citus"}
+# Images whose default user is unprivileged.
+UNPRIVILEGED = {"fizzbuzz", "prom/prometheus:v3.4.0", "grafana/grafana:12.0.0", "grafana/loki:3.5.0"}
+KUBERNETES = ROOT / "deploy/kubernetes"
+RESOURCES: dict[str, Any] = {
+    resource["kind"]: resource
+    for resource in (yaml.safe_load(path.read_text()) for path in sorted(KUBERNETES.glob("*.yaml")))
+    if resource["kind"] != "Kustomization"
+}
+WEB = {"app.kubernetes.io/name": "fizzbuzz", "app.kubernetes.io/component": "web"}
+SECRETS = "/run/secrets/fizzbuzz"
+
+
+def test_image_is_built_by_one_service_of_a_profile_before_those_that_use_it() -> None:
+    for name, service in SERVICES.items():
+        dependencies = service.get("depends_on", {}).keys()
+        assert all(SERVICES[each].get("profiles") in (None, service.get("profiles")) for each in dependencies), name
+        if service.get("image") == "fizzbuzz":
+            assert ("build" in service) is (name in BUILDERS), name
+            assert name in BUILDERS or (service["pull_policy"] == "never" and dependencies & BUILDERS), name
+
+
+def test_each_container_is_unprivileged_limited_and_restarted() -> None:
+    privileged = set()
+    for name, service in SERVICES.items():
+        once = name in {*BUILDERS, "citus-setup"}
+        assert service == service | {
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "restart": "no" if once else "unless-stopped",
+        }
+        assert service["deploy"]["resources"]["limits"]["memory"]
+        assert service["healthcheck"].get("disable", False) is once
+        if service.get("user", "root") == "root" and service.get("image") not in UNPRIVILEGED:
+            privileged.add(name)
+
+    assert privileged == {"pgbouncer", "alloy"}  # pgbouncer's Dockerfile sets a user; alloy needs Docker's socket
+    assert "USER 10001:10001" in (ROOT / "deploy/pgbouncer/Dockerfile").read_text()
+
+
+def make_secrets(folder: Path) -> dict[str, str]:
+    (folder / "deploy").mkdir(exist_ok=True)
+    subprocess.run(["sh", shutil.copy(ROOT / "deploy/make-secrets.sh", folder / "deploy")], check=True)
+    return {each.name: each.read_text() for each in (folder / "secrets").iterdir()}
+
+
+def test_secrets_are_created_by_the_script_or_the_operator(tmp_path: Path) -> None:
+    made = make_secrets(tmp_path)
+    used = [each for service in SERVICES.values() for each in service.get("secrets", [])]
+
+    assert make_secrets(tmp_path) == made
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert set(COMPOSE["secrets"]) == {*made, "tls_certificate", "tls_key"}  # which the operator brings
+    assert set(COMPOSE["secrets"]) == {each if isinstance(each, str) else each["source"] for each in used}
+    assert all(source == {"file": f"secrets/{name}"} for name, source in COMPOSE["secrets"].items())
+    assert re.fullmatch(r"[A-Za-z0-9_-]{64}", made["database_password"])
+    assert made["database_url"] == f"postgresql://fizzbuzz:{made['database_password']}@db/fizzbuzz"
+    assert len({made[name] for name in ("secret_key", "database_password", "postgres_password", "metrics_token")}) == 4
+
+
+def test_password_of_ones_own_is_encoded(tmp_path: Path) -> None:
+    password = """ p/a#s%s"w\\o@r:d?'$(x) é"""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/database_password").write_bytes(f"\ufeff{password}\r\n".encode())
+
+    made = make_secrets(tmp_path)
+
+    assert made["database_password"] == password
+    for name in ("database_url", "pgbouncer_url", "citus_url"):
+        assert environment.database(made[name])["PASSWORD"] == password
+    assert made["pgbouncer_users"] == '"fizzbuzz" "{}"\n'.format(password.replace('"', '""'))
+
+
+def test_mounted_files_exist_and_variables_are_settings() -> None:
+    variables = {f"{name}_FILE" for name in declared()} | set(declared())
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert source.startswith("/") or source in COMPOSE["volumes"] or (ROOT / source).exists(), (name, source)
+        if service.get("image") == "fizzbuzz":
+            assert set(service["environment"]) <= variables
+
+
+def test_configuration_files_name_the_services() -> None:
+    def read(path: str) -> str:
+        return (ROOT / "deploy" / path).read_text()
+
+    (job,) = yaml.safe_load(read("prometheus/prometheus.yml"))["scrape_configs"]
+    sources = read("grafana/provisioning/datasources/datasources.yml")
+    hosts = re.findall(r"http://(\w+):", read("alloy/config.alloy") + sources)
+
+    assert set(job["dns_sd_configs"][0]["names"]) == {name for name in SERVICES if name.startswith("web")}
+    assert re.findall(r"'([\w-]+)'", read("citus/add-workers.sql")) == ["citus", "citus-worker-1", "citus-worker-2"]
+    assert set(hosts) == {"loki", "prometheus"} <= set(SERVICES)
+
+
+def pod(kind: str) -> Any:
+    return RESOURCES[kind]["spec"]["template"]
+
+
+def test_kustomization_lists_each_manifest() -> None:
+    listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+
+    assert sorted(listed) == sorted(
+        path.name for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml"
+    )
+
+
+def test_selectors_find_the_pods() -> None:
+    spec = {kind: resource.get("spec") for kind, resource in RESOURCES.items()}
+    selectors = [spec[kind]["selector"] for kind in ("Deployment", "PodDisruptionBudget", "Service")]
+
+    assert selectors == [{"matchLabels": WEB}, {"matchLabels": WEB}, WEB]
+    assert pod("Deployment")["metadata"]["labels"] == WEB
+    assert spec["HorizontalPodAutoscaler"]["scaleTargetRef"]["name"] == RESOURCES["Deployment"]["metadata"]["name"]
+    assert pod("Job")["metadata"]["labels"] == WEB | {"app.kubernetes.io/component": "migrate"}
+    assert spec["NetworkPolicy"]["podSelector"]["matchLabels"].items() <= pod("Job")["metadata"]["labels"].items()
+    assert all(rule["to"] for rule in spec["NetworkPolicy"]["egress"])
+    assert spec["ServiceMonitor"]["selector"]["matchLabels"] == RESOURCES["Service"]["metadata"]["labels"]
+    assert spec["ServiceMonitor"]["endpoints"][0]["port"] == spec["Service"]["ports"][0]["name"]
+
+
+def test_environment_has_only_settings_and_secret_files() -> None:
+    environment = RESOURCES["ConfigMap"]["data"]
+    files = {name: path for name, path in environment.items() if name.endswith("_FILE")}
+
+    assert {name.removesuffix("_FILE") for name in environment} <= {*declared()}
+    assert files == {name: f"{SECRETS}/{name.removesuffix('_FILE').lower()}" for name in files}
+    assert {"DATABASE_URL_FILE", "SECRET_KEY_FILE", "METRICS_TOKEN_FILE"} == {*files}
+    for kind in ("Deployment", "Job"):
+        (container,) = pod(kind)["spec"]["containers"]
+        assert SECRETS in [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert container["envFrom"] == [{"configMapRef": {"name": RESOURCES["ConfigMap"]["metadata"]["name"]}}]
+
+
+@pytest.mark.slow  # builds thousands of models
+def test_service_monitor_and_alerts_match_the_prometheus_operators_schemas() -> None:
+    from cloudcoil.models.prometheus_operator import v1  # noqa: PLC0415 - other tests need not wait for it
+
+    monitor = RESOURCES["ServiceMonitor"]
+    alerts = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
+    rule = {"kind": "PrometheusRule", "metadata": {"name": "fizzbuzz"}, "spec": alerts}
+    for resource in (monitor, {"apiVersion": monitor["apiVersion"], **rule}):
+        model = getattr(v1, resource["kind"]).model_validate(resource)
+        # Without what the schema does not know.
+        assert model.model_dump(mode="json", by_alias=True, exclude_unset=True) == resource
+
+
+def test_probes_are_those_of_the_service() -> None:
+    (container,) = pod("Deployment")["spec"]["containers"]
+    paths = [container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")]
+
+    assert paths == ["/health/live", "/health/live", "/health"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, for its kustomize")
+@pytest.mark.parametrize("vault", [False, True], ids=["Secret", "Vault"])
+def test_kustomize_output_matches_the_schemas(tmp_path: Path, *, vault: bool) -> None:
+    folder = shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    if vault:
+        file = folder / "kustomization.yaml"
+        file.write_text(file.read_text().replace("# components:", "components:"))
+
+    built = subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True, text=True).stdout
+    resources = list(yaml.safe_load_all(built))
+
+    (policy,) = (resource["spec"] for resource in resources if resource["kind"] == "NetworkPolicy")
+    ports = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
+    assert {resource["kind"] for resource in resources} == {*RESOURCES, *(["ServiceAccount"] if vault else [])}
+    assert ports == [53, 53, 5432, 6432, 6379, *([8200] if vault else [])]
+    assert {resource["metadata"].get("namespace", "fizzbuzz") for resource in resources} == {"fizzbuzz"}
+    for resource in resources:
+        if resource["kind"] != "ServiceMonitor":  # a custom resource, without a schema in Kubernetes
+            validate(resource, "1.37", strict=True)
+        if resource["kind"] in {"Deployment", "Job"}:
+            template = resource["spec"]["template"]
+            mounts = {mount["name"] for mount in template["spec"]["containers"][0]["volumeMounts"]}
+            assert mounts == {volume["name"] for volume in template["spec"]["volumes"]}
+            assert mounts == ({"tmp"} if vault else {"tmp", "secrets"})
