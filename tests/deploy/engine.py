@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -49,11 +49,10 @@ def copy_checkout(folder: Path) -> Path:
     return folder
 
 
-class Deployment:
+class Deployment(NamedTuple):
     """A folder with a checkout, from which Compose deploys."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
 
     def run(self, commands: str, **environment: str) -> str:
         return type_in(commands, self.folder, ENVIRONMENT | environment)
@@ -74,8 +73,10 @@ class Deployment:
         """Send SIGKILL to process 1 of each of these services, as the kernel does; return when others are healthy."""
         before = {name: self.inspect(name)["State"]["Pid"] for name in services}
         rights = ["--pid=host", "--security-opt=apparmor=unconfined"]
-        kill = f"kill -9 {' '.join(map(str, before.values()))}"  # `docker kill` would prevent a restart
-        docker("run", "--rm", *rights, "debian:trixie-slim", "sh", "-c", kill)
+        # `docker kill` would prevent a restart.
+        docker(
+            "run", "--rm", *rights, "debian:trixie-slim", "sh", "-c", f"kill -9 {' '.join(map(str, before.values()))}"
+        )
         for name, pid in before.items():
             assert eventually(partial(self.is_healthy, name, not_pid=pid)), name
 
@@ -91,8 +92,5 @@ def deploying(folder: Path) -> Iterator[Deployment]:
     deployment = Deployment(folder)
     try:
         yield deployment
-    except AssertionError as error:
-        error.add_note(deployment.compose("logs", "--no-color", "--tail=30"))
-        raise
     finally:
         deployment.compose("down", "--volumes", "--remove-orphans", "--timeout=1")

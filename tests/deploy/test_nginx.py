@@ -170,9 +170,8 @@ def test_forwarded_headers_of_clients_are_replaced(site: Site) -> None:
 
 
 def test_body_limit_is_that_of_the_service(site: Site) -> None:
-    body = json.dumps({"number": "x" * (1024 * 1024 - 14)})
+    body = '{"number": "x"}'.ljust(1024 * 1024)
 
-    assert len(body) == 1024 * 1024
     assert [site.send("POST", "/api/fizzbuzz", each, **JSON).status for each in (body, body + " ")] == [400, 413]
 
 
@@ -181,6 +180,6 @@ def test_body_limit_is_that_of_the_service(site: Site) -> None:
     [(3_000, 8_000, 40, 200), (5_000, 0, 0, 414), (9_000, 0, 0, 414), (0, 9_000, 0, 400), (0, 0, 64, 431)],
 )
 def test_header_limits_are_those_of_the_service(site: Site, line: int, header: int, headers: int, status: int) -> None:
-    many = {f"X-{index}": "x" for index in range(headers)}
+    long = {"X-Long": "x" * header} | {f"X-{index}": "x" for index in range(headers)}
 
-    assert site.send("GET", "/health/live?" + "x" * line, **{"X-Long": "x" * header}, **many).status == status
+    assert site.send("GET", "/health/live?" + "x" * line, **long).status == status

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -38,22 +39,20 @@ needs_prometheus = pytest.mark.skipif(
 )
 
 
-class Watched:
+class Watched(NamedTuple):
     """A service with one worker, which a Prometheus with the deployed configuration scrapes every second."""
 
-    def __init__(self, service: Service, prometheus: str) -> None:
-        self.service = service
-        self._prometheus = prometheus
+    service: Service
+    prometheus: str
 
     def query(self, expression: str) -> list[float]:
         """Return the values of the expression's series."""
-        answer = send(f"{self._prometheus}/api/v1/query?query={quote(expression)}")
+        answer = send(f"{self.prometheus}/api/v1/query?query={quote(expression)}")
         assert answer.status == 200, answer.body
         return [float(series["value"][1]) for series in answer.json()["data"]["result"]]
 
     def alerts(self) -> dict[str, tuple[str, str]]:
-        """Return health and state of each alerting rule."""
-        groups = send(f"{self._prometheus}/api/v1/rules").json()["data"]["groups"]
+        groups = send(f"{self.prometheus}/api/v1/rules").json()["data"]["groups"]
         return {rule["name"]: (rule["health"], rule["state"]) for group in groups for rule in group["rules"]}
 
     def be_used(self) -> None:
@@ -91,14 +90,11 @@ def watched(shared_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @needs_prometheus
 def test_healthy_service_gives_each_expression_a_result_and_raises_no_alert(watched: Watched) -> None:
     def without_result() -> dict[str, list[float]]:
+        watched.be_used()
         results = {name: watched.query(expression) for name, expression in QUERIES.items()}
         return {name: values for name, values in results.items() if not values or math.isnan(sum(values))}
 
-    def complete() -> bool:
-        watched.be_used()
-        return not without_result()
-
-    assert eventually(complete), without_result()
+    assert eventually(lambda: not without_result()), without_result()
     assert len(QUERIES) > 30
     assert eventually(lambda: watched.alerts() == dict.fromkeys(ALERTS, ("ok", "inactive"))), watched.alerts()
 
@@ -124,9 +120,8 @@ def test_metrics_survive_a_killed_worker(watched: Watched) -> None:
 def test_promtool_accepts_metrics_configuration_and_rules(watched: Watched) -> None:
     metrics = watched.service.request("/metrics", Authorization=f"Bearer {TOKEN}").body
 
-    subprocess.run(["promtool", "check", "metrics"], input=metrics, text=True, check=True)
-    for arguments in (["check", "config", "--syntax-only", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]):
-        subprocess.run(["promtool", *arguments], cwd=DEPLOYED, check=True)
+    for checks in ("check metrics", "check config --syntax-only prometheus.yml", "test rules alerts.test.yml"):
+        subprocess.run(["promtool", *checks.split()], cwd=DEPLOYED, input=metrics, text=True, check=True)
 
 
 def test_each_alert_has_a_rule_test_and_a_section_in_the_runbook() -> None:
