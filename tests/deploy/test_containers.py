@@ -15,7 +15,7 @@ from tests.clients import Ledger, submitting
 from tests.deploy.documents import blocks, of_chapter
 from tests.deploy.engine import Deployment, copy_checkout, deploying, docker, needs_engine
 from tests.proxy import free_port
-from tests.service import SECRET_KEY, eventually, manage, manage_in, send
+from tests.service import SECRET_KEY, eventually, manage, send, start
 from tests.serving.test_rolling import extract_previous_release
 
 pytestmark = needs_engine
@@ -78,8 +78,8 @@ def test_volume_of_the_release_before_is_upgraded(tmp_path: Path) -> None:
         # Its image is not built: its code runs here.
         deployment.run("docker compose up --detach --wait db", POSTGRES_PASSWORD=PASSWORD)
         database_url = deployment.database_url(PASSWORD)
-        migrate = manage_in(tmp_path, "migrate", "--verbosity=0", DATABASE_URL=database_url, SECRET_KEY=SECRET_KEY)
-        assert migrate.communicate() == ("", "")
+        environment = {"DATABASE_URL": database_url, "SECRET_KEY": SECRET_KEY}
+        assert start(["migrate", "--verbosity=0"], environment, code=tmp_path).communicate() == ("", "")
         with psycopg.connect(database_url) as database:
             database.execute("INSERT INTO fizzbuzz_submission (number) VALUES (15)")
         copy_checkout(tmp_path)
@@ -92,9 +92,9 @@ def test_volume_of_the_release_before_is_upgraded(tmp_path: Path) -> None:
 
 
 def test_small_server(deployment: Deployment) -> None:
-    (start, _) = of_chapter(DOCUMENT, "A small server in ten minutes")
+    (up, _) = of_chapter(DOCUMENT, "A small server in ten minutes")
 
-    assert READY in deployment.run(start)
+    assert READY in deployment.run(up)
     assert has_no_rights(deployment)
 
 
@@ -155,9 +155,9 @@ def test_runbook(deployment: Deployment) -> None:
 
 
 def test_big_server(deployment: Deployment) -> None:
-    start, renew = of_chapter(DOCUMENT, "A big server in an hour")
+    up, renew = of_chapter(DOCUMENT, "A big server in an hour")
 
-    assert READY in deployment.run(start)
+    assert READY in deployment.run(up)
     deployment.run(renew)
     before = counts(BIG)
     deployment.kill("web-1", "pgbouncer", "web-2", "nginx", "cache")
@@ -171,9 +171,9 @@ def test_big_server(deployment: Deployment) -> None:
 
 
 def test_prometheus_finds_the_instances(deployment: Deployment) -> None:
-    (start,) = of_chapter(DOCUMENT, "Watch it")
+    (up,) = of_chapter(DOCUMENT, "Watch it")
 
-    assert "ready" in deployment.run(start).lower()
+    assert "ready" in deployment.run(up).lower()
     assert eventually(lambda: '"2"]' in send("http://127.0.0.1:9090/api/v1/query?query=sum(up)").body)
 
 
