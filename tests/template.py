@@ -34,5 +34,7 @@ def copy_to(data_dir: Path) -> None:
             unfinished = TEMPLATE.with_suffix(".new")
             assert manage("migrate", "--verbosity=0", DATA_DIR=str(unfinished)).communicate() == ("", "")
             (unfinished / "secret_key").unlink()  # each copy creates its own
+            with (unfinished / "postgres/data/postgresql.conf").open("a") as configuration:
+                configuration.write("recovery_init_sync_method = syncfs\n")  # faster after a kill -9
             unfinished.rename(TEMPLATE)
     subprocess.run(["cp", "-a", f"{TEMPLATE}/.", data_dir], check=True)
