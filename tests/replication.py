@@ -37,14 +37,10 @@ class Node:
 
     def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories="
-        log = str(self.folder.with_suffix(".log"))
-        self._run("pg_ctl", "start", "-D", str(self.folder), "-o", options, "-l", log, "-w")
+        self.pg_ctl("start", "-o", options, "-l", str(self.folder.with_suffix(".log")))
 
-    def stop(self) -> None:
-        self._run("pg_ctl", "stop", "-D", str(self.folder), "-w")
-
-    def promote(self) -> None:
-        self._run("pg_ctl", "promote", "-D", str(self.folder), "-w")
+    def pg_ctl(self, *arguments: str) -> None:
+        self._run("pg_ctl", "-D", str(self.folder), "-w", *arguments)
 
     def kill(self) -> None:
         """Kill every process of the server by SIGKILL, as a machine failure does."""

@@ -86,7 +86,7 @@ def is_folded(node: Node) -> bool:
 
 @contextmanager
 def stopped(node: Node) -> Iterator[None]:
-    node.stop()
+    node.pg_ctl("stop")
     yield
     node.start()
 

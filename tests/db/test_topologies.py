@@ -111,7 +111,7 @@ def test_failover_loses_no_acknowledged_submission(site: Replicated) -> None:
 
         site.primary.kill()
         lost_at = ledger.acknowledged
-        site.standby.promote()
+        site.standby.pg_ctl("promote")
 
         assert eventually(lambda: ledger.acknowledged >= lost_at + MIN_ACKNOWLEDGED)
         assert site.service.request("/health").json()["status"] == "ok"
