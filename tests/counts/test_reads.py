@@ -28,6 +28,7 @@ NONE: dict[str, int] = dict.fromkeys(rules.Kind, 0)
 @example(folded=[2, 2, 1], tail=[1], limit=1, near=100)  # from a count one lower, by being smaller
 @example(folded=[2], tail=[1], limit=1, near=100)  # not in the rollup
 @example(folded=[2, 2, 2, 1], tail=[1, 1], limit=1, near=100)  # from a much lower count
+@example(folded=[2, 2, 1], tail=[2], limit=4, near=100)  # first of both rollup and tail: counted once in 1's rank
 @example(folded=[2, 2, 3, 3, 4, 4], tail=[4], limit=1, near=1)  # from behind more ties than MAX_NEAR_NUMBERS
 @settings(max_examples=15, deadline=None)
 def test_top_and_facts_equal_a_count_of_the_log(folded: list[int], tail: list[int], limit: int, near: int) -> None:
