@@ -101,8 +101,7 @@ def test_lists_take_few_queries_that_do_not_count_or_sort_the_whole_log(staff_cl
 
         assert len(queries) == 9
         count, rows = [each["sql"] for each in queries if '"fizzbuzz_submission"' in each["sql"]]
-        assert count.startswith("SELECT COUNT(*) FROM (SELECT ")
-        assert count.endswith(" LIMIT 10000) subquery")
+        assert re.fullmatch(r"SELECT COUNT\(\*\) FROM \(SELECT .* LIMIT 10000\) subquery", count)
         assert 'ORDER BY "fizzbuzz_submission"."id" DESC LIMIT ' in rows
 
 
@@ -112,8 +111,7 @@ def test_pages_end_at_the_row_limit(staff_client: Client, monkeypatch: pytest.Mo
 
     response = staff_client.get(f"{LOG}?p=2")
 
-    assert response.context["cl"].result_count == 120
-    assert shown(response) == list(range(29, 9, -1))
+    assert (response.context["cl"].result_count, shown(response)) == (120, list(range(29, 9, -1)))
     note = "The list is limited to 120 submissions. To see others, search or filter it, or download all."
     assertInHTML(f'<p class="paginator">{note}</p>', response.text)
     assertInHTML('<a href="/admin/">FizzBuzz administration</a>', response.text)
