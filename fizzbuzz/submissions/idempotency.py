@@ -20,14 +20,15 @@ _KEY = re.compile(r'"([!#-~]{1,255})"|([!#-+\--~]{1,255})', re.ASCII)
 
 _EXPIRED = f"created_at < now() - interval '{KEY_LIFETIME_HOURS} hours'"
 # Locks the key until the transaction ends, and returns the ids that were recorded with it.
+# The keys to delete are an array: after IN, PostgreSQL may run a subquery once per row, each time with a new LIMIT.
 # An expired key that was not pruned yet is reused. A key that is in use is updated, too: so the commit of a repeated
 # request waits for synchronous standbys, which may lack the first request's rows although they are visible.
 _TAKE = f"""
     WITH pruned AS (
-        DELETE FROM fizzbuzz_idempotencykey WHERE key IN (
+        DELETE FROM fizzbuzz_idempotencykey WHERE key = ANY(ARRAY(
             SELECT key FROM fizzbuzz_idempotencykey WHERE {_EXPIRED} AND key <> %(key)s
             ORDER BY created_at LIMIT {MAX_PRUNED_PER_INSERT} FOR UPDATE SKIP LOCKED
-        )
+        ))
     )
     INSERT INTO fizzbuzz_idempotencykey AS kept (key, submissions) VALUES (%(key)s, '{{}}')
     ON CONFLICT (key) DO UPDATE SET

@@ -141,7 +141,10 @@ def test_key_and_rows_are_committed_together(client: Client) -> None:
 
 
 def test_key_expires_and_its_next_use_deletes_others(client: Client) -> None:
-    for key in "abcde":
+    send(client, *ONE, "a")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE fizzbuzz_idempotencykey")  # for one row, PostgreSQL plans a nested loop
+    for key in "bcde":
         send(client, *ONE, key)
     age(hours=24)
 
