@@ -3,7 +3,6 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 from tests.service import ROOT
 
@@ -12,24 +11,19 @@ DOCUMENTS = ["README.md", "docs/deployment.md", "docs/operations.md", "docs/runb
 BLOCK = re.compile(r"^#+ (.+)$|(?:^<!-- not run: (.+) -->\n)?^```sh\n((?:.*\n)*?)```$", re.MULTILINE)
 
 
-class Block(NamedTuple):
-    chapter: str
-    not_run: str  # the reason, or ""
-    commands: str
-
-
-def blocks(document: str) -> list[Block]:
+def blocks(document: str) -> list[tuple[str, str, str]]:
+    """Return the chapter of each block, why no test runs it (or ""), and its commands."""
     chapter, found = "", []
     for heading, reason, commands in BLOCK.findall((ROOT / document).read_text()):
         chapter = heading or chapter
         if commands:
-            found.append(Block(chapter, reason, commands))
+            found.append((chapter, reason, commands))
     return found
 
 
 def of_chapter(document: str, chapter: str) -> list[str]:
     """Return the commands of the chapter's blocks that a test has to run."""
-    return [block.commands for block in blocks(document) if block.chapter == chapter and not block.not_run]
+    return [commands for name, not_run, commands in blocks(document) if name == chapter and not not_run]
 
 
 def type_in(commands: str, folder: Path, environment: dict[str, str], *, fails: bool = False) -> str:

@@ -72,11 +72,9 @@ class Deployment(NamedTuple):
     def kill(self, *services: str) -> None:
         """Send SIGKILL to process 1 of each of these services, as the kernel does; return when others are healthy."""
         before = {name: self.inspect(name)["State"]["Pid"] for name in services}
-        rights = ["--pid=host", "--security-opt=apparmor=unconfined"]
-        # `docker kill` would prevent a restart.
-        docker(
-            "run", "--rm", *rights, "debian:trixie-slim", "sh", "-c", f"kill -9 {' '.join(map(str, before.values()))}"
-        )
+        kill = f"kill -9 {' '.join(map(str, before.values()))}"  # `docker kill` would prevent a restart
+        rights = ("--pid=host", "--security-opt=apparmor=unconfined")
+        docker("run", "--rm", *rights, "debian:trixie-slim", "sh", "-c", kill)
         for name, pid in before.items():
             assert eventually(partial(self.is_healthy, name, not_pid=pid)), name
 

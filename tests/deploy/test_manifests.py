@@ -65,13 +65,13 @@ def make_secrets(folder: Path) -> dict[str, str]:
 
 def test_secrets_are_created_by_the_script_or_the_operator(tmp_path: Path) -> None:
     made = make_secrets(tmp_path)
+    files = {name: {"file": f"secrets/{name}"} for name in (*made, "tls_certificate", "tls_key")}
     used = [each for service in SERVICES.values() for each in service.get("secrets", [])]
 
     assert make_secrets(tmp_path) == made
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
-    assert set(COMPOSE["secrets"]) == {*made, "tls_certificate", "tls_key"}  # which the operator brings
-    assert set(COMPOSE["secrets"]) == {each if isinstance(each, str) else each["source"] for each in used}
-    assert all(source == {"file": f"secrets/{name}"} for name, source in COMPOSE["secrets"].items())
+    assert COMPOSE["secrets"] == files
+    assert {each if isinstance(each, str) else each["source"] for each in used} == files.keys()
     assert re.fullmatch(r"[A-Za-z0-9_-]{64}", made["database_password"])
     assert len({made[name] for name in ("secret_key", "database_password", "postgres_password", "metrics_token")}) == 4
 
@@ -101,9 +101,9 @@ def test_mounted_files_exist_and_variables_are_settings() -> None:
 
 
 def test_configuration_files_name_the_services() -> None:
-    files = ("prometheus/prometheus.yml", "citus/add-workers.sql", "alloy/config.alloy")
-    prometheus, citus, alloy = ((ROOT / "deploy" / file).read_text() for file in files)
-    grafana = (ROOT / "deploy/grafana/provisioning/datasources/datasources.yml").read_text()
+    datasources = "grafana/provisioning/datasources/datasources.yml"
+    files = ("prometheus/prometheus.yml", "citus/add-workers.sql", "alloy/config.alloy", datasources)
+    prometheus, citus, alloy, grafana = ((ROOT / "deploy" / file).read_text() for file in files)
     (job,) = yaml.safe_load(prometheus)["scrape_configs"]
 
     assert set(job["dns_sd_configs"][0]["names"]) == {name for name in SERVICES if name.startswith("web")}
@@ -118,9 +118,7 @@ def pod(kind: str) -> Any:
 def test_kustomization_lists_each_manifest() -> None:
     listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
 
-    assert sorted(listed) == sorted(
-        path.name for path in KUBERNETES.glob("*.yaml") if path.name != "kustomization.yaml"
-    )
+    assert {*listed, "kustomization.yaml"} == {path.name for path in KUBERNETES.glob("*.yaml")}
 
 
 def test_selectors_find_the_pods() -> None:
@@ -139,11 +137,10 @@ def test_selectors_find_the_pods() -> None:
 
 def test_environment_has_only_settings_and_secret_files() -> None:
     environment = RESOURCES["ConfigMap"]["data"]
-    files = {name: path for name, path in environment.items() if name.endswith("_FILE")}
+    files = {f"{name}_FILE": f"{SECRETS}/{name.lower()}" for name in ("DATABASE_URL", "SECRET_KEY", "METRICS_TOKEN")}
 
     assert {name.removesuffix("_FILE") for name in environment} <= {*declared()}
-    assert files == {name: f"{SECRETS}/{name.removesuffix('_FILE').lower()}" for name in files}
-    assert {"DATABASE_URL_FILE", "SECRET_KEY_FILE", "METRICS_TOKEN_FILE"} == {*files}
+    assert {name: path for name, path in environment.items() if name.endswith("_FILE")} == files
     for kind in ("Deployment", "Job"):
         (container,) = pod(kind)["spec"]["containers"]
         assert SECRETS in [mount["mountPath"] for mount in container["volumeMounts"]]
@@ -192,5 +189,5 @@ def test_kustomize_output_matches_the_schemas(tmp_path: Path, *, vault: bool) ->
         if resource["kind"] in {"Deployment", "Job"}:
             template = resource["spec"]["template"]
             mounts = {mount["name"] for mount in template["spec"]["containers"][0]["volumeMounts"]}
-            assert mounts == {volume["name"] for volume in template["spec"]["volumes"]}
-            assert mounts == ({"tmp"} if vault else {"tmp", "secrets"})
+            volumes = {volume["name"] for volume in template["spec"]["volumes"]}
+            assert mounts == volumes == ({"tmp"} if vault else {"tmp", "secrets"})

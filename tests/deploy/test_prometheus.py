@@ -69,11 +69,15 @@ def watched(shared_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     with serving(DATA_DIR=str(shared_data_dir), METRICS_TOKEN=TOKEN, WEB_CONCURRENCY="1") as service:
         config = yaml.safe_load((DEPLOYED / "prometheus.yml").read_text())
-        config |= {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}}
-        config |= {"rule_files": [str(DEPLOYED / "alerts.yml")]}
+        config |= {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(DEPLOYED / "alerts.yml")],
+        }
         (job,) = config["scrape_configs"]
-        job |= {"static_configs": [{"targets": [urlsplit(service.address).netloc]}]}
-        job |= {"authorization": {"credentials": TOKEN}}
+        job |= {
+            "static_configs": [{"targets": [urlsplit(service.address).netloc]}],
+            "authorization": {"credentials": TOKEN},
+        }
         del job["dns_sd_configs"]  # Docker's
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=error"]

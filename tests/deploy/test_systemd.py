@@ -92,16 +92,12 @@ def test_backup_is_restored(machine: str) -> None:
     assert submit(machine) == lost
 
 
-def test_log_is_kept_for_a_time(machine: str) -> None:
+def test_stops_in_time_and_its_log_is_kept(machine: str) -> None:
     (keep,) = of_chapter("docs/operations.md", "The service log")
     run(machine, keep)
-
-    assert "FizzBuzz is at" in run(machine, "journalctl --no-pager --unit=fizzbuzz-serve")
-
-
-def test_stops_in_time(machine: str) -> None:
     run(machine, "systemctl stop fizzbuzz-serve")
 
+    assert "FizzBuzz is at" in run(machine, "journalctl --no-pager --unit=fizzbuzz-serve")
     assert show(machine, "Result", "ExecMainStatus") == ["Result=success", "ExecMainStatus=0"]
 
 
