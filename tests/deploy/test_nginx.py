@@ -23,7 +23,6 @@ from tests.service import TIMEOUT_SECONDS, Answer, Service, eventually, serving
 pytestmark = [needs_nginx, pytest.mark.slow]
 
 VISITS = 1_000
-CLIENTS = 20
 SHARED_SECONDS = 2  # s-maxage of the shared pages
 HOST = "fizzbuzz.example"
 JSON = {"Content-Type": "application/json"}
@@ -66,8 +65,8 @@ def test_many_visits_cause_few_requests_to_the_service_and_each_post_one(site: S
 
     before = site.requests(view)
     started = monotonic()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        answers = [*pool.map(visit, range(VISITS))]
+    with ThreadPoolExecutor(20) as clients:
+        answers = [*clients.map(visit, range(VISITS))]
     renewals = (monotonic() - started) // SHARED_SECONDS + 2
     after = site.requests(view)
 
