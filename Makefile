@@ -32,7 +32,7 @@ run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; settings: P
 	@exec $(VENV) manage.py serve --migrate
 
 test: $(VENV_DIR)/dev ## run the fast tests, which start no real processes except for a few smoke tests
-	$(VENV) -m pytest -n auto --dist loadfile -m "not slow"
+	$(VENV) -m pytest -n auto --dist worksteal -m "not slow"
 
 test-pythons: ## run the fast tests under each supported Python that is installed
 	.ci/test-pythons 3.11 3.12 3.13
