@@ -1,6 +1,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
@@ -47,6 +48,12 @@ TransactionTestCase._should_reload_connections = lambda self: False  # type: ign
 NO_DURABILITY = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 # Tests with one of these fixtures start real processes.
 DATA_DIR_FIXTURES = {"data_dir", "shared_data_dir"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the template while xdist's workers collect the tests."""
+    if config.getoption("numprocesses"):
+        Thread(target=template.prepare).start()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

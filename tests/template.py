@@ -26,7 +26,12 @@ def data_dir() -> Iterator[Path]:
 
 
 def copy_to(data_dir: Path) -> None:
-    """Copy the template. Create it first, and collect static files, once for all of pytest's workers."""
+    prepare()
+    subprocess.run(["cp", "-a", f"{TEMPLATE}/.", data_dir], check=True)
+
+
+def prepare() -> None:
+    """Create the template and collect static files, once for all of pytest's workers."""
     with (RUN_DIR / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not TEMPLATE.exists():
@@ -37,4 +42,3 @@ def copy_to(data_dir: Path) -> None:
             with (unfinished / "postgres/data/postgresql.conf").open("a") as configuration:
                 configuration.write("recovery_init_sync_method = syncfs\n")  # faster after a kill -9
             unfinished.rename(TEMPLATE)
-    subprocess.run(["cp", "-a", f"{TEMPLATE}/.", data_dir], check=True)
