@@ -65,12 +65,11 @@ class Ledger:
         """Return a description of each fault, including differences between this ledger and the log."""
         log = dict(database.execute("SELECT id, number FROM fizzbuzz_submission").fetchall())
         counted = Counter(log.values())
-        kept = database.execute("SELECT key, submissions FROM fizzbuzz_idempotencykey").fetchall()
+        kept = database.execute("SELECT key, submissions FROM fizzbuzz_idempotencykey")
         of_key = {key: [log.get(id_) for id_ in ids] for key, ids in kept}
-        at_most = self.recorded + Counter(self.uncertain)
         wrong = {
-            "lost": [number for number, times in self.recorded.items() if counted[number] < times],
-            "not sent, or recorded again": [number for number, times in counted.items() if times > at_most[number]],
+            "lost": [*(self.recorded - counted)],
+            "not sent, or recorded again": [*(counted - self.recorded - Counter(self.uncertain))],
             "acknowledged with a wrong ID": [pair for pair in self.ids if log.get(pair[0]) != pair[1]],
             "duplicate IDs": [id_ for id_, times in Counter(id_ for id_, _ in self.ids).items() if times > 1],
             "keys with other rows": [key for key in {*self.keys, *of_key} if self.keys.get(key) != of_key.get(key)],

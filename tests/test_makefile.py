@@ -10,12 +10,12 @@ import pytest
 
 from tests.service import ROOT
 
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is missing")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a space in its name, the Makefile, and a complete environment."""
-    if not shutil.which("make"):
-        pytest.skip("make is missing")
     folder = tmp_path / "a project"
     (folder / ".venv/bin").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
