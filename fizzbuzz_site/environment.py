@@ -45,12 +45,12 @@ declared: dict[str, Any] = {}  # the default of each setting
 
 
 def read(name: str, default: Any, parse: Callable[[str], T], expected: str = "") -> T:
-    """Return the parsed value of a setting, or the default if it is unset or empty. `parse` may raise ValueError."""
+    """Return the parsed value of a setting, or the default if it is unset or empty."""
     declared[name] = default
     value = _value(name)
     try:
         return parse(value) if value else default
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, ProgrammingError):
         raise error(name, "is invalid", expected) from None
 
 
@@ -150,10 +150,7 @@ def database(value: str) -> dict[str, Any]:
     """Return Django's parameters for a libpq URL, which can name several hosts and have any of libpq's options."""
     # libpq takes a password with an unencoded @ or / for a part of the host, which its messages quote.
     _require(value, re.fullmatch(r"postgres(ql)?://([^@/]*@)?[^@/?]*(/[^@/?]*)?(\?.*)?", value) and value.isprintable())
-    try:
-        options: dict[str, Any] = conninfo_to_dict(value)
-    except ProgrammingError as error:
-        raise ValueError from error
+    options: dict[str, Any] = conninfo_to_dict(value)
     names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     parameters = {name: options.pop(option, "") for name, option in names.items()}
     _require(
