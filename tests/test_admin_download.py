@@ -27,8 +27,7 @@ def service(shared_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with serving(**environment, WEB_CONCURRENCY="1") as service:
         environment |= {f"DJANGO_SUPERUSER_{name}": value for name, value in USER.items()}
         for command in (["import_numbers", str(numbers)], ["createsuperuser", "--noinput"]):
-            process = manage(*command, **environment)
-            assert process.communicate(timeout=TIMEOUT_SECONDS)[1] == ""
+            assert manage(*command, **environment).communicate(timeout=TIMEOUT_SECONDS)[1] == ""
         yield service
 
 

@@ -40,9 +40,7 @@ def load(**variables: str) -> dict[str, Any]:
 def test_documentation_lists_every_variable_with_its_default() -> None:
     text = (ROOT / "docs/configuration.md").read_text()
 
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\|", text, re.MULTILINE)
-
-    assert dict(rows) == declared()
+    assert dict(re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\|", text, re.MULTILINE)) == declared()
 
 
 @pytest.mark.parametrize(

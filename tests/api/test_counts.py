@@ -53,9 +53,7 @@ def test_matching_etag_returns_304(client: Client) -> None:
 def test_limit_defaults_to_three(client: Client, query: str, length: int) -> None:
     append(*range(101))
 
-    response = client.get(f"/api/most_common{query}")
-
-    assert [each["number"] for each in response.json()] == list(range(length))
+    assert [each["number"] for each in client.get(f"/api/most_common{query}").json()] == list(range(length))
 
 
 @pytest.mark.parametrize(

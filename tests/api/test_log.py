@@ -104,9 +104,7 @@ def test_unusual_cursors_return_a_page(client: Client, value: str, numbers: list
 def test_filters(client: Client, query: dict[str, str], numbers: list[int]) -> None:
     create_submissions(3, 5, 15, 7, -3, 0, -7)
 
-    response = client.get("/api/fizzbuzz", query)
-
-    assert [each["number"] for each in response.json()["results"]] == numbers
+    assert [each["number"] for each in client.get("/api/fizzbuzz", query).json()["results"]] == numbers
 
 
 @pytest.fixture

@@ -61,9 +61,7 @@ def test_json_is_indented_on_request(client: Client) -> None:
 
 @pytest.mark.parametrize(("format_", "status"), [("json", 200), ("api", 200), ("xml", 404), ("JSON", 404)])
 def test_parameter_selects_the_format(client: Client, format_: str, status: int) -> None:
-    response = client.get("/api/numbers/15", {"format": format_}, headers={"accept": "*/*"})
-
-    assert response.status_code == status
+    assert client.get("/api/numbers/15", {"format": format_}, headers={"accept": "*/*"}).status_code == status
 
 
 @pytest.mark.parametrize("accept", ["application/xml", "application/json;q=0, text/html;q=0.0", "image/*", "*/*;q=0"])

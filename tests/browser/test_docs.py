@@ -70,8 +70,7 @@ def test_page_of_another_origin_can_only_read(page: Page, service: Service, faul
     def fetch(path: str, **options: Any) -> Any:
         return page.evaluate(FETCH, [service.address + path, options])
 
-    read = {"number": 91, "result": "91", "kind": "Number", "count": 0}
-    assert fetch("/api/numbers/91") == read
+    assert fetch("/api/numbers/91") == {"number": 91, "result": "91", "kind": "Number", "count": 0}
     assert fetch("/info") == "TypeError"
     json = {"Content-Type": "application/json"}
     assert fetch("/api/fizzbuzz", method="POST", body='{"number": 91}', headers=json) == "TypeError"

@@ -146,8 +146,7 @@ def outcome_of(answer: Answer) -> str:
     """Return the outcome that a 503 reports, or the status of another response."""
     if answer.status != 503:
         return str(answer.status)
-    assert answer.headers["Retry-After"] == "5"
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (answer.headers["Retry-After"], answer.headers["Content-Type"]) == ("5", "application/problem+json")
     return answer.json().get("outcome", "unavailable")
 
 

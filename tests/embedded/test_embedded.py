@@ -226,8 +226,7 @@ def test_superuser_of_an_earlier_version_is_demoted(data_dir: Path) -> None:
     server.home.chmod(0o711)
     server.programs.chown(cluster)
     run = partial(server.programs.run, cwd=cluster)
-    initdb = run("initdb", "-D", ".", "-U", USER, "--auth=trust", "--locale=C", "--encoding=UTF8")
-    assert initdb.returncode == 0
+    assert run("initdb", "-D", ".", "-U", USER, "--auth=trust", "--locale=C", "--encoding=UTF8").returncode == 0
     for name, script in (("postgres", f"CREATE DATABASE {DATABASE};\n"), (DATABASE, EARLIER)):
         assert run("postgres", "--single", "-D", ".", "-c", "exit_on_error=on", name, stdin=script).returncode == 0
 

@@ -85,9 +85,7 @@ def test_installation_with_a_strict_umask_is_copied_for_the_servers_user(data_di
         shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "__pycache__"))
     subprocess.run(["chmod", "-R", "go-rwx", closed], check=True)
 
-    result = user(data_dir / "own", PYTHONPATH=str(closed)).communicate()
-
-    assert result == (f"{data_dir}/own/postgres/socket\n", "")
+    assert user(data_dir / "own", PYTHONPATH=str(closed)).communicate() == (f"{data_dir}/own/postgres/socket\n", "")
 
 
 @only_root

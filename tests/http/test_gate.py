@@ -94,9 +94,7 @@ def test_largest_bodies_and_utf8_are_accepted(
 def test_other_bodies_are_not_read(client: Client, method: str, path: str, status: int, content_type: str) -> None:
     body: Any = {"CONTENT_LENGTH": "60000000", "wsgi.input": None}
 
-    response = client.generic(method, path, "x", content_type, **body)
-
-    assert response.status_code == status
+    assert client.generic(method, path, "x", content_type, **body).status_code == status
 
 
 def test_large_bodies_at_the_same_time_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,7 +267,6 @@ def test_terminal_gets_human_readable_lines(capfd: pytest.CaptureFixture[str]) -
     log.request_logger("info", readable=True)(method="POST", route="home", status=303, ms=1.5, client="::1")
     second, *_, last = formatter["()"](readable=True).format(record).splitlines()
 
-    first = capfd.readouterr().err
-    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info\] POST home 303 +ms=1.5 client=::1\n", first)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info\] POST home 303 +ms=1.5 client=::1\n", capfd.readouterr().err)
     assert re.fullmatch(r"\d\d:\d\d:\d\d \[error\] \\x1b\[2J\\n\\u202e +logger=some", second)
     assert last == r"ValueError: \x1b[2J\u202e"

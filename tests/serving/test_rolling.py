@@ -123,8 +123,7 @@ def test_both_releases_serve_through_the_migration_and_a_reload(
                 assert some_more(ledger)
 
         assert answered(ledger) == {"201"}
-        verified = manage("top_numbers", "--verify", **environment).communicate()
-        assert verified == ("All counts match the log.\n", "")
+        assert manage("top_numbers", "--verify", **environment).communicate() == ("All counts match the log.\n", "")
         assert new.stop() == (0, "")
 
         upgraded = schema_of(node)

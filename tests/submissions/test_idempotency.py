@@ -127,8 +127,7 @@ def test_concurrent_requests_with_one_key_are_recorded_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = [each.result() for each in [pool.submit(submit) for _ in range(8)]]
 
-    ids = {(answer.status_code, answer.json()["id"]) for answer in answers}
-    assert ids == {(201, Submission.objects.get().id)}
+    assert {(answer.status_code, answer.json()["id"]) for answer in answers} == {(201, Submission.objects.get().id)}
 
 
 def test_key_and_rows_are_committed_together(client: Client) -> None:
