@@ -31,7 +31,7 @@ staticfiles/staticfiles.json: $(VENV_DIR)/embedded $(wildcard static/*)
 run: staticfiles/staticfiles.json ## serve on http://127.0.0.1:8080; settings: PORT, HOST and DATA_DIR
 	@exec $(VENV) manage.py serve --migrate
 
-test: $(VENV_DIR)/dev ## run the fast tests, which start no real processes except for a few smoke tests
+test: $(VENV_DIR)/dev ## run the fast tests, which start no real processes but in a smoke test
 	$(VENV) -m pytest -n auto --dist worksteal -m "not slow"
 
 test-pythons: ## run the fast tests under each supported Python that is installed

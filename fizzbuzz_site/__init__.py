@@ -1,3 +1,3 @@
 """How the service is configured and served."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
