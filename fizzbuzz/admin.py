@@ -1,4 +1,4 @@
-"""The log in Django's admin: read-only, with bounded queries whatever the length of the log."""
+"""The log in Django's admin: read-only, with lists that are bounded whatever its length."""
 
 from typing import Any
 

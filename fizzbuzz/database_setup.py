@@ -1,4 +1,4 @@
-"""Checks of the database at `migrate`, and repair of the log's id sequence, whose check is also for readiness."""
+"""Checks of the database at `migrate`; check (also for /health) and repair of the log's id sequence."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""The service's own Prometheus metrics. Their names are an interface."""
+"""Counters and histograms of the app. Their names are an interface."""
 
 import collections
 from collections.abc import Iterable

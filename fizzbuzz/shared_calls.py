@@ -30,8 +30,8 @@ class SharedCalls(Generic[Value, *Arguments]):
 
     Without `max_age`, a caller gets the result of a call that began after the caller arrived, so the result is as
     current as that of a call of its own. With `max_age`, it gets the result of a call that began at most `max_age`
-    seconds before the caller arrived, or that ended after that. The last result for each combination of arguments is
-    kept, so there must be few.
+    seconds before the caller arrived, or that ended after its arrival. The last result for each combination of
+    arguments is kept, so there must be few.
 
     If a call fails, the next of the waiting callers calls again.
     Raises OperationalError if a caller waits longer than MAX_WAIT_SECONDS.

@@ -1,7 +1,7 @@
 """Reading and validation of environment variables.
 
-An error names the variable and what to write, in one line. It never quotes the value: that may be a secret, also in a
-variable that was meant for something else.
+An error names the variable and what to write, in one line. It never quotes the value, which may be a secret in
+the wrong variable.
 """
 
 import os

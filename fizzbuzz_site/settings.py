@@ -42,7 +42,7 @@ REDIS_URL = environment.read("REDIS_URL", "", environment.redis_url)
 CORS_ORIGINS = environment.read("CORS_ORIGINS", [], environment.cors_origins)
 METRICS_TOKEN = environment.read("METRICS_TOKEN", "", environment.metrics_token)
 FEEDBACK_URL = environment.read("FEEDBACK_URL", "", environment.feedback_url)
-database = environment.read("DATABASE_URL", {}, environment.database)  # in lower case: Django's debug page hides it
+database = environment.read("DATABASE_URL", {}, environment.database)  # lower case: Django's debug page omits it
 
 # True in the processes that `serve` starts: gunicorn and its workers, and no management command.
 IN_WEB_WORKER = "FIZZBUZZ_SERVED_AT" in os.environ

@@ -28,7 +28,7 @@ KEY_PARAMETER = OpenApiParameter(
 
 @method_decorator(conditional_page, "dispatch")
 class SchemaView(SpectacularAPIView):
-    """Generates and renders the document once per process and format, which takes tenths of a second."""
+    """Renders the document, which takes tenths of a second, once per process and format."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -13,7 +13,7 @@ from fizzbuzz.db.faults import Fault, LockTimeout, begin_outage, end_outage, fau
 
 FOLD_EVERY_ROWS = 1_000  # recorded by this process
 FOLD_INTERVAL_SECONDS = 1.0  # between two checks of the tail, for rows recorded by any process
-SLOW_FOLD_SECONDS = 1.0  # the next fold gets half the rows: on slow storage, all would exceed the statement timeout
+SLOW_FOLD_SECONDS = 1.0  # the next fold gets half the rows; else folds on slow storage would all time out
 
 log = logging.getLogger(__name__)
 

@@ -145,7 +145,7 @@ def fold_to(limit: FoldLimit, max_rows: int) -> int | None:
 
 
 def fold(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> int | None:
-    """Find a limit and fold up to MAX_ROWS_PER_FOLD rows. Return like `fold_to`; None also if no limit was found."""
+    """Find a limit and fold once, for commands. Return like `fold_to`; None also if no limit was found."""
     limit = find_fold_limit(timeout_seconds)
     return fold_to(limit, MAX_ROWS_PER_FOLD) if limit else None
 

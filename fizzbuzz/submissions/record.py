@@ -1,6 +1,6 @@
 """Write path: the only module that records submissions.
 
-Single numbers wait in GroupCommit, and SubmissionInserter inserts all that wait. A batch, and a submission with an
+Single numbers wait in GroupCommit, and SubmissionInserter inserts those that wait. A batch, and a submission with an
 idempotency key, has a transaction of its own on Django's connection.
 """
 
@@ -132,7 +132,7 @@ class SubmissionInserter:
 
 
 class GroupCommit:
-    """Calls `execute` with the numbers of all waiting callers; it returns their submissions in order, or raises.
+    """Calls `execute` with the numbers of waiting callers; it returns their submissions in order, or raises.
 
     Numbers that arrive while it runs share the next call. A single number is sent at once.
 

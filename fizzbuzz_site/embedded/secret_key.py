@@ -1,4 +1,4 @@
-"""Generated SECRET_KEY, for installations that do not set one."""
+"""Generated SECRET_KEY, for the embedded database."""
 
 import os
 import sys

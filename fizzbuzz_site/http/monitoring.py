@@ -36,7 +36,7 @@ WORKER_STARTED_AT = timezone.now()
 
 
 class ProbesMiddleware:
-    """Middleware that handles the probes and /metrics before any other middleware but the request log's does.
+    """Middleware that handles the probes and /metrics before all but the request log's and SecurityMiddleware.
 
     They accept any Host and plain http, because Prometheus and orchestrators address an instance by its IP address.
     They are not counted in the request metrics.
