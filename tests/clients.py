@@ -17,7 +17,7 @@ import psycopg
 from tests.service import TRUSTING
 
 RESPONSE_TIMEOUT_SECONDS = 60  # all timeouts of the service are much shorter
-ERRORS: dict[type[Exception], str] = {httpx.ConnectError: "connection refused", httpx.ReadTimeout: "timed out"}
+ERRORS: dict[type[Exception], str] = {httpx.ConnectError: "connection refused", httpx.TimeoutException: "timed out"}
 # Outcomes that a client must expect; any other is a fault of the service.
 TRANSIENT = {
     "connection refused",
@@ -144,7 +144,7 @@ class Client(threading.Thread):
             answer = self._http.request(method, self._address() + path, **content)
             outcome = _outcome(answer)
         except httpx.TransportError as error:
-            outcome = ERRORS.get(type(error), "connection lost")
+            outcome = next((text for kind, text in ERRORS.items() if isinstance(error, kind)), "connection lost")
         self._ledger.count(outcome if method == "POST" else f"page {outcome}")
         if outcome not in TRANSIENT | {"200", "201", "201 replayed", "303"}:
             self._ledger.faults.append(f"{method} {path}: {outcome} {answer.text[:300] if answer else ''}")

@@ -52,7 +52,7 @@ DATA_DIR_FIXTURES = {"data_dir", "shared_data_dir"}
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the template while xdist's workers collect the tests."""
-    if config.getoption("numprocesses"):
+    if config.getoption("numprocesses") and settings.EMBEDDED:
         Thread(target=template.prepare).start()
 
 

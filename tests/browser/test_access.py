@@ -32,6 +32,8 @@ def assert_accessible(page: Page) -> None:
         assert page.locator("html").evaluate("html => html.scrollWidth <= html.clientWidth")
     for is_dark in (False, True):
         page.emulate_media(color_scheme="dark" if is_dark else "light")
+        # Colors change in a transition.
+        page.evaluate("Promise.allSettled(document.getAnimations().map(each => each.finished)).then(() => {})")
         found = Axe().run(page, options={"runOnly": COLOR_RULES if is_dark else TAGS}).response["violations"]
         assert [(each["id"], node["html"]) for each in found for node in each["nodes"]] == []
 

@@ -73,7 +73,7 @@ def test_output_cannot_be_written(database_url: str) -> None:
         assert (export.wait(), export.stderr.read()) == (1, "error: output: Broken pipe\n")
     for name in ("export_submissions", "top_numbers"):
         done = subprocess.run(
-            ["sh", "-c", f"{sys.executable} manage.py {name} >/dev/full"],
+            ["sh", "-c", '"$0" manage.py "$1" >/dev/full', sys.executable, name],
             env={"PATH": os.environ["PATH"], **environment},
             capture_output=True,
             text=True,

@@ -56,8 +56,7 @@ def test_step_waits_only_for_the_writers_that_it_found() -> None:
             assert fold_scheduler.scheduler.step() == 2
 
     assert pauses == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
-    assert verify.verify() == []
-    assert assert_exact() == 5
+    assert (verify.verify(), assert_exact()) == ([], 5)
 
 
 def test_step_waits_for_all_writers_of_a_distributed_log(monkeypatch: pytest.MonkeyPatch) -> None:

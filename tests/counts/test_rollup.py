@@ -151,8 +151,7 @@ def test_writer_may_begin_at_any_moment_of_a_fold_and_commit_after_a_later_one(
 
     assert assert_exact() == 5
     folding.fold()
-    assert verify.verify() == []
-    assert assert_exact() == 5
+    assert (verify.verify(), assert_exact()) == ([], 5)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +166,7 @@ def test_fold_includes_a_writer_that_commits_during_the_wait(moment: int) -> Non
         with at_statement(moment, late.commit):
             assert folding.fold(timeout_seconds=60) == 3
 
-    assert assert_exact() == 3
-    assert verify.verify() == []
+    assert (assert_exact(), verify.verify()) == (3, [])
 
 
 @pytest.mark.parametrize(

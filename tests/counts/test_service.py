@@ -99,8 +99,7 @@ def test_counts_survive_dump_and_restore_into_a_new_cluster(data_dir: Path) -> N
         arguments = ("-h", new.acquire(), "-U", USER, "-d", DATABASE, "-f", str(dump))
         assert new.programs.run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *arguments).stderr == ""
 
-        assert assert_exact() == 402
-        assert verify.verify() == []
+        assert (assert_exact(), verify.verify()) == (402, [])
         append(7, 8, 15)
         assert assert_exact() == 405
         assert folding.fold() == 5
@@ -130,8 +129,7 @@ def test_metrics_include_the_gauges_of_the_database_while_it_is_available(
         [sample(page, name) for page in (before, after, unavailable)]
         for name in ("fizzbuzz_tail_rows", "fizzbuzz_last_fold_age_seconds")
     )
-    assert tails == [0, 3, None]
-    assert ages == [None, pytest.approx(30, abs=30), None]
+    assert (tails, ages) == ([0, 3, None], [None, pytest.approx(30, abs=30), None])
     assert "fizzbuzz_fold_seconds_bucket" in unavailable
 
 

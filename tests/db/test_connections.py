@@ -192,6 +192,7 @@ def _provider() -> Iterator[None]:
     yield
     with connection.cursor() as cursor:
         cursor.execute("ALTER ROLE CURRENT_USER RESET ALL")
+    connection.close()
 
 
 @pytest.mark.usefixtures("_provider")

@@ -194,8 +194,7 @@ def test_outage_is_logged_in_two_lines_and_may_begin_before_the_worker(node: Nod
         assert eventually(lambda: is_folded(node))
         logged = "\n".join(json.loads(line)["event"] for line in service.stop()[1].splitlines())
 
-    assert during == {**UNSENT, "read": "unavailable"}
-    assert after == {**RECORDED, "read": "200"}
+    assert (during, after) == ({**UNSENT, "read": "unavailable"}, {**RECORDED, "read": "200"})
     # The first worker may have noticed, too.
     assert re.fullmatch(r"(The database fails: connection .+\n){1,2}The database works again, after \d+ s", logged)
 

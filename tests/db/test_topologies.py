@@ -91,8 +91,7 @@ def test_commits_that_wait_for_a_standby_are_bounded_and_acknowledged_only_once_
     recorded = site.primary.query(RECORDED)
 
     assert canceled == again == dict.fromkeys(SUBMISSIONS, "outcome-unknown")
-    assert rejected == dict.fromkeys(SUBMISSIONS, "not-recorded")
-    assert reads == dict.fromkeys(READS, 200)
+    assert (rejected, reads) == (dict.fromkeys(SUBMISSIONS, "not-recorded"), dict.fromkeys(READS, 200))
     assert visible == [(1, 1), (2, 2), (3, 1), (4, 2)]
     assert "the wait for a standby was canceled. Run the same command again to resume." in message
     assert imported.startswith("This file was already imported: all 1 numbers")

@@ -65,6 +65,14 @@ def test_links_use_only_the_requested_host(service: Service) -> None:
     assert "evil" not in send(service, "http://evil.example/api/").body
 
 
+def test_other_requests_are_redirected_or_rejected(service: Service) -> None:
+    plain, second_host = (
+        send(service, "/stats", **{"X-Forwarded-Proto": "http"}),
+        send(service, "/", host="evil.example"),
+    )
+    assert (plain.headers["Location"], second_host.status) == (f"https://{HOST}/stats", 400)
+
+
 def test_no_url_redirects_to_another_site(service: Service) -> None:
     for path in (
         "//evil.example/", "//evil.example", "/\\evil.example/", "/%2f%2fevil.example", "/%5cevil.example",

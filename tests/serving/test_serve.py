@@ -97,8 +97,7 @@ def test_reload_and_stop_close_idle_connections_before_requests_end(data_dir: Pa
 
         service.process.send_signal(signal.SIGTERM)
 
-        assert used.recv(1) == b""
-        assert unused.recv(1) == b""
+        assert (used.recv(1), unused.recv(1)) == (b"", b"")
         head.sendall(b"\r\n")
         body.sendall(b" 15}")
         assert (answer(head).status, answer(body).status) == (200, 201)

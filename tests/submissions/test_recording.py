@@ -163,8 +163,7 @@ def test_number_is_never_sent_after_its_timeout_and_awaited_if_it_was_sent_befor
     crowd.answer(2)
 
     assert sent.result().id == 10
-    assert crowd.group.submit(3).id == 30
-    assert crowd.statements == [[1], [3]]
+    assert (crowd.group.submit(3).id, crowd.statements) == (30, [[1], [3]])
 
 
 # Kill or time out greenlets at each moment of a submission: before anything runs, before the statement begins, and
