@@ -46,7 +46,7 @@ class FoldScheduler:
         """Fold the tail, after a wait for its writers. Return how many rows; 0 after an error, which is logged."""
         folded, more = 0, True
         try:
-            limit = folding.find_fold_limit(inf, self._measure_tail) if self._measure_tail() else None
+            limit = folding.find_fold_limit(inf, self._before_pause) if self._measure_tail() else None
             while limit and more:
                 rows, more = self._fold(limit)
                 folded += rows
@@ -66,6 +66,10 @@ class FoldScheduler:
             rows = folding.tail_rows(cursor)
         ranking.note_tail(rows)
         return rows
+
+    def _before_pause(self) -> None:
+        self._measure_tail()
+        connection.close()  # returns it to the pool; a command keeps its own, which it might not get again
 
     def _fold(self, limit: folding.FoldLimit) -> tuple[int, bool]:
         """Fold once. Return how many rows, and whether there may be more."""

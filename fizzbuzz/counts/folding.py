@@ -96,7 +96,6 @@ def find_fold_limit(
         if monotonic() > deadline:
             return None
         before_pause()
-        connection.close()  # returns it to the pool
         sleep(pause)
         pause = min(2 * pause, MAX_PAUSE_SECONDS)
     return FoldLimit(newest, log_identity)
